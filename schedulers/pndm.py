@@ -1,0 +1,122 @@
+"""PNDM: pseudo numerical methods for diffusion models (Liu et al., ICLR 2022)."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from .config import PredictionType
+from .evaluation import Evaluation, Model, Sampling
+from .pndm_grid import Grid
+from .prediction import to_eps
+from .timesteps import step_pairs, warn_of_late_start
+from .transfer import transfer
+
+Method = Literal["F-PNDM", "S-PNDM", "PLMS"]
+Kind = Literal["runge_kutta", "improved_euler", "multistep"]
+
+# Adams-Bashforth weights, newest evaluation first, by how many there are (eq. 12).
+MULTISTEP_WEIGHTS: dict[int, tuple[float, ...]] = {
+    1: (1.0,),
+    2: (3 / 2, -1 / 2),
+    3: (23 / 12, -16 / 12, 5 / 12),
+    4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+}
+RUNGE_KUTTA_STEPS = 3
+_ORDER: dict[Method, int] = {"F-PNDM": 4, "S-PNDM": 2, "PLMS": 4}
+_EVALUATIONS: dict[Kind, int] = {"runge_kutta": 4, "improved_euler": 2, "multistep": 1}
+
+
+@dataclass(frozen=True)
+class Step:
+    """From ``t`` to ``t_prev``, by one kind of pseudo numerical method."""
+
+    t: int
+    t_prev: int
+    kind: Kind
+
+
+def plan_pndm(grid: Grid, method: Method) -> list[Step]:
+    """Return the steps that run.
+
+    F-PNDM warms up with up to three Runge-Kutta steps, S-PNDM and PLMS with one improved Euler
+    step. A last step that goes from one alphas_cumprod to the same is left out, since it would
+    change nothing (leading spacing ends so, unless set_alpha_to_one).
+    """
+    plan = []
+    for i, (t, t_prev) in enumerate(step_pairs(grid.timesteps)):
+        kind: Kind = "multistep"
+        if method == "F-PNDM" and i < RUNGE_KUTTA_STEPS:
+            kind = "runge_kutta"
+        elif method != "F-PNDM" and i == 0 and grid.evaluates_at(t_prev):
+            kind = "improved_euler"
+        plan.append(Step(t, t_prev, kind))
+    last = plan[-1]
+    return plan[:-1] if grid.alpha_cumprod(last.t) == grid.alpha_cumprod(last.t_prev) else plan
+
+
+def count_evaluations(plan: Sequence[Step]) -> int:
+    """Return how often a plan calls the model."""
+    return sum(_EVALUATIONS[step.kind] for step in plan)
+
+
+def sample_pndm(
+    model: Model, x: Tensor, *, grid: Grid, method: Method, prediction_type: PredictionType
+) -> Sampling:
+    """Sample with the ``count_evaluations(plan_pndm(grid, method))`` calls of the plan.
+
+    Args:
+        model: see ``evaluation.Model``; of 2C output channels the first C are used.
+        x: standard normal noise, shape (B, C, H, W).
+        grid: times and tables, as from ``make_grid``.
+        method: F-PNDM (Runge-Kutta, then fourth order), S-PNDM (improved Euler, then second
+            order), PLMS (improved Euler, then rising to fourth order; diffusers' skip_prk_steps).
+        prediction_type: what the model's output is.
+    """
+    # "sample" has no meaning when combined raw; each evaluation becomes noise at once.
+    at_once = grid.converts_each_evaluation or prediction_type == "sample"
+
+    def evaluate(x_t: Tensor, t: float) -> Generator[Evaluation, None, Tensor]:
+        time = grid.model_time(t)
+        output, a = model(x_t, time)[:, : x.shape[1]], grid.alpha_cumprod(time)
+        yield Evaluation(time, x_t, output, a, prediction_type)
+        return to_eps(output, x_t, a, prediction_type) if at_once else output
+
+    def move(x_t: Tensor, e: Tensor, t: float, t_prev: float) -> Tensor:
+        a, a_prev = grid.alpha_cumprod(t), grid.alpha_cumprod(t_prev)
+        eps = e if at_once else to_eps(e, x_t, a, prediction_type)
+        return transfer(x_t, eps, a, a_prev)
+
+    warn_of_late_start(grid.timesteps[0], len(grid.table))
+    history: list[Tensor] = []  # newest first
+    for step in plan_pndm(grid, method):
+        t, t_prev = step.t, step.t_prev
+        e = yield from evaluate(x, t)
+        history = [e, *history[: _ORDER[method] - 1]]
+        match step.kind:
+            # Pseudo linear multistep (eq. 12): the newest evaluations of earlier steps.
+            case "multistep":
+                e = _combine(history, MULTISTEP_WEIGHTS[len(history)])
+
+            # Pseudo Runge-Kutta (eq. 13): both ends and twice the middle.
+            case "runge_kutta":
+                middle, middle_time = grid.midpoint(t, t_prev)
+                e_2 = yield from evaluate(move(x, e, t, middle), middle_time)
+                e_3 = yield from evaluate(move(x, e_2, t, middle), middle_time)
+                e_4 = yield from evaluate(move(x, e_3, t, t_prev), t_prev)
+                e = _combine((e, e_2, e_3, e_4), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
+
+            # Pseudo improved Euler (appendix, S-PNDM): both ends.
+            case "improved_euler":
+                e_2 = yield from evaluate(move(x, e, t, t_prev), t_prev)
+                e = _combine((e, e_2), (1 / 2, 1 / 2))
+        x = move(x, e, t, t_prev)
+    return x
+
+
+def _combine(evaluations: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    total = evaluations[0] * weights[0]
+    for e, weight in zip(evaluations[1:], weights[1:], strict=True):
+        total.add_(e, alpha=weight)
+    return total

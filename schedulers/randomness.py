@@ -1,0 +1,33 @@
+"""Noise that belongs to an image, not to its batch or its device."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SEEDS = 2**64
+"""Seeds are 0 .. SEEDS - 1. torch's CPU generator reads the low 32 bits of them."""
+
+
+def image_seeds(seed: int, batch_size: int) -> list[int]:
+    """Return the seed of each image of a batch: seed + k, beginning again at 0 after the last."""
+    return [(seed + k) % SEEDS for k in range(batch_size)]
+
+
+class SeededNoise:
+    """Draws noise for a batch from one CPU generator per image, in float32.
+
+    An image's draws are bit for bit the same alone, in any batch, and for any device.
+
+    Args:
+        seeds: one for each of B images.
+        shape: (C, H, W) of one image.
+    """
+
+    def __init__(self, seeds: Sequence[int], shape: tuple[int, int, int]):
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._shape = shape
+
+    def __call__(self) -> Tensor:
+        """Return the next draw, float32 on the CPU, shape (B, C, H, W)."""
+        return torch.cat([torch.randn((1, *self._shape), generator=g) for g in self._generators])

@@ -1,0 +1,68 @@
+"""Which training steps a sampler visits, in descending order.
+
+The time after the last step, the data, is written ``END``.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from .config import SchedulerConfig
+from .errors import ScheduleError
+
+logger = logging.getLogger(__name__)
+
+END = -1
+
+
+def make_timesteps(config: SchedulerConfig, steps: int) -> list[int]:
+    """Return N = ``steps`` training steps, strictly descending, each in 0 .. T-1.
+
+    Spacings as in Lin et al. 2024, table 2. "leading" is kept as diffusers has it also where it
+    starts late: N = 600 of T = 1000 starts at 599, and N = 1 is the list [0].
+
+    Raises:
+        ScheduleError: N is not in 1 .. T, or ``steps_offset`` leads beyond T-1.
+    """
+    T, N = config.num_train_timesteps, steps
+    check_steps(N, T)
+    match config.timestep_spacing:
+        case "leading":
+            times = [i * (T // N) + config.steps_offset for i in reversed(range(N))]
+        case "linspace":
+            times = [round(i * ((T - 1) / (N - 1))) for i in reversed(range(N))] if N > 1 else [0]
+        case "trailing":
+            times = [round(T - i * (T / N)) - 1 for i in range(N)]
+    if times[0] >= T:
+        raise ScheduleError(
+            f"The scheduler option steps_offset = {config.steps_offset} leads to timestep "
+            f"{times[0]}, but the model has {T} (0 to {T - 1}). Use fewer steps, or a smaller "
+            "steps_offset in the model's scheduler_config.json."
+        )
+    return times
+
+
+def check_steps(steps: int, num_train_timesteps: int) -> None:
+    """Raise ``ScheduleError`` unless 1 <= ``steps`` <= ``num_train_timesteps``."""
+    if not 1 <= steps <= num_train_timesteps:
+        raise ScheduleError(
+            f"steps must be from 1 to {num_train_timesteps}, the number of timesteps that this "
+            f"model was trained with, not {steps}."
+        )
+
+
+def step_pairs(timesteps: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (t, t_prev) for each step: the previous timestep is the next of the list, or END."""
+    return list(zip(timesteps, [*timesteps[1:], END], strict=True))
+
+
+def warn_of_late_start(first: float, num_train_timesteps: int) -> None:
+    """Log a warning where the first timestep is so low that pure noise is no valid input."""
+    if first < 0.8 * num_train_timesteps:
+        logger.warning(
+            "The first timestep is %g of %d, where the model expects an image that can already be "
+            "recognised, not pure noise; the result will be poor. Use a number of steps that "
+            "divides %d, or another timestep_spacing.",
+            first,
+            num_train_timesteps,
+            num_train_timesteps,
+        )

@@ -1,0 +1,40 @@
+"""The data and the recipe of the bundled model ``digits-16``."""
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..schedulers.config import SchedulerConfig
+from ..unet.config import UNetConfig
+from .trainer import TrainingOptions
+
+UNET = UNetConfig(
+    sample_size=16,
+    in_channels=1,
+    out_channels=1,
+    down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+    up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    block_out_channels=(32, 64, 96),
+    layers_per_block=1,
+    attention_head_dim=32,
+    norm_num_groups=8,
+    flip_sin_to_cos=False,
+    freq_shift=1,
+    downsample_padding=0,
+)
+SCHEDULER = SchedulerConfig()
+OPTIONS = TrainingOptions()
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    """Return scikit-learn's 1,797 handwritten digits and what they are.
+
+    Returns:
+        Images, float32, shape (1797, 1, 16, 16) in -1..1 (8x8 originals, bicubic, clamped), and
+        labels 0..9, shape (1797,).
+    """
+    data = load_digits()
+    small = torch.tensor(data.images, dtype=torch.float32)[:, None] / 8 - 1
+    images = F.interpolate(small, size=(16, 16), mode="bicubic").clamp(-1, 1)
+    return images, torch.tensor(data.target)

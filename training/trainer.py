@@ -1,0 +1,217 @@
+"""Train a UNet2D to predict the noise in noised images (Ho et al. 2020, algorithm 1).
+
+A run is resumable and repeatable: everything random in step i is drawn from a generator seeded by
+the run's seed and i, so stopping anywhere and going on gives the uninterrupted run's weights.
+"""
+
+import json
+import logging
+import math
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..schedulers.config import SchedulerConfig
+from ..schedulers.noise_schedule import NoiseSchedule
+from ..unet.config import UNetConfig
+from ..unet.unet2d import UNet2D
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train. ``learning_rate`` rises over ``warmup_steps``, then falls as a cosine to 0."""
+
+    steps: int = 12_000
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    gradient_clip: float = 1.0
+    ema_max_decay: float = 0.999
+    flip: bool = False
+    """Mirror half of the pictures, at random."""
+    save_every: int = 500
+    seed: int = 0
+
+
+class TrainingRun:
+    """One run, with its state in ``folder/training.pt``.
+
+    Args:
+        images: shape (n, C, H, W), uint8 in 0..255 or float32 in -1..1.
+        folder: where the state and, at the end, the model go; a state found there is resumed.
+
+    Raises:
+        ValueError: ``folder`` holds a run with other settings.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        folder: Path,
+        *,
+        unet: UNetConfig,
+        scheduler: SchedulerConfig,
+        options: TrainingOptions,
+    ):
+        if len(images) == 0:
+            raise ValueError("There are no pictures to train on.")
+        self.images, self.folder, self.options = images, folder, options
+        self.unet_config, self.scheduler_config = unet, scheduler
+        self.step = 0
+
+        torch.manual_seed(options.seed)  # the layers' own initialisation
+        self.model = UNet2D(unet).to(memory_format=torch.channels_last)
+        self.ema = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.learning_rate)
+        self.alphas_cumprod = NoiseSchedule.from_config(scheduler).alphas_cumprod
+        self._resume()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for a run to go on. ``save_every`` may change."""
+        settings = {
+            "unet": self.unet_config.to_dict(),
+            "scheduler": self.scheduler_config.to_dict(),
+            "options": asdict(self.options) | {"save_every": None},
+            "pictures": list(self.images.shape),
+        }
+        return json.loads(json.dumps(settings))
+
+    def run(self, stop_after: int | None = None) -> Iterator[float]:
+        """Train, yielding the loss of each step; stop early after ``stop_after`` steps in all.
+
+        The state is saved every ``save_every`` steps and at the end.
+        """
+        end = min(self.options.steps, stop_after or self.options.steps)
+        self.model.train()
+        while self.step < end:
+            loss = self._train_step(self.step)
+            self.step += 1
+            if self.step % self.options.save_every == 0 or self.step == end:
+                self._save_state()
+            yield loss
+
+    def _train_step(self, step: int) -> float:
+        options = self.options
+        g = torch.Generator().manual_seed(
+            random.Random(f"{options.seed}/{step}").getrandbits(32)
+        )
+
+        # Data, and a time for each image: one from each of batch_size equal slices of 0 .. T-1,
+        # which makes the loss less noisy than independent draws.
+        x0 = self._batch(step, g)
+        slices = torch.arange(len(x0)) + torch.rand(len(x0), generator=g)
+        t = (slices / len(x0) * len(self.alphas_cumprod)).long()
+
+        # Noise it (eq. 4) and predict the noise (eq. 14).
+        eps = torch.randn(x0.shape, generator=g)
+        a = self.alphas_cumprod[t][:, None, None, None]
+        x_t = (a.sqrt() * x0 + (1 - a).sqrt() * eps).contiguous(memory_format=torch.channels_last)
+        loss = F.mse_loss(self.model(x_t, t), eps)
+
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.gradient_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = options.learning_rate * self._rate(step)
+        self.optimizer.step()
+
+        decay = min(options.ema_max_decay, (1 + step) / (10 + step))
+        for name, value in self.model.state_dict().items():
+            self.ema[name].lerp_(value, 1 - decay)
+        return loss.item()
+
+    def _batch(self, step: int, g: torch.Generator) -> Tensor:
+        """The step's images, float32 in -1..1: each picture once per pass, in a new order."""
+        n, size = len(self.images), self.options.batch_size
+        positions = range(step * size, (step + 1) * size)
+        chosen = [int(_order(self.options.seed, p // n, n)[p % n]) for p in positions]
+        x0 = self.images[chosen]
+        if x0.dtype == torch.uint8:
+            x0 = x0.float() / 127.5 - 1
+        if self.options.flip:
+            mirrored = torch.rand(size, generator=g) < 0.5
+            x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+        return x0
+
+    def _rate(self, step: int) -> float:
+        warmup, steps = self.options.warmup_steps, self.options.steps
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+    def _save_state(self) -> None:
+        state = {
+            "settings": self.settings,
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "ema": self.ema,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = self.folder / "training.pt.unfinished"
+        torch.save(state, unfinished)
+        os.replace(unfinished, self.folder / "training.pt")
+
+    def _resume(self) -> None:
+        path = self.folder / "training.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["settings"] != self.settings:
+            raise ValueError(
+                f"{path} belongs to a run with other settings or pictures. Use another folder, or "
+                "delete that file to begin anew."
+            )
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.ema = state["ema"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        logger.info("Going on after step %d of %s", self.step, path)
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, n: int) -> Tensor:
+    g = torch.Generator().manual_seed(random.Random(f"{seed}/epoch {epoch}").getrandbits(32))
+    return torch.randperm(n, generator=g)
+
+
+def save_model(
+    folder: Path, weights: dict[str, Tensor], unet: UNetConfig, scheduler: SchedulerConfig
+) -> None:
+    """Write a diffusers pipeline folder: ``model_index.json``, ``unet/`` and ``scheduler/``."""
+    (folder / "unet").mkdir(parents=True, exist_ok=True)
+    (folder / "scheduler").mkdir(exist_ok=True)
+    index = {
+        "_class_name": "DDPMPipeline",
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "unet": ["diffusers", "UNet2DModel"],
+    }
+    contents = {
+        "model_index.json": index,
+        "unet/config.json": unet.to_dict(),
+        "scheduler/scheduler_config.json": {
+            "_class_name": "DDPMScheduler",
+            **scheduler.to_dict(),
+        },
+    }
+    for name, content in contents.items():
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    unfinished = folder / "unet" / "unfinished.safetensors"
+    save_file(
+        {name: value.contiguous() for name, value in weights.items()},
+        unfinished,
+        metadata={"format": "pt"},
+    )
+    os.replace(unfinished, folder / "unet" / "diffusion_pytorch_model.safetensors")

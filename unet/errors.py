@@ -1,0 +1,9 @@
+"""What can be wrong with a model on disk. Every message says what was found and what to do."""
+
+
+class CheckpointError(ValueError):
+    """A model folder, or a file in it, cannot be loaded."""
+
+
+class ConfigError(CheckpointError):
+    """A configuration is unreadable, contradictory, or asks for something unsupported."""
