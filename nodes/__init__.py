@@ -1,0 +1,24 @@
+"""What the user sees: one file for each family of nodes."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .load import UnconditionalUNetLoader
+from .output import UnconditionalImageOutput
+from .sample import (
+    UnconditionalDDIMSampler,
+    UnconditionalDDPMSampler,
+    UnconditionalPNDMSampler,
+)
+
+
+class UnconditionalExtension(ComfyExtension):
+    """The list of our nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            UnconditionalUNetLoader,
+            UnconditionalPNDMSampler,
+            UnconditionalDDPMSampler,
+            UnconditionalDDIMSampler,
+            UnconditionalImageOutput,
+        ]

@@ -1,0 +1,81 @@
+"""From a model folder to a MODEL."""
+
+import logging
+
+import torch
+from comfy_api.latest import io
+
+from ..host.folders import model_folder, model_folders
+from ..host.model import ModelSource, make_model
+from ..schedulers.config import SchedulerConfig
+from ..unet.checkpoint import read_checkpoint
+from ..unet.errors import CheckpointError
+from ..unet.files import find_files, read_json
+
+logger = logging.getLogger(__name__)
+
+_DTYPES = {
+    "auto": None,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+class UnconditionalUNetLoader(io.ComfyNode):
+    """Load Unconditional UNet."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UnconditionalUNetLoader",
+            display_name="Load Unconditional UNet",
+            category="unconditional",
+            description="Loads an unconditional pixel-space diffusion model (diffusers' "
+            "UNet2DModel, such as google/ddpm-cifar10-32) with its noise schedule.",
+            search_aliases=["ddpm", "ddim", "pndm", "UNet2DModel", "diffusers", "load model"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=list(model_folders()),
+                    tooltip="A model that comes with the pack (digits-16), or a folder below "
+                    "ComfyUI/models/diffusers. Press R after adding one.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=list(_DTYPES),
+                    tooltip="Precision of the weights; auto keeps the file's own. Half precision "
+                    "needs less memory and gives slightly other images.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model, for the samplers of this pack.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model_name: str) -> bool | str:
+        try:
+            if model_name is not None:  # None: the value comes from another node
+                model_folder(model_name)
+        except CheckpointError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str, dtype: str) -> str:
+        return find_files(model_folder(model_name)).fingerprint
+
+    @classmethod
+    def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
+        files = find_files(model_folder(model_name))
+        if files.scheduler_config is not None:
+            scheduler_config = SchedulerConfig.from_dict(read_json(files.scheduler_config))
+        else:
+            scheduler_config = SchedulerConfig()
+            logger.warning(
+                "%s has no scheduler_config.json. Using the defaults: %s",
+                model_name,
+                scheduler_config.to_dict(),
+            )
+        checkpoint = read_checkpoint(files, _DTYPES[dtype])
+        source = ModelSource(model_name, checkpoint.sha256)
+        return io.NodeOutput(make_model(checkpoint, scheduler_config, source))
