@@ -33,7 +33,6 @@ class UnconditionalUNetLoader(io.ComfyNode):
             category="unconditional",
             description="Loads an unconditional pixel-space diffusion model (diffusers' "
             "UNet2DModel, such as google/ddpm-cifar10-32) with its noise schedule.",
-            search_aliases=["ddpm", "ddim", "pndm", "UNet2DModel", "diffusers", "load model"],
             inputs=[
                 io.Combo.Input(
                     "model_name",

@@ -20,7 +20,6 @@ class UnconditionalImageOutput(io.ComfyNode):
             category="unconditional",
             description="Turns the samplers' pixels into an IMAGE, saves them in ComfyUI's output "
             "folder and shows them. A saved picture dragged into the editor gives its graph back.",
-            search_aliases=["save image", "decode", "npy"],
             is_output_node=True,
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[

@@ -75,7 +75,6 @@ class UnconditionalPNDMSampler(io.ComfyNode):
             category=_CATEGORY,
             description="Samples with a pseudo numerical method (Liu et al., ICLR 2022): some 50 "
             "steps for what DDPM needs 1000 for. Deterministic for a seed.",
-            search_aliases=["F-PNDM", "S-PNDM", "PLMS", "PNDMPipeline"],
             inputs=[
                 *_inputs(
                     50,
@@ -136,7 +135,6 @@ class UnconditionalDDPMSampler(io.ComfyNode):
             category=_CATEGORY,
             description="Samples by ancestral sampling (Ho et al., 2020): the original method, "
             "with fresh noise in each step.",
-            search_aliases=["ancestral", "DDPMPipeline"],
             inputs=[
                 *_inputs(
                     1000,
@@ -197,7 +195,6 @@ class UnconditionalDDIMSampler(io.ComfyNode):
             category=_CATEGORY,
             description="Samples with DDIM (Song et al., 2021): few steps, deterministic for a "
             "seed at eta 0.",
-            search_aliases=["DDIMPipeline"],
             inputs=[
                 *_inputs(
                     50,

@@ -1,0 +1,45 @@
+"""Try the pack, or test it, from an empty machine: `python dev.py demo`, `python dev.py test`.
+
+Makes `.venv` beside this file with all that is needed, and goes on inside it.
+"""
+
+import argparse
+import subprocess
+import sys
+
+from devtools.environment import EnvironmentFailure, ensure_environment, is_inside
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("demo", help="run the quick-start workflow in a real ComfyUI")
+    test = commands.add_parser("test", help="lint, type check and tests")
+    test.add_argument("pytest_arguments", nargs="*", help="passed on to pytest, after --")
+    arguments = parser.parse_args()
+
+    if sys.version_info < (3, 10):
+        print("Python 3.10 or newer is needed; this is", sys.version.split()[0], file=sys.stderr)
+        return 1
+    try:
+        python = ensure_environment()
+    except EnvironmentFailure as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    if not is_inside():
+        return subprocess.call([str(python), __file__, *sys.argv[1:]])
+
+    if arguments.command == "demo":
+        from devtools.demo import demo
+
+        return demo()
+    from devtools.checks import run_checks
+
+    return run_checks(arguments.pytest_arguments)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,98 @@
+"""The project's own environment, `.venv`. Only the standard library is used here."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+REQUIREMENTS = ROOT / "requirements"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+_READY = VENV / "ready.txt"
+
+
+class EnvironmentFailure(Exception):
+    """A step failed; the message says which, and what to do."""
+
+
+def is_inside() -> bool:
+    """Whether this interpreter is the environment's."""
+    return Path(sys.prefix).resolve() == VENV.resolve()
+
+
+def ensure_environment() -> Path:
+    """Make the environment, unless it is there and current, and return its Python.
+
+    Raises:
+        EnvironmentFailure: a step failed.
+    """
+    if PYTHON.exists() and _READY.exists() and _READY.read_text() == _wanted():
+        return PYTHON
+    if is_inside():
+        raise EnvironmentFailure(
+            "The requirements have changed. Run this with the Python that you install others with, "
+            "not with the one in .venv."
+        )
+    _READY.unlink(missing_ok=True)
+    print(f"Making {VENV.name} (some minutes, about 3 GB the first time)")
+    if not PYTHON.exists():
+        _report("1/4 an empty environment")
+        try:
+            venv.create(VENV, with_pip=True, clear=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise EnvironmentFailure(
+                f"Making {VENV} failed: {error}. On Debian and Ubuntu, install python3-venv."
+            ) from error
+    # torch first and alone, then what is built against it without its dependencies: else pip
+    # would choose another torch.
+    _pip("2/4 torch", "-r", REQUIREMENTS / "torch.txt")
+    _pip("2/4 torchvision, torchaudio", "--no-deps", "-r", REQUIREMENTS / "torch-family.txt")
+    _pip(
+        "3/4 what ComfyUI and the tests need",
+        *("-c", REQUIREMENTS / "torch.txt", "-r", REQUIREMENTS / "dev.txt"),
+    )
+    _drop_cuda_audio()
+    _pip("4/4 this pack", "--no-deps", "--no-build-isolation", "-e", ROOT)
+    _READY.write_text(_wanted())
+    return PYTHON
+
+
+def _wanted() -> str:
+    """A name for all that the environment is made from."""
+    digest = hashlib.sha256(sys.version.split()[0].encode())
+    for path in (*sorted(REQUIREMENTS.glob("*.txt")), ROOT / "pyproject.toml", Path(__file__)):
+        digest.update(path.read_bytes())
+    # The editable install points here.
+    digest.update(str(ROOT).encode())
+    return digest.hexdigest()
+
+
+def _report(step: str) -> None:
+    print(f"  {step}", flush=True)
+
+
+def _pip(step: str, *arguments: str | Path) -> None:
+    _report(step)
+    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    result = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if result.returncode:
+        output = result.stdout.decode(errors="replace")
+        raise EnvironmentFailure(
+            f"{output}\nInstalling failed at the step '{step}'. If the network was the reason, run "
+            f"the same command again; it goes on where it stopped. Else delete {VENV} and try again."
+        )
+
+
+def _drop_cuda_audio() -> None:
+    """Beside a torch without CUDA, torchaudio imports only without its compiled parts."""
+    cuda = subprocess.run(
+        [PYTHON, "-c", "import torch; print(torch.version.cuda or '')"],
+        capture_output=True,
+        text=True,
+    )
+    if cuda.returncode == 0 and not cuda.stdout.strip():
+        for library in VENV.glob("**/site-packages/torchaudio/lib/*.so"):
+            library.unlink()

@@ -1,0 +1,21 @@
+"""Start ComfyUI's `main.py`, the first argument, with the rest of the arguments."""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    script = Path(sys.argv[1]).resolve()
+    sys.argv = [str(script), *sys.argv[2:]]
+    sys.path[0] = str(script.parent)
+    os.chdir(script.parent)
+    runpy.run_path(str(script), run_name="__main__")
+
+
+if __name__ == "__main__":
+    from torchvision_on_cpu import declare_missing_operators
+
+    declare_missing_operators()
+    main()
