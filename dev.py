@@ -7,10 +7,11 @@ import argparse
 import subprocess
 import sys
 
-from devtools.environment import EnvironmentFailure, ensure_environment, is_inside
+from devtools.environment import EnvironmentSetupError, ensure_environment, is_inside
 
 
 def main() -> int:
+    """Make the environment, then run the command inside it; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="run the quick-start workflow in a real ComfyUI")
@@ -18,12 +19,12 @@ def main() -> int:
     test.add_argument("pytest_arguments", nargs="*", help="passed on to pytest, after --")
     arguments = parser.parse_args()
 
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036 -- whoever has an older one shall be told
         print("Python 3.10 or newer is needed; this is", sys.version.split()[0], file=sys.stderr)
         return 1
     try:
         python = ensure_environment()
-    except EnvironmentFailure as error:
+    except EnvironmentSetupError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     if not is_inside():

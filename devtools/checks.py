@@ -5,14 +5,14 @@ import sys
 from collections.abc import Sequence
 
 from .environment import ROOT
-from .host import HostFailure, comfyui_path
+from .host import HostError, comfyui_path
 
 
 def run_checks(pytest_arguments: Sequence[str]) -> int:
     """Run all checks, also after one that failed, and return the exit status."""
     try:
         comfyui_path()  # the type check reads its sources too
-    except HostFailure as error:
+    except HostError as error:
         print(error, file=sys.stderr)
         return 1
     checks = {

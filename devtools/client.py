@@ -35,7 +35,7 @@ class Run:
     """Nodes that ran, and were not taken from the cache."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The host did not accept the prompt; ``errors`` are those of each node."""
 
     def __init__(self, answer: dict[str, Any]):
@@ -79,14 +79,14 @@ class Client:
         """Queue a prompt and return when it has ended, well or not.
 
         Raises:
-            Refused: the host finds the prompt invalid.
+            RefusedError: the host finds the prompt invalid.
         """
         extra = {"extra_pnginfo": {"workflow": {"nodes": []}}}
         content = {"prompt": graph, "client_id": self._id, "extra_data": extra}
         try:
             run = Run(self.post("/prompt", content)["prompt_id"])
         except urllib.error.HTTPError as error:
-            raise Refused(json.load(error)) from error
+            raise RefusedError(json.load(error)) from error
         while self._receive(run, on_progress):
             pass
         history = self.get(f"/history/{run.prompt_id}").get(run.prompt_id, {})

@@ -7,9 +7,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .client import Client, Refused
+from .client import Client, RefusedError
 from .environment import ROOT
-from .host import Host, HostFailure
+from .host import Host, HostError
 from .workflows import to_prompt
 
 _WORKFLOW = ROOT / "example_workflows" / "quick_start_pndm.json"
@@ -23,7 +23,7 @@ def demo() -> int:
             print("Starting ComfyUI", flush=True)
             with Host(Path(folder), output=output) as host:
                 return _run(host, output)
-    except (HostFailure, Refused) as error:
+    except (HostError, RefusedError) as error:
         print(f"\nThe demo failed: {error}")
         return 1
 

@@ -14,7 +14,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 _READY = VENV / "ready.txt"
 
 
-class EnvironmentFailure(Exception):
+class EnvironmentSetupError(Exception):
     """A step failed; the message says which, and what to do."""
 
 
@@ -27,12 +27,12 @@ def ensure_environment() -> Path:
     """Make the environment, unless it is there and current, and return its Python.
 
     Raises:
-        EnvironmentFailure: a step failed.
+        EnvironmentSetupError: a step failed.
     """
     if PYTHON.exists() and _READY.exists() and _READY.read_text() == _wanted():
         return PYTHON
     if is_inside():
-        raise EnvironmentFailure(
+        raise EnvironmentSetupError(
             "The requirements have changed. Run this with the Python that you install others with, "
             "not with the one in .venv."
         )
@@ -43,7 +43,7 @@ def ensure_environment() -> Path:
         try:
             venv.create(VENV, with_pip=True, clear=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            raise EnvironmentFailure(
+            raise EnvironmentSetupError(
                 f"Making {VENV} failed: {error}. On Debian and Ubuntu, install python3-venv."
             ) from error
     # torch first and alone, then what is built against it without its dependencies: else pip
@@ -77,12 +77,14 @@ def _report(step: str) -> None:
 def _pip(step: str, *arguments: str | Path) -> None:
     _report(step)
     command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    result = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    result = subprocess.run(
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     if result.returncode:
         output = result.stdout.decode(errors="replace")
-        raise EnvironmentFailure(
+        raise EnvironmentSetupError(
             f"{output}\nInstalling failed at the step '{step}'. If the network was the reason, run "
-            f"the same command again; it goes on where it stopped. Else delete {VENV} and try again."
+            f"the same command again; it goes on where it stopped. Else delete {VENV}."
         )
 
 

@@ -16,10 +16,19 @@ from types import TracebackType
 from .environment import REQUIREMENTS, ROOT
 
 _OWN = ROOT / ".host" / "ComfyUI"
-_NOT_THE_PACK = (".*", "__pycache__", "*.egg-info", "output", "runs", "tests", "benchmarks", "devtools")
+_NOT_THE_PACK = (
+    ".*",
+    "__pycache__",
+    "*.egg-info",
+    "output",
+    "runs",
+    "tests",
+    "benchmarks",
+    "devtools",
+)
 
 
-class HostFailure(Exception):
+class HostError(Exception):
     """ComfyUI could not be obtained or started; the message says what to do."""
 
 
@@ -27,12 +36,12 @@ def comfyui_path() -> Path:
     """Return a ComfyUI: the one that COMFYUI_PATH names, else our own copy, obtained if missing.
 
     Raises:
-        HostFailure: it cannot be had.
+        HostError: it cannot be had.
     """
     named = os.environ.get("COMFYUI_PATH")
     if named:
         if not (Path(named) / "main.py").is_file():
-            raise HostFailure(f"COMFYUI_PATH is {named}, but there is no main.py in it.")
+            raise HostError(f"COMFYUI_PATH is {named}, but there is no main.py in it.")
         return Path(named).resolve()
     if not (_OWN / "main.py").is_file():
         _obtain()
@@ -50,7 +59,7 @@ def _obtain() -> None:
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         archives = list(Path(folder).glob("*.tar.gz"))
         if result.returncode or not archives:
-            raise HostFailure(
+            raise HostError(
                 f"{result.stdout.decode(errors='replace')}\nDownloading ComfyUI failed. Check the "
                 "network and try again, or set COMFYUI_PATH to a ComfyUI that you have."
             )
@@ -72,10 +81,12 @@ class Host:
         arguments: further ones for ComfyUI.
 
     Raises:
-        HostFailure: it did not start.
+        HostError: it did not start.
     """
 
-    def __init__(self, folder: Path, *, output: Path | None = None, arguments: tuple[str, ...] = ()):
+    def __init__(
+        self, folder: Path, *, output: Path | None = None, arguments: tuple[str, ...] = ()
+    ):
         self.folder, self.output = folder, output or folder / "output"
         self.log = folder / "comfyui.log"
         self._arguments = arguments
@@ -135,7 +146,7 @@ class Host:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
-        raise HostFailure(f"{tail}\nComfyUI did not start; above is the end of {self.log}.")
+        raise HostError(f"{tail}\nComfyUI did not start; above is the end of {self.log}.")
 
     def _stop(self) -> None:
         if self._process is None:

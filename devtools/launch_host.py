@@ -7,6 +7,7 @@ from pathlib import Path
 
 
 def main() -> None:
+    """Run the script as if it had been started itself."""
     script = Path(sys.argv[1]).resolve()
     sys.argv = [str(script), *sys.argv[2:]]
     sys.path[0] = str(script.parent)

@@ -1,7 +1,7 @@
 """Our network as ComfyUI's MODEL: placed, moved and cast by the host like its own models."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import comfy.latent_formats
 import comfy.model_base
@@ -9,7 +9,6 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.model_sampling
 import comfy.supported_models_base
-import torch
 from comfy.model_base import ModelType
 from torch import Tensor
 
@@ -80,11 +79,12 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             comfy.model_management.unet_manual_cast(checkpoint.dtype, load_device),
         )
 
-        def build(*, operations: Any, **_: Any) -> HostUNet:
+        # The host calls this as the class of the network.
+        def build(*, operations: Any, **_: Any) -> Any:
             return checkpoint.build(HostUNet, operations)
 
         mixin, model_type = _PREDICTIONS[scheduler_config.prediction_type]
-        super().__init__(host_config, model_type, unet_model=build)
+        super().__init__(host_config, model_type, unet_model=cast(Any, build))
         self.model_sampling = _model_sampling(mixin, scheduler_config)
         self.unet_config = checkpoint.config
         self.scheduler_config = scheduler_config
@@ -104,9 +104,7 @@ def make_model(
     checkpoint: Checkpoint, scheduler_config: SchedulerConfig, source: ModelSource
 ) -> comfy.model_patcher.ModelPatcher:
     """Wrap a checkpoint as a MODEL. Nothing is loaded onto a device yet."""
-    patcher = getattr(
-        comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher
-    )
+    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     return patcher(
         UnconditionalModel(checkpoint, scheduler_config, source),
         load_device=comfy.model_management.get_torch_device(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import comfy.model_management
 import comfy.utils
@@ -82,7 +83,8 @@ class _Progress:
 @contextmanager
 def _exact_float32() -> Iterator[None]:
     """Keep CUDA from computing float32 with TF32's ten bits, so that images repeat elsewhere."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = False
     try:

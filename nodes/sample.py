@@ -32,9 +32,7 @@ def _inputs(default_steps: int, steps_tooltip: str) -> list[Any]:
             "batch. Seeds repeat every 2^32, as torch's CPU generator does.",
         ),
         io.Int.Input("steps", default=default_steps, min=1, max=10000, tooltip=steps_tooltip),
-        io.Int.Input(
-            "batch_size", default=1, min=1, max=4096, tooltip="How many images, at once."
-        ),
+        io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many images, at once."),
     ]
 
 

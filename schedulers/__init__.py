@@ -1,0 +1,1 @@
+"""Noise schedules, timesteps, predictions and samplers: pure tensors, without the host."""

@@ -85,8 +85,7 @@ class DiffusersGrid:
         """Whether all gaps are T // N, as diffusers takes them to be."""
         gap = len(self.table) // len(self.timesteps)
         return all(
-            t - t_prev == gap
-            for t, t_prev in zip(self.timesteps, self.timesteps[1:], strict=False)
+            t - t_prev == gap for t, t_prev in zip(self.timesteps, self.timesteps[1:], strict=False)
         )
 
 

@@ -1,5 +1,7 @@
 """The data and the recipe of the bundled model ``digits-16``."""
 
+from typing import Any
+
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -34,7 +36,7 @@ def digits() -> tuple[Tensor, Tensor]:
         Images, float32, shape (1797, 1, 16, 16) in -1..1 (8x8 originals, bicubic, clamped), and
         labels 0..9, shape (1797,).
     """
-    data = load_digits()
+    data: Any = load_digits()  # a Bunch; its stub says that it could be a tuple
     small = torch.tensor(data.images, dtype=torch.float32)[:, None] / 8 - 1
     images = F.interpolate(small, size=(16, 16), mode="bicubic").clamp(-1, 1)
     return images, torch.tensor(data.target)

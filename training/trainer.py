@@ -71,7 +71,8 @@ class TrainingRun:
         self.step = 0
 
         torch.manual_seed(options.seed)  # the layers' own initialisation
-        self.model = UNet2D(unet).to(memory_format=torch.channels_last)
+        self.model = UNet2D(unet)
+        self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.ema = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.learning_rate)
         self.alphas_cumprod = NoiseSchedule.from_config(scheduler).alphas_cumprod
@@ -104,9 +105,7 @@ class TrainingRun:
 
     def _train_step(self, step: int) -> float:
         options = self.options
-        g = torch.Generator().manual_seed(
-            random.Random(f"{options.seed}/{step}").getrandbits(32)
-        )
+        g = torch.Generator().manual_seed(random.Random(f"{options.seed}/{step}").getrandbits(32))
 
         # Data, and a time for each image: one from each of batch_size equal slices of 0 .. T-1,
         # which makes the loss less noisy than independent draws.

@@ -102,9 +102,7 @@ class UpBlock(nn.Module):
             if attention
             else None
         )
-        self.upsamplers = (
-            None if level.is_last else nn.ModuleList([Upsample(out, **factory)])
-        )
+        self.upsamplers = None if level.is_last else nn.ModuleList([Upsample(out, **factory)])
 
     def forward(self, x: Tensor, skips: list[Tensor], temb: Tensor) -> Tensor:
         """Consume as many of ``skips``, from its end, as the level has resnets."""

@@ -8,9 +8,15 @@ from typing import Any, get_args, get_origin, get_type_hints
 from .errors import ConfigError
 
 # Written into `unet_ema/config.json` by diffusers' EMAModel: how the weights were averaged.
-_EMA_FIELDS = frozenset(
-    "decay inv_gamma min_decay optimization_step power update_after_step use_ema_warmup".split()
-)
+_EMA_FIELDS = {
+    "decay",
+    "inv_gamma",
+    "min_decay",
+    "optimization_step",
+    "power",
+    "update_after_step",
+    "use_ema_warmup",
+}
 
 # Options that other models use and this network does not have yet, with the one value it does.
 _FIXED = {
@@ -99,9 +105,7 @@ class UNetConfig:
                 "It was written by a newer library or for another model."
             )
         config = cls(
-            **{
-                name: _typed(name, value, types_by_name[name]) for name, value in given.items()
-            }
+            **{name: _typed(name, value, types_by_name[name]) for name, value in given.items()}
         )
         config._check()
         return config
@@ -172,7 +176,9 @@ class UNetConfig:
         if self.mid_block_scale_factor == 0:
             raise ConfigError("'mid_block_scale_factor' must not be 0.")
         if self.downsample_padding not in (0, 1):
-            raise ConfigError(f"'downsample_padding' must be 0 or 1, not {self.downsample_padding}.")
+            raise ConfigError(
+                f"'downsample_padding' must be 0 or 1, not {self.downsample_padding}."
+            )
         for channels in self.block_out_channels:
             if channels % self.norm_num_groups:
                 raise ConfigError(

@@ -58,9 +58,7 @@ class Downsample(nn.Module):
     def __init__(self, channels: int, *, padding: int, operations: Any, **factory: Any):
         super().__init__()
         self.padding = padding
-        self.conv = operations.Conv2d(
-            channels, channels, 3, stride=2, padding=padding, **factory
-        )
+        self.conv = operations.Conv2d(channels, channels, 3, stride=2, padding=padding, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, (0, 1, 0, 1)) if self.padding == 0 else x)
