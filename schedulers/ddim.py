@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .config import SchedulerConfig
+from .errors import ScheduleError
 from .evaluation import Evaluation, Model, Noise, Sampling
 from .noise_schedule import NoiseSchedule
 from .prediction import clip_x0, to_x0_eps
@@ -32,8 +33,13 @@ def sample_ddim(
         eta: 0 (deterministic) to 1 (as much noise as DDPM).
         dtype: of the schedule's tables.
 
+    Raises:
+        ScheduleError: ``eta`` is not in 0..1.
+
     ``set_alpha_to_one`` is True where the model does not say, as in diffusers' DDIMScheduler.
     """
+    if not 0 <= eta <= 1:
+        raise ScheduleError(f"eta must be from 0 to 1, not {eta}.")
     alphas_cumprod = NoiseSchedule.from_config(config, dtype=dtype).alphas_cumprod
     final = alphas_cumprod[0] if config.set_alpha_to_one is False else torch.ones((), dtype=dtype)
     warn_of_late_start(timesteps[0], config.num_train_timesteps)

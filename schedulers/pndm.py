@@ -101,9 +101,9 @@ def sample_pndm(
 
             # Pseudo Runge-Kutta (eq. 13): both ends and twice the middle.
             case "runge_kutta":
-                middle, middle_time = grid.midpoint(t, t_prev)
-                e_2 = yield from evaluate(move(x, e, t, middle), middle_time)
-                e_3 = yield from evaluate(move(x, e_2, t, middle), middle_time)
+                first, middle = grid.midpoint(t, t_prev)
+                e_2 = yield from evaluate(move(x, e, t, first), middle)
+                e_3 = yield from evaluate(move(x, e_2, t, middle), middle)
                 e_4 = yield from evaluate(move(x, e_3, t, t_prev), t_prev)
                 e = _combine((e, e_2, e_3, e_4), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
 
@@ -116,7 +116,7 @@ def sample_pndm(
 
 
 def _combine(evaluations: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    total = evaluations[0] * weights[0]
+    total = weights[0] * evaluations[0]
     for e, weight in zip(evaluations[1:], weights[1:], strict=True):
-        total.add_(e, alpha=weight)
+        total = total + weight * e
     return total

@@ -49,7 +49,10 @@ class Grid(Protocol):
         ...
 
     def midpoint(self, t: int, t_prev: int) -> tuple[float, float]:
-        """Between two times: where the transfer goes, and where the model is evaluated."""
+        """Between two times: where the first transfer goes, and the middle itself.
+
+        The model is evaluated at the middle twice, the second time after a transfer to it.
+        """
         ...
 
     def evaluates_at(self, t_prev: int) -> bool:
@@ -73,9 +76,10 @@ class DiffusersGrid:
         return max(t, 0)
 
     def midpoint(self, t: int, t_prev: int) -> tuple[float, float]:
-        floor = math.floor((t + t_prev) / 2)
-        # Where diffusers walks the list rightly it rounds the two apart when the gap is odd.
-        return (t - (t - t_prev) // 2, floor) if self._is_even else (floor, floor)
+        middle = math.floor((t + t_prev) / 2)
+        # Where diffusers walks the list rightly, and the gap is odd, its first transfer goes to
+        # one above the middle.
+        return (t - (t - t_prev) // 2 if self._is_even else middle), middle
 
     def evaluates_at(self, t_prev: int) -> bool:
         return t_prev != END

@@ -5,12 +5,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .errors import ScheduleError
+
 SEEDS = 2**64
 """Seeds are 0 .. SEEDS - 1. torch's CPU generator reads the low 32 bits of them."""
 
 
 def image_seeds(seed: int, batch_size: int) -> list[int]:
-    """Return the seed of each image of a batch: seed + k, beginning again at 0 after the last."""
+    """Return the seed of each image of a batch: seed + k, beginning again at 0 after the last.
+
+    Raises:
+        ScheduleError: ``batch_size`` is below 1.
+    """
+    if batch_size < 1:
+        raise ScheduleError(f"batch_size must be at least 1, not {batch_size}.")
     return [(seed + k) % SEEDS for k in range(batch_size)]
 
 

@@ -4,6 +4,7 @@ A run is resumable and repeatable: everything random in step i is drawn from a g
 the run's seed and i, so stopping anywhere and going on gives the uninterrupted run's weights.
 """
 
+import hashlib
 import json
 import logging
 import math
@@ -11,17 +12,18 @@ import os
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.noise_schedule import NoiseSchedule
+from ..schedulers.randomness import SEEDS
 from ..unet.config import UNetConfig
 from ..unet.unet2d import UNet2D
 
@@ -30,7 +32,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train. ``learning_rate`` rises over ``warmup_steps``, then falls as a cosine to 0."""
+    """How to train. ``learning_rate`` rises over ``warmup_steps``, then falls as a cosine to 0.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
 
     steps: int = 12_000
     batch_size: int = 64
@@ -43,6 +49,16 @@ class TrainingOptions:
     save_every: int = 500
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "save_every"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"The option {name} must be at least 1, not {value}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"The learning rate must be above 0, not {self.learning_rate:g}.")
+        if not 0 <= self.seed < SEEDS:
+            raise ValueError(f"The seed must be from 0 to {SEEDS - 1}, not {self.seed}.")
+
 
 class TrainingRun:
     """One run, with its state in ``folder/training.pt``.
@@ -52,7 +68,8 @@ class TrainingRun:
         folder: where the state and, at the end, the model go; a state found there is resumed.
 
     Raises:
-        ValueError: ``folder`` holds a run with other settings.
+        ValueError: there are no images, they do not fit the network, dropout is asked for (which
+            could not be repeated), or ``folder`` holds a run with other settings or pictures.
     """
 
     def __init__(
@@ -66,12 +83,25 @@ class TrainingRun:
     ):
         if len(images) == 0:
             raise ValueError("There are no pictures to train on.")
+        if images.shape[1] != unet.in_channels:
+            raise ValueError(
+                f"The pictures have {images.shape[1]} channels, but the network takes "
+                f"{unet.in_channels}."
+            )
+        unet.check_size(*images.shape[-2:])
+        if unet.dropout:
+            raise ValueError("The network's dropout must be 0: a resumed run would not repeat it.")
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is a file. Name a folder for the training's results.")
         self.images, self.folder, self.options = images, folder, options
         self.unet_config, self.scheduler_config = unet, scheduler
         self.step = 0
+        self.saved_step = 0
+        """How far the state in ``folder`` has got; 0 also where there is none."""
 
-        torch.manual_seed(options.seed)  # the layers' own initialisation
-        self.model = UNet2D(unet)
+        with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers alone
+            torch.manual_seed(options.seed)  # the layers' own initialisation
+            self.model = UNet2D(unet)
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.ema = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.learning_rate)
@@ -93,11 +123,20 @@ class TrainingRun:
         """Train, yielding the loss of each step; stop early after ``stop_after`` steps in all.
 
         The state is saved every ``save_every`` steps and at the end.
+
+        Raises:
+            ValueError: the loss is no longer a number; what was saved before is kept.
         """
-        end = min(self.options.steps, stop_after or self.options.steps)
+        end = self.options.steps if stop_after is None else min(self.options.steps, stop_after)
         self.model.train()
         while self.step < end:
             loss = self._train_step(self.step)
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"The training diverged: the loss of step {self.step + 1} is {loss}. Begin "
+                    "anew in another folder, with a lower learning rate than "
+                    f"{self.options.learning_rate:g}."
+                )
             self.step += 1
             if self.step % self.options.save_every == 0 or self.step == end:
                 self._save_state()
@@ -157,27 +196,54 @@ class TrainingRun:
             "model": self.model.state_dict(),
             "ema": self.ema,
             "optimizer": self.optimizer.state_dict(),
+            "pictures_sha256": self._pictures_sha256,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.folder / "training.pt.unfinished"
         torch.save(state, unfinished)
         os.replace(unfinished, self.folder / "training.pt")
+        self.saved_step = self.step
+
+    @cached_property
+    def _pictures_sha256(self) -> str:
+        return hashlib.sha256(self.images.contiguous().numpy().tobytes()).hexdigest()
 
     def _resume(self) -> None:
         path = self.folder / "training.pt"
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True)
-        if state["settings"] != self.settings:
+        try:
+            state = torch.load(path, weights_only=True)
+            saved, sha256 = state["settings"], state.get("pictures_sha256")
+        except Exception as error:  # torch raises many types on a damaged archive
             raise ValueError(
-                f"{path} belongs to a run with other settings or pictures. Use another folder, or "
-                "delete that file to begin anew."
+                f"{path} is not the state of a training, or is damaged ({type(error).__name__}). "
+                "Use another folder, or delete that file to begin anew."
+            ) from error
+        changes = list(_changes(saved, self.settings))
+        # The first states did not say which pictures they were made from.
+        if sha256 not in (None, self._pictures_sha256):
+            changes.append("the pictures are not the same")
+        if changes:
+            raise ValueError(
+                f"{path} belongs to another run: {'; '.join(changes)}. To go on with it, use its "
+                "settings and pictures; else use another folder, or delete that file to begin anew."
             )
-        self.step = state["step"]
+        self.step = self.saved_step = state["step"]
         self.model.load_state_dict(state["model"])
         self.ema = state["ema"]
         self.optimizer.load_state_dict(state["optimizer"])
         logger.info("Going on after step %d of %s", self.step, path)
+
+
+def _changes(saved: dict[str, Any], own: dict[str, Any]) -> Iterator[str]:
+    """Yield each setting that differs, in words."""
+    for name in sorted(saved.keys() | own.keys()):
+        before, now = saved.get(name), own.get(name)
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from _changes(before, now)
+        elif before != now:
+            yield f"{name} was {before} there and is {now} here"
 
 
 @lru_cache(maxsize=2)
@@ -190,8 +256,6 @@ def save_model(
     folder: Path, weights: dict[str, Tensor], unet: UNetConfig, scheduler: SchedulerConfig
 ) -> None:
     """Write a diffusers pipeline folder: ``model_index.json``, ``unet/`` and ``scheduler/``."""
-    (folder / "unet").mkdir(parents=True, exist_ok=True)
-    (folder / "scheduler").mkdir(exist_ok=True)
     index = {
         "_class_name": "DDPMPipeline",
         "scheduler": ["diffusers", "DDPMScheduler"],
@@ -206,11 +270,18 @@ def save_model(
         },
     }
     for name, content in contents.items():
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    unfinished = folder / "unet" / "unfinished.safetensors"
-    save_file(
-        {name: value.contiguous() for name, value in weights.items()},
-        unfinished,
-        metadata={"format": "pt"},
+        _write(folder / name, (json.dumps(content, indent=2) + "\n").encode())
+    tensors = {name: value.contiguous() for name, value in weights.items()}
+    # Not save_file: its files can be read by their owner alone.
+    _write(
+        folder / "unet" / "diffusion_pytorch_model.safetensors",
+        save(tensors, metadata={"format": "pt"}),
     )
-    os.replace(unfinished, folder / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)

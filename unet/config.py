@@ -1,6 +1,7 @@
 """The configuration of a UNet2D, as diffusers writes it into ``config.json``."""
 
 import dataclasses
+import math
 import types
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
@@ -173,8 +174,9 @@ class UNetConfig:
                 raise ConfigError(f"'{name}' must be at least 1, not {value}.")
         if not 1 <= self.layers_per_block <= 64:
             raise ConfigError(f"'layers_per_block' must be 1 to 64, not {self.layers_per_block}.")
-        if self.mid_block_scale_factor == 0:
-            raise ConfigError("'mid_block_scale_factor' must not be 0.")
+        for name in ("norm_eps", "mid_block_scale_factor"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"'{name}' must be above 0, not {getattr(self, name)}.")
         if self.downsample_padding not in (0, 1):
             raise ConfigError(
                 f"'downsample_padding' must be 0 or 1, not {self.downsample_padding}."

@@ -1,0 +1,99 @@
+"""Our samplers from seeds to the final x, and the comparison with an oracle."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.ddim import sample_ddim
+from comfyui_unconditional.schedulers.ddpm import sample_ddpm
+from comfyui_unconditional.schedulers.evaluation import Model, drain
+from comfyui_unconditional.schedulers.pndm import Method, sample_pndm
+from comfyui_unconditional.schedulers.pndm_grid import Convention, make_grid
+from comfyui_unconditional.schedulers.randomness import SeededNoise
+from comfyui_unconditional.schedulers.timesteps import make_timesteps
+
+DIGITS = Path(__file__).resolve().parent.parent / "models" / "digits-16"
+SEEDS = (5, 2**64 - 1, 123)
+
+
+def run_ddpm(
+    config: SchedulerConfig,
+    steps: int,
+    model: Model,
+    seeds: Sequence[int],
+    shape: tuple[int, int, int],
+    **more: Any,
+) -> Tensor:
+    noise = SeededNoise(seeds, shape)
+    timesteps = make_timesteps(config, steps)
+    with torch.inference_mode():
+        sampling = sample_ddpm(
+            model, noise(), config=config, timesteps=timesteps, noise=noise, **more
+        )
+        return drain(sampling)
+
+
+def run_ddim(
+    config: SchedulerConfig,
+    steps: int,
+    model: Model,
+    seeds: Sequence[int],
+    shape: tuple[int, int, int],
+    eta: float = 0.0,
+) -> Tensor:
+    noise = SeededNoise(seeds, shape)
+    timesteps = make_timesteps(config, steps)
+    with torch.inference_mode():
+        sampling = sample_ddim(
+            model, noise(), config=config, timesteps=timesteps, noise=noise, eta=eta
+        )
+        return drain(sampling)
+
+
+def run_pndm(
+    config: SchedulerConfig,
+    steps: int,
+    model: Model,
+    seeds: Sequence[int],
+    shape: tuple[int, int, int],
+    *,
+    method: Method = "F-PNDM",
+    convention: Convention = "diffusers",
+) -> Tensor:
+    grid = make_grid(config, steps, convention)
+    with torch.inference_mode():
+        sampling = sample_pndm(
+            model,
+            SeededNoise(seeds, shape)(),
+            grid=grid,
+            method=method,
+            prediction_type=config.prediction_type,
+        )
+        return drain(sampling)
+
+
+def difference(ours: Tensor, reference: Tensor, *, inside: bool = True) -> float:
+    """The largest difference, relative to the larger of 1 and the largest value.
+
+    At least half of the reference must lie inside (-1, 1), where a picture would show a difference,
+    unless ``inside`` is False.
+    """
+    assert ours.shape == reference.shape
+    assert torch.isfinite(reference).all()
+    if inside:
+        assert (reference.abs() < 1).float().mean() >= 0.5
+    return ((ours - reference).abs().max() / max(1.0, reference.abs().max())).item()
+
+
+def counting(model: Model, calls: list[float]) -> Callable[[Tensor, float], Tensor]:
+    """Wrap a model so that it notes the time of each call."""
+
+    def call(x: Tensor, t: float) -> Tensor:
+        calls.append(t)
+        return model(x, t)
+
+    return call

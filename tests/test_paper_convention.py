@@ -1,0 +1,71 @@
+"""PNDM's `paper` convention against a second implementation of the paper's formulas."""
+
+from collections.abc import Callable
+
+import ours
+import paper
+import pytest
+import torch
+from denoisers import SHAPE, Denoiser
+from ours import SEEDS, difference
+
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
+from comfyui_unconditional.schedulers.pndm import Method, count_evaluations, plan_pndm
+from comfyui_unconditional.schedulers.pndm_grid import make_grid
+from comfyui_unconditional.schedulers.prediction import to_eps
+from comfyui_unconditional.schedulers.randomness import SeededNoise
+
+
+@pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 10, 40, 50])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_the_paper_convention_equals_a_second_implementation(
+    method: Method, steps: int, prediction: str, figure: Callable[[str, float, float], None]
+) -> None:
+    for schedule in ("linear", "scaled_linear", "squaredcos_cap_v2"):
+        config = SchedulerConfig(
+            beta_schedule=schedule,  # type: ignore[arg-type]
+            prediction_type=prediction,  # type: ignore[arg-type]
+            timestep_spacing="trailing",  # ignored, like the next two
+            steps_offset=5,
+            set_alpha_to_one=True,
+        )
+        table = NoiseSchedule.from_config(config).alphas_cumprod
+        denoise = Denoiser(config)
+
+        def eps(x: torch.Tensor, t: float) -> torch.Tensor:
+            a = table[min(int(t // 1) + 1, 999)]  # noqa: B023 -- called within this pass only
+            return to_eps(denoise(x, t), x, a, prediction)  # type: ignore[arg-type]  # noqa: B023
+
+        x = SeededNoise(SEEDS, SHAPE)()
+        reference = paper.paper_pndm(eps, x, table, steps, method)
+        result = ours.run_pndm(
+            config, steps, denoise, SEEDS, SHAPE, method=method, convention="paper"
+        )
+        # One or two steps from noise leave most values beyond (-1, 1), whoever takes them.
+        figure(f"{method}, paper", difference(result, reference, inside=steps > 3), 1e-4)
+
+
+def test_the_paper_convention_gives_the_model_fractions_of_timesteps() -> None:
+    config = SchedulerConfig()
+    denoise = Denoiser(config)
+    ours.run_pndm(config, 40, denoise, SEEDS, SHAPE, convention="paper")
+    assert denoise.times[:5] == [975, 962.5, 962.5, 950, 950]
+    assert denoise.times[-2:] == [25, 0]
+
+
+def test_the_paper_convention_has_exactly_n_steps_and_ends_at_the_first_alpha() -> None:
+    for steps in range(1, 1001):
+        grid = make_grid(SchedulerConfig(), steps, "paper")
+        assert len(grid.timesteps) == steps
+        assert grid.timesteps[0] == (steps - 1) * (1000 // steps)
+        assert grid.alpha_cumprod(-1) == grid.table[0]
+        assert count_evaluations(plan_pndm(grid, "F-PNDM")) == steps + 3 * min(3, steps)
+        assert count_evaluations(plan_pndm(grid, "PLMS")) == steps + 1
+
+
+def test_an_index_beyond_the_table_is_its_last_entry() -> None:
+    grid = make_grid(SchedulerConfig(), 1000, "paper")
+    assert grid.timesteps[0] == 999
+    assert grid.alpha_cumprod(999) == grid.table[999]

@@ -1,0 +1,218 @@
+"""What holds for the samplers themselves: evaluations, seeds, precision, nothing kept between runs."""
+
+import logging
+
+import ours
+import pytest
+import torch
+from denoisers import SHAPE, Denoiser
+from ours import SEEDS, counting
+
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.ddim import sample_ddim
+from comfyui_unconditional.schedulers.ddpm import sample_ddpm
+from comfyui_unconditional.schedulers.errors import ScheduleError
+from comfyui_unconditional.schedulers.evaluation import drain
+from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
+from comfyui_unconditional.schedulers.pndm import (
+    Method,
+    count_evaluations,
+    plan_pndm,
+    sample_pndm,
+)
+from comfyui_unconditional.schedulers.pndm_grid import make_grid
+from comfyui_unconditional.schedulers.randomness import SeededNoise, image_seeds
+from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from comfyui_unconditional.schedulers.transfer import transfer
+
+METHODS: tuple[Method, ...] = ("F-PNDM", "S-PNDM", "PLMS")
+
+
+@pytest.mark.parametrize(
+    ("options", "method", "extra"),
+    [
+        ({}, "F-PNDM", 8),
+        ({}, "PLMS", 0),
+        ({}, "S-PNDM", 0),
+        ({"timestep_spacing": "trailing"}, "F-PNDM", 9),
+        ({"timestep_spacing": "trailing"}, "PLMS", 1),
+        ({"timestep_spacing": "trailing"}, "S-PNDM", 1),
+        ({"set_alpha_to_one": True}, "F-PNDM", 9),
+        ({"set_alpha_to_one": True}, "PLMS", 1),
+        ({"steps_offset": 1}, "S-PNDM", 1),
+    ],
+    ids=str,
+)
+def test_pndm_runs_as_many_evaluations_as_it_says(
+    options: dict[str, object], method: Method, extra: int
+) -> None:
+    config = SchedulerConfig(**options)  # type: ignore[arg-type]
+    for steps in (4, 5, 10, 33, 50):
+        calls: list[float] = []
+        model = counting(Denoiser(config), calls)
+        ours.run_pndm(config, steps, model, SEEDS[:1], SHAPE, method=method)
+        grid = make_grid(config, steps, "diffusers")
+        assert len(calls) == steps + extra == count_evaluations(plan_pndm(grid, method))
+
+
+def test_ddpm_and_ddim_run_one_evaluation_for_each_step() -> None:
+    config = SchedulerConfig()
+    for steps in (1, 10, 33):
+        for run in (ours.run_ddpm, ours.run_ddim):
+            calls: list[float] = []
+            run(config, steps, counting(Denoiser(config), calls), SEEDS[:1], SHAPE)
+            assert calls == make_timesteps(config, steps)
+
+
+def test_fifty_steps_visit_the_timesteps_of_the_paper_pipeline() -> None:
+    config = SchedulerConfig()
+    calls: list[float] = []
+    ours.run_pndm(config, 50, counting(Denoiser(config), calls), SEEDS[:1], SHAPE)
+    warm_up = [980, 970, 970, 960, 960, 950, 950, 940, 940, 930, 930, 920]
+    assert calls == [*warm_up, *range(920, 0, -20)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("convention", ["diffusers", "paper"])
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+def test_any_number_of_steps_works_with_every_method(
+    method: Method, convention: str, spacing: str
+) -> None:
+    config = SchedulerConfig(num_train_timesteps=40, timestep_spacing=spacing, beta_end=0.002)  # type: ignore[arg-type]
+    for steps in range(1, 41):
+        calls: list[float] = []
+        result = ours.run_pndm(
+            config,
+            steps,
+            counting(Denoiser(config), calls),
+            SEEDS[:1],
+            SHAPE,
+            method=method,
+            convention=convention,  # type: ignore[arg-type]
+        )
+        assert torch.isfinite(result).all()
+        plan = plan_pndm(make_grid(config, steps, convention), method)  # type: ignore[arg-type]
+        assert len(calls) == count_evaluations(plan)
+
+
+def test_one_leading_step_is_a_step_from_the_first_alpha_to_itself_and_is_not_run() -> None:
+    config, calls = SchedulerConfig(), []
+    result = ours.run_pndm(config, 1, counting(Denoiser(config), calls), SEEDS, SHAPE)
+    assert calls == []
+    assert torch.equal(result, SeededNoise(SEEDS, SHAPE)())
+
+
+def test_a_step_that_is_not_run_would_have_changed_nothing() -> None:
+    x, e, a = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4), torch.tensor(0.9999)
+    assert torch.equal(transfer(x, e, a, a), x)
+
+
+def test_the_transfer_with_the_true_noise_is_exact() -> None:
+    a, b = torch.tensor(0.2, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
+    x0, e = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
+    x = a.sqrt() * x0 + (1 - a).sqrt() * e
+    torch.testing.assert_close(transfer(x, e, a, b), b.sqrt() * x0 + (1 - b).sqrt() * e)
+
+
+@pytest.mark.parametrize("run", [ours.run_ddpm, ours.run_ddim, ours.run_pndm])
+def test_an_image_is_the_same_alone_and_in_any_batch(run) -> None:  # noqa: ANN001
+    config = SchedulerConfig()
+    more = {"eta": 0.7} if run is ours.run_ddim else {}
+    batch = run(config, 10, Denoiser(config), SEEDS, SHAPE, **more)
+    for k, seed in enumerate(SEEDS):
+        alone = run(config, 10, Denoiser(config), [seed], SHAPE, **more)
+        torch.testing.assert_close(alone[0], batch[k], atol=1e-4, rtol=0)
+
+
+def test_the_noise_of_an_image_is_bit_identical_alone_and_in_any_batch() -> None:
+    batch, alone = SeededNoise(SEEDS, SHAPE), SeededNoise(SEEDS[1:2], SHAPE)
+    for _ in range(3):
+        assert torch.equal(batch()[1], alone()[0])
+    generator = torch.Generator().manual_seed(SEEDS[1])
+    assert torch.equal(SeededNoise(SEEDS, SHAPE)()[1], torch.randn(SHAPE, generator=generator))
+
+
+def test_seeds_count_up_and_begin_again_after_the_last() -> None:
+    assert image_seeds(2**64 - 2, 4) == [2**64 - 2, 2**64 - 1, 0, 1]
+    assert image_seeds(7, 1) == [7]
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_an_empty_batch_is_an_error_in_words(batch_size: int) -> None:
+    with pytest.raises(ScheduleError, match="batch_size must be at least 1"):
+        image_seeds(0, batch_size)
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan"), float("inf")])
+def test_an_eta_beyond_zero_to_one_is_an_error_in_words(eta: float) -> None:
+    config = SchedulerConfig()
+    with pytest.raises(ScheduleError, match="eta must be from 0 to 1"):
+        ours.run_ddim(config, 10, Denoiser(config), SEEDS, SHAPE, eta)
+
+
+def test_a_learned_variance_from_a_model_without_one_is_an_error_in_words() -> None:
+    config = SchedulerConfig()
+    for kind in ("learned", "learned_range"):
+        with pytest.raises(ScheduleError, match="6 output channels"):
+            ours.run_ddpm(config, 10, Denoiser(config), SEEDS, SHAPE, variance_type=kind)
+
+
+def test_the_variance_type_of_the_call_wins_over_the_one_of_the_model() -> None:
+    small, large = SchedulerConfig(), SchedulerConfig(variance_type="fixed_large")
+    chosen = ours.run_ddpm(
+        small, 10, Denoiser(small), SEEDS, SHAPE, variance_type="fixed_large"
+    )
+    assert torch.equal(chosen, ours.run_ddpm(large, 10, Denoiser(large), SEEDS, SHAPE))
+
+
+def test_a_second_run_gives_the_image_of_the_first() -> None:
+    config = SchedulerConfig()
+    first, second = (ours.run_pndm(config, 10, Denoiser(config), SEEDS, SHAPE) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_tables_and_tensors_may_be_float64() -> None:
+    config = SchedulerConfig(clip_sample=False)
+    x, noise = SeededNoise(SEEDS, SHAPE)().double(), SeededNoise(SEEDS, SHAPE)
+    times, double = make_timesteps(config, 10), torch.float64
+    model = Denoiser(config)
+    grid = make_grid(config, 10, "diffusers", dtype=double)
+    assert NoiseSchedule.from_config(config, dtype=double).alphas_cumprod.dtype == double
+    for sampling in (
+        sample_ddpm(model, x, config=config, timesteps=times, noise=noise, dtype=double),
+        sample_ddim(model, x, config=config, timesteps=times, noise=noise, dtype=double),
+        sample_pndm(model, x, grid=grid, method="F-PNDM", prediction_type="epsilon"),
+    ):
+        assert drain(sampling).dtype == double
+
+
+def test_each_evaluation_shows_the_image_that_the_model_predicts() -> None:
+    for prediction in ("epsilon", "v_prediction", "sample"):
+        config = SchedulerConfig(prediction_type=prediction)
+        shown: list[torch.Tensor] = []
+        grid = make_grid(config, 10, "diffusers")
+        x = SeededNoise(SEEDS, SHAPE)()
+        sampling = sample_pndm(
+            Denoiser(config, wiggle=0), x, grid=grid, method="PLMS", prediction_type=prediction
+        )
+        final = drain(sampling, lambda evaluation: shown.append(evaluation.x0))  # noqa: B023
+        assert len(shown) == 10
+        assert (shown[-1] - final).abs().max() < 0.1
+
+
+def test_a_late_first_timestep_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    config = SchedulerConfig()
+    for steps, warned in ((600, True), (50, False)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            grid = make_grid(config, steps, "diffusers")
+            next(
+                sample_pndm(
+                    Denoiser(config),
+                    torch.zeros(1, *SHAPE),
+                    grid=grid,
+                    method="PLMS",
+                    prediction_type="epsilon",
+                )
+            )
+        assert ("first timestep is 599 of 1000" in caplog.text) == warned

@@ -1,0 +1,120 @@
+"""Noise schedules and timesteps: equal to diffusers' tables, and sound for any number of steps."""
+
+import pytest
+import torch
+from diffusers import DDPMScheduler, PNDMScheduler
+
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.errors import ScheduleError
+from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
+from comfyui_unconditional.schedulers.timesteps import END, make_timesteps, step_pairs
+
+SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace")
+SPACINGS = ("leading", "linspace", "trailing")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("rescale", [False, True])
+@pytest.mark.parametrize("T", [1000, 4000, 100])
+def test_the_tables_are_those_of_diffusers_bit_for_bit(
+    schedule: str, rescale: bool, T: int
+) -> None:
+    options = {
+        "beta_schedule": schedule,
+        "rescale_betas_zero_snr": rescale,
+        "num_train_timesteps": T,
+    }
+    tables = NoiseSchedule.from_config(SchedulerConfig.from_dict(options))
+    theirs = DDPMScheduler(**options)
+    assert torch.equal(tables.betas, theirs.betas)
+    assert torch.equal(tables.alphas_cumprod, theirs.alphas_cumprod)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_alphas_cumprod_falls_from_step_to_step(schedule: str) -> None:
+    config = SchedulerConfig(beta_schedule=schedule)  # type: ignore[arg-type]
+    a = NoiseSchedule.from_config(config, dtype=torch.float64).alphas_cumprod
+    assert a.dtype == torch.float64
+    assert (a.diff() < 0).all()
+    assert 0 < a[-1] < a[0] < 1
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_any_number_of_steps_gives_as_many_timesteps_in_falling_order(spacing: str) -> None:
+    for T in (1, 7, 100, 1000):
+        config = SchedulerConfig(num_train_timesteps=T, timestep_spacing=spacing)  # type: ignore[arg-type]
+        for steps in range(1, T + 1):
+            times = make_timesteps(config, steps)
+            assert len(times) == steps
+            assert all(a > b for a, b in zip(times, times[1:], strict=False))
+            assert 0 <= times[-1]
+            assert times[0] < T
+            assert step_pairs(times)[-1] == (times[-1], END)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_the_timesteps_are_those_of_diffusers(spacing: str) -> None:
+    for steps in [1, 2, 3, 4, 7, 10, 33, 50, 91, 150, 333, 600, 999, 1000]:
+        config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
+        theirs = DDPMScheduler(timestep_spacing=spacing)
+        theirs.set_timesteps(steps)
+        assert make_timesteps(config, steps) == theirs.timesteps.tolist()
+
+
+def test_the_offset_shifts_a_leading_list_only() -> None:
+    for spacing in SPACINGS:
+        theirs = PNDMScheduler(timestep_spacing=spacing, steps_offset=1, skip_prk_steps=True)
+        theirs.set_timesteps(10)
+        config = SchedulerConfig(timestep_spacing=spacing, steps_offset=1)  # type: ignore[arg-type]
+        expected = theirs.timesteps.tolist()
+        assert make_timesteps(config, 10) == [expected[0], *expected[2:]]
+
+
+def test_an_offset_beyond_the_last_timestep_is_an_error_in_words() -> None:
+    config = SchedulerConfig(steps_offset=1)
+    with pytest.raises(ScheduleError, match="steps_offset = 1 leads to timestep 1000"):
+        make_timesteps(config, 1000)
+    assert make_timesteps(config, 999)[0] == 999
+
+
+@pytest.mark.parametrize("steps", [0, -3, 1001])
+def test_too_few_or_too_many_steps_are_an_error_in_words(steps: int) -> None:
+    with pytest.raises(ScheduleError, match="from 1 to 1000"):
+        make_timesteps(SchedulerConfig(), steps)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("beta_schedule", "quadratic"),
+        ("prediction_type", "score"),
+        ("variance_type", None),
+        ("timestep_spacing", 3),
+        ("num_train_timesteps", 0),
+        ("num_train_timesteps", "many"),
+        ("num_train_timesteps", True),
+        ("steps_offset", -1),
+        ("beta_end", float("nan")),
+        ("beta_start", 2),
+        ("clip_sample", "yes"),
+        ("trained_betas", [0.1, 0.2]),
+        ("trained_betas", [float("nan")] * 1000),
+        ("sample_max_value", 0.5),
+    ],
+)
+def test_an_impossible_scheduler_option_is_named(field: str, value: object) -> None:
+    with pytest.raises(ScheduleError, match=field):
+        SchedulerConfig.from_dict({field: value})
+
+
+def test_fields_of_other_scheduler_classes_are_listed_and_ignored() -> None:
+    written = {"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True, "beta_end": 0.01}
+    config = SchedulerConfig.from_dict(written)
+    assert config.beta_end == 0.01
+    assert config.ignored == ("use_karras_sigmas",)
+
+
+def test_a_configuration_survives_being_written_and_read() -> None:
+    config = SchedulerConfig(beta_schedule="squaredcos_cap_v2", set_alpha_to_one=False)
+    assert SchedulerConfig.from_dict(config.to_dict()) == config
+    assert "trained_betas" not in config.to_dict()

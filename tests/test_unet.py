@@ -1,0 +1,147 @@
+"""Our network against diffusers' UNet2DModel, with the same random weights."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import toys
+from torch import nn
+
+from comfyui_unconditional.training.digits import UNET as DIGITS
+from comfyui_unconditional.unet.config import UNetConfig
+from comfyui_unconditional.unet.errors import ConfigError
+from comfyui_unconditional.unet.unet2d import UNet2D
+
+DIGITS_16 = {name: value for name, value in DIGITS.to_dict().items() if name[0] != "_"}
+
+
+def ours_and_theirs(fields: dict) -> tuple[UNet2D, nn.Module]:
+    theirs = toys.reference_model(fields)
+    ours = UNet2D(UNetConfig.from_dict(fields)).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    return ours, theirs
+
+
+@pytest.mark.parametrize(
+    ("fields", "sizes"),
+    [
+        (toys.CIFAR, [(32, 32), (16, 40)]),
+        (toys.CAT, [(64, 64), (32, 96)]),
+        (toys.TRAINED, [(64, 64), (96, 32)]),
+        (DIGITS_16, [(16, 16), (8, 24)]),
+        ({**toys.CIFAR, "in_channels": 1, "out_channels": 1}, [(32, 32)]),
+        ({**toys.CIFAR, "out_channels": 6}, [(32, 32)]),
+        ({**toys.TRAINED, "mid_block_scale_factor": 1.5}, [(32, 32)]),
+        ({**toys.TRAINED, "center_input_sample": True}, [(32, 32)]),
+        ({**toys.TRAINED, "add_attention": False}, [(32, 32)]),
+        ({**toys.TRAINED, "time_embedding_dim": 20}, [(32, 32)]),
+        ({**toys.TRAINED, "block_out_channels": [48, 16, 32, 48, 16, 32]}, [(32, 32)]),
+    ],
+    ids=lambda value: None,
+)
+def test_the_network_equals_diffusers(
+    fields: dict, sizes: list, figure: Callable[[str, float, float], None]
+) -> None:
+    ours, theirs = ours_and_theirs(fields)
+    for height, width in sizes:
+        x = torch.randn(2, fields["in_channels"], height, width)
+        for t in (0, 13, 999):
+            with torch.inference_mode():
+                expected = theirs(x, t).sample
+                result = ours(x, t)
+            difference = (result - expected).abs().max() / expected.abs().max()
+            figure("UNet", difference.item(), 1e-5)
+
+
+def test_each_image_may_have_its_own_time() -> None:
+    ours, _ = ours_and_theirs(toys.TINY)
+    x = torch.randn(2, 3, 8, 8)
+    with torch.inference_mode():
+        both = ours(x, torch.tensor([3, 700]))
+        torch.testing.assert_close(both[:1], ours(x[:1], 3))
+        torch.testing.assert_close(both[1:], ours(x[1:], 700.0))
+
+
+def test_a_time_between_two_steps_is_no_error() -> None:
+    ours, _ = ours_and_theirs(toys.TINY)
+    x = torch.randn(1, 3, 8, 8)
+    with torch.inference_mode():
+        a, b, c = (ours(x, t) for t in (3, 3.5, 4))
+    assert not torch.equal(a, b)
+    assert not torch.equal(b, c)
+
+
+def test_half_precision_gives_half_precision() -> None:
+    ours, _ = ours_and_theirs(toys.TINY)
+    x = torch.randn(1, 3, 8, 8)
+    with torch.inference_mode():
+        full = ours(x, 500)
+        half = ours.bfloat16()(x.bfloat16(), 500)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), full, atol=0.1, rtol=0.1)
+
+
+def test_a_size_that_cannot_be_halved_on_each_level_is_an_error_in_words() -> None:
+    ours, _ = ours_and_theirs(toys.CIFAR)
+    with pytest.raises(ConfigError, match="divisible by 8 .* not 32 x 36"):
+        ours(torch.randn(1, 3, 32, 36), 0)
+
+
+def test_operations_of_a_host_are_used_for_every_layer() -> None:
+    class Operations:
+        class Conv2d(nn.Conv2d): ...
+
+        class Linear(nn.Linear): ...
+
+        class GroupNorm(nn.GroupNorm): ...
+
+    network = UNet2D(UNetConfig.from_dict(toys.TINY), operations=Operations)
+    plain = (nn.Conv2d, nn.Linear, nn.GroupNorm)
+    assert not [module for module in network.modules() if type(module) in plain]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"down_block_types": ["DownBlock2D", "FluxDownBlock2D"]}, "FluxDownBlock2D"),
+        ({"up_block_types": ["UpBlock2D", "BigUpBlock"]}, "BigUpBlock"),
+        ({"time_embedding_type": "fourier"}, "time_embedding_type.*fourier"),
+        ({"class_embed_type": "timestep"}, "class_embed_type"),
+        ({"down_block_types": ["DownBlock2D"]}, "has 1 entries.*has 2"),
+        ({"block_out_channels": [8, 12]}, "norm_num_groups.*12"),
+        ({"block_out_channels": [8, -16]}, "at least 1, not -16"),
+        ({"block_out_channels": "wide"}, "block_out_channels"),
+        ({"block_out_channels": []}, "levels"),
+        ({"layers_per_block": 10**9}, "layers_per_block"),
+        ({"layers_per_block": 1.5}, "layers_per_block"),
+        ({"attention_head_dim": 5}, "attention_head_dim"),
+        ({"sample_size": 9}, "divisible by 2"),
+        ({"sample_size": [8, 8, 8]}, "sample_size"),
+        ({"norm_eps": "small"}, "norm_eps"),
+        ({"norm_eps": float("nan")}, "norm_eps"),
+        ({"downsample_padding": 7}, "downsample_padding"),
+        ({"mid_block_scale_factor": 0}, "mid_block_scale_factor"),
+        ({"colour_space": "lab"}, "unknown fields: colour_space"),
+        ({"_class_name": "UNet2DConditionModel"}, "UNet2DConditionModel"),
+    ],
+    ids=str,
+)
+def test_a_configuration_that_cannot_be_used_is_named(change: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        UNet2D(UNetConfig.from_dict({**toys.TINY, **change}), device="meta")
+
+
+def test_a_model_without_a_sample_size_loads_but_cannot_say_its_size() -> None:
+    config = UNetConfig.from_dict({**toys.TINY, "sample_size": None})
+    with pytest.raises(ConfigError, match='"sample_size": 64'):
+        _ = config.size
+
+
+def test_a_configuration_survives_being_written_and_read() -> None:
+    config = UNetConfig.from_dict(toys.CAT)
+    assert UNetConfig.from_dict(config.to_dict()) == config
+
+
+def test_how_an_average_of_weights_was_made_is_no_unknown_field() -> None:
+    fields = {**toys.TINY, "decay": 0.9999, "optimization_step": 5, "use_ema_warmup": True}
+    assert UNetConfig.from_dict(fields) == UNetConfig.from_dict(toys.TINY)

@@ -1,0 +1,184 @@
+"""`python -m comfyui_unconditional.training`: make a model, or judge one of digits."""
+
+import argparse
+import logging
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from ..schedulers.config import SchedulerConfig
+from ..unet.config import UNetConfig
+from .trainer import TrainingOptions, TrainingRun, save_model
+
+# What imports scikit-learn or tqdm is imported where it is used: they are in the `train` extra.
+
+_INTERRUPTED = 130
+_WARMUP = TrainingOptions().warmup_steps
+
+# For the user's own pictures: the values of diffusers' train_unconditional.py, where it has any.
+_FOLDER_OPTIONS = TrainingOptions(steps=50_000, batch_size=16, learning_rate=1e-4)
+_BETA_SCHEDULES = ("linear", "squaredcos_cap_v2")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status: 0, 1 for the user's errors, 130 for Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    given = _parser().parse_args(arguments)
+    try:
+        return given.command(given)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if error.name not in ("sklearn", "tqdm"):
+            raise
+        print(
+            f"Training needs {error.name}, which is not installed. In the folder of this pack run: "
+            'pip install -e ".[train]"',
+            file=sys.stderr,
+        )
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return 1
+
+
+def _digits(given: argparse.Namespace) -> int:
+    from .digits import OPTIONS, SCHEDULER, UNET, digits
+
+    images, _ = digits()
+    return _train(given, images, UNET, SCHEDULER, OPTIONS)
+
+
+def _folder(given: argparse.Namespace) -> int:
+    from .pictures import default_unet, load_pictures
+
+    unet = default_unet(given.size, 1 if given.grey else 3, given.width)
+    images = load_pictures(given.pictures, given.size, 1 if given.grey else 3)
+    scheduler = SchedulerConfig(beta_schedule=given.beta_schedule)
+    return _train(given, images, unet, scheduler, replace(_FOLDER_OPTIONS, flip=given.flip))
+
+
+def _judge(given: argparse.Namespace) -> int:
+    from .judge import judge
+
+    print(judge(given.model))
+    return 0
+
+
+def _train(
+    given: argparse.Namespace,
+    images: Tensor,
+    unet: UNetConfig,
+    scheduler: SchedulerConfig,
+    defaults: TrainingOptions,
+) -> int:
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    names = ("steps", "batch_size", "learning_rate", "seed", "save_every")
+    chosen = {name: getattr(given, name) for name in names}
+    options = replace(defaults, **{k: value for k, value in chosen.items() if value is not None})
+    # A short run has a short warm-up.
+    options = replace(options, warmup_steps=min(_WARMUP, options.steps // 10))
+
+    run = TrainingRun(images, given.out, unet=unet, scheduler=scheduler, options=options)
+    losses: deque[float] = deque(maxlen=100)
+    try:
+        with (
+            logging_redirect_tqdm(),
+            tqdm(total=options.steps, initial=run.step, desc="Training", unit="step") as bar,
+        ):
+            for loss in run.run():
+                losses.append(loss)
+                bar.set_postfix_str(f"mean loss {sum(losses) / len(losses):.4f}", refresh=False)
+                bar.update()
+    except KeyboardInterrupt:
+        print(_where_to_go_on(run))
+        return _INTERRUPTED
+    save_model(given.out, run.ema, unet, scheduler)
+    print(
+        f"The model is in {given.out}. To use it, copy that folder into ComfyUI/models/diffusers "
+        "(without training.pt, which is only for going on), press R in the editor and choose it "
+        'in the node "Load Unconditional UNet".'
+    )
+    return 0
+
+
+def _where_to_go_on(run: TrainingRun) -> str:
+    if run.saved_step:
+        return (
+            f"Stopped in step {run.step + 1}. The same command goes on after step "
+            f"{run.saved_step}, the last one that was saved."
+        )
+    return (
+        f"Stopped in step {run.step + 1}, before anything was saved (every "
+        f"{run.options.save_every} steps). The same command begins anew."
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m comfyui_unconditional.training",
+        description="Make a model for the nodes of this pack. A training that was stopped goes on "
+        "with the same command.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    digits = commands.add_parser("digits", help="train the bundled model, digits-16")
+    digits.set_defaults(command=_digits)
+
+    folder = commands.add_parser("folder", help="train on your own pictures")
+    folder.set_defaults(command=_folder)
+    folder.add_argument(
+        "pictures", type=Path, help="folder with PNG, JPEG, WebP or BMP files, also in subfolders"
+    )
+    folder.add_argument(
+        "--size", type=_size, required=True, help="pixels: one side, or HEIGHTxWIDTH"
+    )
+    folder.add_argument("--grey", action="store_true", help="one channel in place of RGB")
+    folder.add_argument("--flip", action="store_true", help="mirror half of the pictures")
+    folder.add_argument(
+        "--beta-schedule",
+        choices=_BETA_SCHEDULES,
+        default="linear",
+        help="how the noise grows over time (default: linear)",
+    )
+    folder.add_argument(
+        "--width",
+        type=int,
+        help="channels of the network's first level, a multiple of 32; fewer train faster and "
+        "draw worse (default: 128, or 64 below 32 pixels)",
+    )
+
+    for command, defaults in ((digits, TrainingOptions()), (folder, _FOLDER_OPTIONS)):
+        command.add_argument("--out", type=Path, required=True, help="folder for the model")
+        command.add_argument("--steps", type=int, help=f"(default: {defaults.steps})")
+        command.add_argument("--batch-size", type=int, help=f"(default: {defaults.batch_size})")
+        command.add_argument(
+            "--learning-rate", type=float, help=f"(default: {defaults.learning_rate:g})"
+        )
+        command.add_argument("--seed", type=int, help=f"(default: {defaults.seed})")
+        command.add_argument(
+            "--save-every",
+            type=int,
+            help=f"steps between the states to go on from (default: {defaults.save_every})",
+        )
+
+    judge = commands.add_parser("judge", help="measure a model of digits against real ones")
+    judge.set_defaults(command=_judge)
+    judge.add_argument("model", type=Path, help="the model's folder")
+    return parser
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 64 or 64x96 (height first)")
+    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

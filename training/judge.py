@@ -1,0 +1,174 @@
+"""How good a model of digits is, measured against the digits that it was trained on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from ..schedulers.config import SchedulerConfig
+from ..schedulers.evaluation import drain
+from ..schedulers.pndm import count_evaluations, plan_pndm, sample_pndm
+from ..schedulers.pndm_grid import make_grid
+from ..schedulers.randomness import SeededNoise
+from ..unet.checkpoint import read_checkpoint
+from ..unet.files import find_files, read_json
+from ..unet.unet2d import UNet2D
+from .digits import UNET, digits
+
+SAMPLES = 500
+STEPS = 50
+_BATCH = 100
+_NEIGHBOURS = 5
+
+# Less than one vote in all: of two digits with equally many votes the nearer one wins.
+_TIE_BREAK = torch.linspace(0.1, 0, _NEIGHBOURS)
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Euclidean distances, in the model's range -1..1, of images to their nearest real digit."""
+
+    smallest: float
+    fifth_percentile: float
+    median: float
+
+    @classmethod
+    def of(cls, nearest: Tensor) -> "Distances":
+        """Summarise distances, shape (n,)."""
+        fifth, median = nearest.quantile(torch.tensor([0.05, 0.5])).tolist()
+        return cls(nearest.min().item(), fifth, median)
+
+    def __str__(self) -> str:
+        return (
+            f"smallest {self.smallest:.2f}, 5th percentile {self.fifth_percentile:.2f}, "
+            f"median {self.median:.2f}"
+        )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was measured. The real digits are measured leave-one-out: each against all others."""
+
+    undivided: float
+    """Share of the samples whose five nearest real digits are all the same digit."""
+    undivided_real: float
+    """The same share of the real digits."""
+    shares: tuple[float, ...]
+    """Share of the samples that most of their five neighbours call 0, 1, … 9."""
+    distances: Distances
+    distances_real: Distances
+
+    @property
+    def rarest(self) -> int:
+        """The digit with the smallest share."""
+        return min(range(len(self.shares)), key=self.shares.__getitem__)
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{digit}: {share:.1%}" for digit, share in enumerate(self.shares))
+        return "\n".join(
+            (
+                f"Undivided vote of the {_NEIGHBOURS} nearest real digits: {self.undivided:.1%} "
+                f"(real digits, leave-one-out: {self.undivided_real:.1%})",
+                f"Share of each digit: {shares}",
+                f"Rarest: {self.rarest}, {self.shares[self.rarest]:.1%}",
+                f"Distance to the nearest real digit: {self.distances}",
+                f"The same of real digits, leave-one-out: {self.distances_real}",
+            )
+        )
+
+
+def judge(folder: Path) -> Judgement:
+    """Sample 500 images (F-PNDM, 50 steps, seeds 0 to 499) and compare them with real digits.
+
+    Raises:
+        ValueError: the model cannot be loaded, or does not make 16x16 grey images.
+    """
+    images, labels = digits()
+    return compare(sample(folder), as_saved(images), labels)
+
+
+@torch.inference_mode()
+def sample(folder: Path) -> Tensor:
+    """Return what the model makes of the seeds 0 to 499, float32, shape (500, 1, 16, 16).
+
+    Values are those that a saved picture has, in -1..1.
+
+    Raises:
+        ValueError: the model cannot be loaded, or does not make 16x16 grey images.
+    """
+    files = find_files(folder)
+    if files.scheduler_config is None:
+        raise ValueError(f"{folder} has no scheduler_config.json, so its noise is not known.")
+    config = SchedulerConfig.from_dict(read_json(files.scheduler_config))
+    checkpoint = read_checkpoint(files, torch.float32)
+    shape, expected = (checkpoint.config.in_channels, *checkpoint.config.size), (1, *UNET.size)
+    if shape != expected:
+        raise ValueError(
+            f"The model in {folder} makes images of {_in_words(shape)}; only models of digits, of "
+            f"{_in_words(expected)}, can be judged."
+        )
+    model = checkpoint.build(UNet2D)
+    grid = make_grid(config, STEPS, "diffusers")
+    calls = count_evaluations(plan_pndm(grid, "F-PNDM")) * SAMPLES // _BATCH
+    batches = []
+    with tqdm(total=calls, desc="Sampling", unit="call") as bar:
+        for first in range(0, SAMPLES, _BATCH):
+            noise = SeededNoise(range(first, first + _BATCH), shape)
+            sampling = sample_pndm(
+                model,
+                noise(),
+                grid=grid,
+                method="F-PNDM",
+                prediction_type=config.prediction_type,
+            )
+            batches.append(as_saved(drain(sampling, lambda _: bar.update())))
+    return torch.cat(batches)
+
+
+def as_saved(x: Tensor) -> Tensor:
+    """Return images as a saved picture has them: clamped to -1..1, one of 256 values."""
+    return ((x.clamp(-1, 1) / 2 + 0.5) * 255).round() / 255 * 2 - 1
+
+
+def compare(samples: Tensor, images: Tensor, labels: Tensor) -> Judgement:
+    """Compare samples with real digits.
+
+    Args:
+        samples: shape (n, 1, 16, 16), in -1..1.
+        images: real digits, shape (m, 1, 16, 16), in -1..1.
+        labels: which digits they are, 0..9, shape (m,).
+    """
+    to_real = _distances(samples, images)
+    among_real = _distances(images, images).fill_diagonal_(torch.inf)  # none to itself
+    votes, votes_among_real = _votes(to_real, labels), _votes(among_real, labels)
+    return Judgement(
+        undivided=_undivided(votes),
+        undivided_real=_undivided(votes_among_real),
+        shares=tuple((votes.argmax(1).bincount(minlength=10) / len(samples)).tolist()),
+        distances=Distances.of(to_real.amin(1)),
+        distances_real=Distances.of(among_real.amin(1)),
+    )
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """Return Euclidean distances, shape (len(a), len(b))."""
+    # By differences: the faster way by products loses the small distances to rounding.
+    return torch.cdist(a.flatten(1), b.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _votes(distances: Tensor, labels: Tensor) -> Tensor:
+    """Return how many of the nearest are each digit, shape (n, 10), with ties broken."""
+    nearest = labels[distances.topk(_NEIGHBOURS, largest=False).indices]
+    return (F.one_hot(nearest, 10) * (1 + _TIE_BREAK)[:, None]).sum(1)
+
+
+def _undivided(votes: Tensor) -> float:
+    return ((votes > 0).sum(1) == 1).float().mean().item()
+
+
+def _in_words(shape: tuple[int, int, int]) -> str:
+    channels, height, width = shape
+    return f"{height} x {width} pixels and {channels} channel{'s' if channels > 1 else ''}"
