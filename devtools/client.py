@@ -47,7 +47,7 @@ class Client:
     """One connection to a host at ``url``."""
 
     def __init__(self, url: str):
-        self._url = url
+        self.url = url
         self._id = uuid.uuid4().hex
         self._socket = websocket.create_connection(
             f"{url.replace('http', 'ws', 1)}/ws?clientId={self._id}", timeout=300
@@ -59,13 +59,13 @@ class Client:
 
     def get(self, path: str) -> Any:
         """Return the JSON at a path of the host."""
-        with urllib.request.urlopen(self._url + path, timeout=60) as response:
+        with urllib.request.urlopen(self.url + path, timeout=60) as response:
             return json.load(response)
 
     def post(self, path: str, content: Any) -> Any:
         """Post JSON to a path of the host and return its answer, None where it is empty."""
         request = urllib.request.Request(
-            self._url + path,
+            self.url + path,
             data=json.dumps(content).encode(),
             headers={"Content-Type": "application/json"},
         )

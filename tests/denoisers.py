@@ -1,10 +1,9 @@
 """Cheap denoisers for scheduler tests: nonlinear, dependent on time, and tame."""
 
 import torch
-from torch import Tensor
-
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
+from torch import Tensor
 
 SHAPE = (3, 8, 8)
 
@@ -16,7 +15,9 @@ class Denoiser:
     schedule; the second makes every evaluation, its time and its place in a history count.
     """
 
-    def __init__(self, config: SchedulerConfig, *, variance: str | None = None, wiggle: float = 0.2):
+    def __init__(
+        self, config: SchedulerConfig, *, variance: str | None = None, wiggle: float = 0.2
+    ):
         self.alphas_cumprod = NoiseSchedule.from_config(
             config, rescale_zero_snr=False
         ).alphas_cumprod.double()
@@ -54,10 +55,16 @@ class Denoiser:
 
 
 class Exact:
-    """Knows the image: returns the very noise that is in x, whatever the time."""
+    """Knows the image: whatever the time, it returns the very noise that leads from x_t to x0.
 
-    def __init__(self, x0: Tensor, eps: Tensor):
-        self.x0, self.eps = x0, eps
+    Every right sampler that does not clip ends at ``x0``, however its steps are spaced.
+    """
+
+    def __init__(self, config: SchedulerConfig, first: int, x_t: Tensor):
+        a = NoiseSchedule.from_config(config).alphas_cumprod[first]
+        g = torch.Generator().manual_seed(3)
+        self.x0 = torch.rand(x_t.shape, generator=g) * 1.6 - 0.8
+        self.eps = (x_t - a.sqrt() * self.x0) / (1 - a).sqrt()
 
     def __call__(self, x: Tensor, t: float | Tensor) -> Tensor:
-        return self.eps.to(x.dtype)
+        return self.eps

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from comfyui_unconditional.schedulers.config import SchedulerConfig
 from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler
 from torch import Tensor
-
-from comfyui_unconditional.schedulers.config import SchedulerConfig
 
 Denoise = Callable[[Tensor, Any], Tensor]
 

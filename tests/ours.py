@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import sample_ddim
 from comfyui_unconditional.schedulers.ddpm import sample_ddpm
@@ -15,6 +13,7 @@ from comfyui_unconditional.schedulers.pndm import Method, sample_pndm
 from comfyui_unconditional.schedulers.pndm_grid import Convention, make_grid
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from torch import Tensor
 
 DIGITS = Path(__file__).resolve().parent.parent / "models" / "digits-16"
 SEEDS = (5, 2**64 - 1, 123)

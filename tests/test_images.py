@@ -2,9 +2,8 @@
 
 import numpy as np
 import torch
-from diffusers.image_processor import VaeImageProcessor
-
 from comfyui_unconditional.host.images import image_to_latent, latent_to_image, to_bytes, to_rgb
+from diffusers.image_processor import VaeImageProcessor
 
 
 def test_the_array_is_what_diffusers_calls_np() -> None:

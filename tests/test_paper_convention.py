@@ -6,15 +6,14 @@ import ours
 import paper
 import pytest
 import torch
-from denoisers import SHAPE, Denoiser
-from ours import SEEDS, difference
-
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.schedulers.pndm import Method, count_evaluations, plan_pndm
 from comfyui_unconditional.schedulers.pndm_grid import make_grid
 from comfyui_unconditional.schedulers.prediction import to_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise
+from denoisers import SHAPE, Denoiser
+from ours import SEEDS, difference
 
 
 @pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS"])

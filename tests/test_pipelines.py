@@ -4,18 +4,17 @@ from collections.abc import Callable
 
 import diffusers
 import numpy as np
-import ours
 import oracle
+import ours
 import pytest
 import torch
-from ours import DIGITS, SEEDS, difference
-
 from comfyui_unconditional.host.images import latent_to_image
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.pndm import Method
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files, read_json
 from comfyui_unconditional.unet.unet2d import UNet2D
+from ours import DIGITS, SEEDS, difference
 
 SHAPE = (1, 16, 16)
 Figure = Callable[[str, float, float], None]

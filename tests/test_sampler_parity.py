@@ -7,11 +7,10 @@ import oracle
 import ours
 import pytest
 import torch
-from denoisers import SHAPE, Denoiser
-from ours import SEEDS, difference
-
 from comfyui_unconditional.schedulers import pndm
 from comfyui_unconditional.schedulers.config import SchedulerConfig
+from denoisers import SHAPE, Denoiser
+from ours import SEEDS, difference
 
 BOUND = 1e-4
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -57,9 +56,11 @@ def test_ddim_equals_diffusers(steps: int, eta: float, figure: Figure) -> None:
 def test_pndm_equals_diffusers(
     method: pndm.Method, steps: int, set_alpha_to_one: bool | None, figure: Figure
 ) -> None:
-    for config in configs(steps, set_alpha_to_one=set_alpha_to_one):
-        if config.prediction_type == "sample" or (steps == 1 and "l" == config.timestep_spacing[0]):
-            continue  # diffusers refuses the one; the other is noise on both sides, see below
+    # Two steps are so long that under the usual betas most values end beyond (-1, 1).
+    mild = {"beta_end": 0.002} if steps == 2 else {}
+    for config in configs(steps, set_alpha_to_one=set_alpha_to_one, **mild):
+        if config.prediction_type == "sample":
+            continue  # diffusers refuses it; see below
         reference = oracle.run_pndm(
             config, steps, Denoiser(config), SEEDS, SHAPE, skip_prk_steps=method == "PLMS"
         )

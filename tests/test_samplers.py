@@ -5,9 +5,6 @@ import logging
 import ours
 import pytest
 import torch
-from denoisers import SHAPE, Denoiser
-from ours import SEEDS, counting
-
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import sample_ddim
 from comfyui_unconditional.schedulers.ddpm import sample_ddpm
@@ -21,9 +18,12 @@ from comfyui_unconditional.schedulers.pndm import (
     sample_pndm,
 )
 from comfyui_unconditional.schedulers.pndm_grid import make_grid
+from comfyui_unconditional.schedulers.prediction import to_x0_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise, image_seeds
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from comfyui_unconditional.schedulers.transfer import transfer
+from denoisers import SHAPE, Denoiser, Exact
+from ours import SEEDS, counting
 
 METHODS: tuple[Method, ...] = ("F-PNDM", "S-PNDM", "PLMS")
 
@@ -115,7 +115,7 @@ def test_the_transfer_with_the_true_noise_is_exact() -> None:
 
 
 @pytest.mark.parametrize("run", [ours.run_ddpm, ours.run_ddim, ours.run_pndm])
-def test_an_image_is_the_same_alone_and_in_any_batch(run) -> None:  # noqa: ANN001
+def test_an_image_is_the_same_alone_and_in_any_batch(run) -> None:
     config = SchedulerConfig()
     more = {"eta": 0.7} if run is ours.run_ddim else {}
     batch = run(config, 10, Denoiser(config), SEEDS, SHAPE, **more)
@@ -159,9 +159,7 @@ def test_a_learned_variance_from_a_model_without_one_is_an_error_in_words() -> N
 
 def test_the_variance_type_of_the_call_wins_over_the_one_of_the_model() -> None:
     small, large = SchedulerConfig(), SchedulerConfig(variance_type="fixed_large")
-    chosen = ours.run_ddpm(
-        small, 10, Denoiser(small), SEEDS, SHAPE, variance_type="fixed_large"
-    )
+    chosen = ours.run_ddpm(small, 10, Denoiser(small), SEEDS, SHAPE, variance_type="fixed_large")
     assert torch.equal(chosen, ours.run_ddpm(large, 10, Denoiser(large), SEEDS, SHAPE))
 
 
@@ -187,17 +185,29 @@ def test_tables_and_tensors_may_be_float64() -> None:
 
 
 def test_each_evaluation_shows_the_image_that_the_model_predicts() -> None:
-    for prediction in ("epsilon", "v_prediction", "sample"):
-        config = SchedulerConfig(prediction_type=prediction)
+    config = SchedulerConfig(clip_sample=False)
+    x, noise = SeededNoise(SEEDS, SHAPE)(), SeededNoise(SEEDS, SHAPE)
+    times, grid = make_timesteps(config, 10), make_grid(config, 10, "diffusers")
+    model = Exact(config, times[0], x)
+    for sampling in (
+        sample_ddim(model, x, config=config, timesteps=times, noise=noise),
+        sample_pndm(model, x, grid=grid, method="PLMS", prediction_type="epsilon"),
+    ):
         shown: list[torch.Tensor] = []
-        grid = make_grid(config, 10, "diffusers")
-        x = SeededNoise(SEEDS, SHAPE)()
-        sampling = sample_pndm(
-            Denoiser(config, wiggle=0), x, grid=grid, method="PLMS", prediction_type=prediction
-        )
-        final = drain(sampling, lambda evaluation: shown.append(evaluation.x0))  # noqa: B023
+        drain(sampling, lambda evaluation: shown.append(evaluation.x0))  # noqa: B023
         assert len(shown) == 10
-        assert (shown[-1] - final).abs().max() < 0.1
+        for x0 in shown:
+            torch.testing.assert_close(x0, model.x0, atol=1e-3, rtol=0)
+
+
+def test_the_three_predictions_describe_one_point() -> None:
+    x0, eps = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
+    a = torch.tensor(0.3, dtype=torch.float64)
+    x = a.sqrt() * x0 + (1 - a).sqrt() * eps
+    v = a.sqrt() * eps - (1 - a).sqrt() * x0
+    for output, kind in ((eps, "epsilon"), (x0, "sample"), (v, "v_prediction")):
+        found = to_x0_eps(output, x, a, kind)  # type: ignore[arg-type]
+        torch.testing.assert_close(found, (x0, eps))
 
 
 def test_a_late_first_timestep_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

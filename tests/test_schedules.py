@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, PNDMScheduler
-
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.errors import ScheduleError
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.schedulers.timesteps import END, make_timesteps, step_pairs
+from diffusers import DDPMScheduler, PNDMScheduler
 
 SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace")
 SPACINGS = ("leading", "linspace", "trailing")
@@ -47,7 +46,7 @@ def test_any_number_of_steps_gives_as_many_timesteps_in_falling_order(spacing: s
             times = make_timesteps(config, steps)
             assert len(times) == steps
             assert all(a > b for a, b in zip(times, times[1:], strict=False))
-            assert 0 <= times[-1]
+            assert times[-1] >= 0
             assert times[0] < T
             assert step_pairs(times)[-1] == (times[-1], END)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.training import digits
 from comfyui_unconditional.training.__main__ import main
 from comfyui_unconditional.training.judge import as_saved, compare
 from comfyui_unconditional.training.pictures import default_unet, load_pictures
@@ -428,6 +429,29 @@ def test_the_users_errors_are_one_sentence(
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ([], digits.OPTIONS),
+        (["--seed", "3"], replace(digits.OPTIONS, seed=3)),
+        (["--steps", "50"], replace(digits.OPTIONS, steps=50, warmup_steps=5)),
+    ],
+)
+def test_the_digits_command_has_the_settings_of_the_bundled_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], expected: TrainingOptions
+):
+    seen = []
+
+    def seen_only(images: Tensor, folder: Path, **settings: object) -> TrainingRun:
+        seen.append((tuple(images.shape), settings))
+        raise ValueError
+
+    monkeypatch.setattr("comfyui_unconditional.training.__main__.TrainingRun", seen_only)
+    main(["digits", "--out", str(tmp_path), *more])
+    settings = {"unet": digits.UNET, "scheduler": digits.SCHEDULER, "options": expected}
+    assert seen == [((1797, 1, 16, 16), settings)]
+
+
 def test_more_steps_for_a_finished_training_are_refused_in_words(
     picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -463,10 +487,10 @@ def test_copies_of_real_digits_are_seen_as_copies():
 
 def test_between_two_digits_the_vote_is_divided_and_the_nearer_one_wins():
     images = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.9, 0.95]).reshape(-1, 1, 1, 1)
-    labels = torch.tensor([4, 7, 7, 4, 2, 2])
+    labels = torch.tensor([7, 4, 4, 7, 2, 2])
     judgement = compare(torch.zeros(1, 1, 16, 16), images.expand(-1, 1, 16, 16), labels)
     assert judgement.undivided == 0
-    assert judgement.shares[4] == 1
+    assert judgement.shares[7] == 1
 
 
 def test_samples_are_judged_as_saved_pictures():

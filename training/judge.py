@@ -23,8 +23,9 @@ STEPS = 50
 _BATCH = 100
 _NEIGHBOURS = 5
 
-# Less than one vote in all: of two digits with equally many votes the nearer one wins.
-_TIE_BREAK = torch.linspace(0.1, 0, _NEIGHBOURS)
+# Less than one vote in all, and each more than those after it together: of two digits with equally
+# many votes, the one with the nearest neighbour wins.
+_TIE_BREAK = 0.5 ** torch.arange(2, 2 + _NEIGHBOURS)
 
 
 @dataclass(frozen=True)

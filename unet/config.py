@@ -32,6 +32,9 @@ _FIXED = {
     "num_class_embeds": None,
 }
 
+# Far beyond any model, and small enough that no product of two overflows.
+_MOST_CHANNELS = 65_536
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -166,12 +169,18 @@ class UNetConfig:
                 )
         counts = {
             name: getattr(self, name)
-            for name in ("in_channels", "out_channels", "norm_num_groups", "attention_head_dim")
+            for name in (
+                "in_channels",
+                "out_channels",
+                "time_embedding_dim",
+                "norm_num_groups",
+                "attention_head_dim",
+            )
         }
         counts |= {f"block_out_channels[{i}]": c for i, c in enumerate(self.block_out_channels)}
         for name, value in counts.items():
-            if value is not None and value < 1:
-                raise ConfigError(f"'{name}' must be at least 1, not {value}.")
+            if value is not None and not 1 <= value <= _MOST_CHANNELS:
+                raise ConfigError(f"'{name}' must be 1 to {_MOST_CHANNELS}, not {value}.")
         if not 1 <= self.layers_per_block <= 64:
             raise ConfigError(f"'layers_per_block' must be 1 to 64, not {self.layers_per_block}.")
         for name in ("norm_eps", "mid_block_scale_factor"):

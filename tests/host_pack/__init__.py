@@ -1,0 +1,39 @@
+"""Nodes that only the tests need, loaded by their ComfyUI beside the pack."""
+
+from comfy_api.latest import ComfyExtension, io
+
+
+class TestForeignModel(io.ComfyNode):
+    """A MODEL of another kind: Stable Diffusion's, without weights."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestForeignModel",
+            category="test",
+            inputs=[],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        import comfy.model_base
+        import comfy.model_management
+        import comfy.model_patcher
+        import comfy.supported_models
+        import torch
+
+        config = comfy.supported_models.SD15({"disable_unet_model_creation": True})
+        model = comfy.model_base.BaseModel(config)
+        model.diffusion_model = torch.nn.Identity()
+        device = comfy.model_management.get_torch_device()
+        return io.NodeOutput(comfy.model_patcher.ModelPatcher(model, device, torch.device("cpu")))
+
+
+class TestExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [TestForeignModel]
+
+
+async def comfy_entrypoint() -> TestExtension:
+    return TestExtension()
