@@ -1,4 +1,5 @@
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -450,6 +451,17 @@ def test_the_digits_command_has_the_settings_of_the_bundled_model(
     main(["digits", "--out", str(tmp_path), *more])
     settings = {"unet": digits.UNET, "scheduler": digits.SCHEDULER, "options": expected}
     assert seen == [((1797, 1, 16, 16), settings)]
+
+
+def test_without_scikit_learn_the_command_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.delitem(sys.modules, "comfyui_unconditional.training.digits")
+    assert main(["digits", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "Training needs scikit-learn" in said
+    assert "`train` extra" in said
 
 
 def test_more_steps_for_a_finished_training_are_refused_in_words(

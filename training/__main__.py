@@ -14,7 +14,8 @@ from ..schedulers.config import SchedulerConfig
 from ..unet.config import UNetConfig
 from .trainer import TrainingOptions, TrainingRun, save_model
 
-# What imports scikit-learn or tqdm is imported where it is used: they are in the `train` extra.
+# What the `train` extra installs, by module. What imports it is imported where it is used.
+_EXTRA = {"sklearn": "scikit-learn", "tqdm": "tqdm"}
 
 _INTERRUPTED = 130
 _WARMUP = TrainingOptions().warmup_steps
@@ -33,11 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
     except ModuleNotFoundError as error:
-        if error.name not in ("sklearn", "tqdm"):
+        package = _EXTRA.get((error.name or "").partition(".")[0])
+        if package is None:
             raise
         print(
-            f"Training needs {error.name}, which is not installed. In the folder of this pack run: "
-            'pip install -e ".[train]"',
+            f"Training needs {package}, which is not installed. Install the `train` extra: in this "
+            'pack\'s folder run pip install -e ".[train]"',
             file=sys.stderr,
         )
     except KeyboardInterrupt:
