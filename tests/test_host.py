@@ -340,7 +340,10 @@ def test_png_and_webp_hold_the_graph_and_how_each_picture_was_made(
         prompt = graph(batch_size=2, seed=40, format=file_format)
         for k, path in enumerate(files(host, client.run(prompt))):
             metadata = read_metadata(path)
-            assert metadata["prompt"] == prompt
+            found = metadata["prompt"]  # the host adds to it what it compared for its cache
+            for node in found.values():
+                node.pop("is_changed", None)
+            assert found == prompt
             assert metadata["workflow"] == {"nodes": []}
             assert metadata["unconditional"] == {
                 "seed": 40 + k,

@@ -1,4 +1,4 @@
-"""What holds for the samplers themselves: evaluations, seeds, precision, nothing kept between runs."""
+"""What holds for every sampler: evaluations, seeds, precision, nothing kept between runs."""
 
 import logging
 

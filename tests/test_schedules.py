@@ -1,5 +1,7 @@
 """Noise schedules and timesteps: equal to diffusers' tables, and sound for any number of steps."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
@@ -45,7 +47,7 @@ def test_any_number_of_steps_gives_as_many_timesteps_in_falling_order(spacing: s
         for steps in range(1, T + 1):
             times = make_timesteps(config, steps)
             assert len(times) == steps
-            assert all(a > b for a, b in zip(times, times[1:], strict=False))
+            assert all(a > b for a, b in pairwise(times))
             assert times[-1] >= 0
             assert times[0] < T
             assert step_pairs(times)[-1] == (times[-1], END)

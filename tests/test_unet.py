@@ -82,7 +82,7 @@ def test_half_precision_gives_half_precision() -> None:
 
 def test_a_size_that_cannot_be_halved_on_each_level_is_an_error_in_words() -> None:
     ours, _ = ours_and_theirs(toys.CIFAR)
-    with pytest.raises(ConfigError, match="divisible by 8 .* not 32 x 36"):
+    with pytest.raises(ConfigError, match=r"divisible by 8 .* not 32 x 36"):
         ours(torch.randn(1, 3, 32, 36), 0)
 
 
