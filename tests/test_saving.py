@@ -15,7 +15,6 @@ from devtools.host import comfyui_path
 def saving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.syspath_prepend(str(comfyui_path()))
     import folder_paths
-
     from comfyui_unconditional.host import saving
 
     monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path / "output"))
