@@ -41,7 +41,7 @@ def run_sampler(
     comfy.model_management.load_models_gpu(
         [patcher], memory_required=patcher.memory_required([len(seeds), *shape])
     )
-    device, dtype = patcher.load_device, model.get_dtype_inference()
+    device, dtype = patcher.load_device, model.manual_cast_dtype or model.get_dtype()
 
     def call(x: Tensor, t: float) -> Tensor:
         # The network may compute in half precision; all else is float32 or better.

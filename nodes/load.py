@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..host.folders import model_folder, model_folders
 from ..host.model import ModelSource, make_model
 from ..schedulers.config import SchedulerConfig
+from ..schedulers.errors import check_choice
 from ..unet.checkpoint import read_checkpoint
 from ..unet.errors import CheckpointError
 from ..unet.files import find_files, read_json
@@ -65,6 +66,7 @@ class UnconditionalUNetLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
+        check_choice("dtype", dtype, _DTYPES)
         files = find_files(model_folder(model_name))
         if files.scheduler_config is not None:
             scheduler_config = SchedulerConfig.from_dict(read_json(files.scheduler_config))

@@ -7,6 +7,9 @@ from comfy_api.latest import io
 from ..host.images import latent_to_image, to_rgb
 from ..host.provenance import find_records
 from ..host.saving import GraphMetadata, save_array, save_pictures
+from ..schedulers.errors import check_choice
+
+_FORMATS = ("png", "webp", "npy")
 
 
 class UnconditionalImageOutput(io.ComfyNode):
@@ -32,7 +35,7 @@ class UnconditionalImageOutput(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "format",
-                    options=["png", "webp", "npy"],
+                    options=list(_FORMATS),
                     tooltip="png and webp (both lossless) hold 8 bits and the workflow. npy holds "
                     "all images as one float32 array in 0..1, shape (batch, height, width, "
                     "channels).",
@@ -53,6 +56,7 @@ class UnconditionalImageOutput(io.ComfyNode):
     def execute(
         cls, samples: dict[str, Any], filename_prefix: str, format: str, scale: int
     ) -> io.NodeOutput:
+        check_choice("format", format, _FORMATS)
         if not 1 <= scale <= 16:
             raise ValueError(f"scale must be from 1 to 16, not {scale}.")
         if samples["samples"].ndim != 4:

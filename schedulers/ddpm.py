@@ -1,12 +1,13 @@
 """DDPM: ancestral sampling (Ho et al. 2020, algorithm 2), with any number of steps."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from .config import SchedulerConfig, VarianceType
-from .errors import ScheduleError
+from .errors import ScheduleError, check_choice
 from .evaluation import Evaluation, Model, Noise, Sampling
 from .noise_schedule import NoiseSchedule
 from .prediction import clip_x0, to_x0_eps
@@ -34,12 +35,14 @@ def sample_ddpm(
         dtype: of the schedule's tables.
 
     Raises:
-        ScheduleError: the variance is to be learned, but the model has C outputs.
+        ScheduleError: the variance is to be learned, but the model has C outputs; or there is no
+            such variance type.
     """
     alphas_cumprod = NoiseSchedule.from_config(config, dtype=dtype).alphas_cumprod
     one = torch.ones((), dtype=dtype)
     channels = x.shape[1]
     kind = variance_type or config.variance_type
+    check_choice("variance_type", kind, get_args(VarianceType))
     warn_of_late_start(timesteps[0], config.num_train_timesteps)
 
     for t, t_prev in step_pairs(timesteps):

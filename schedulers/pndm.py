@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from .config import PredictionType
+from .errors import check_choice
 from .evaluation import Evaluation, Model, Sampling
 from .pndm_grid import Grid
 from .prediction import to_eps
@@ -43,7 +44,11 @@ def plan_pndm(grid: Grid, method: Method) -> list[Step]:
     F-PNDM warms up with up to three Runge-Kutta steps, S-PNDM and PLMS with one improved Euler
     step. A last step that goes from one alphas_cumprod to the same is left out, since it would
     change nothing (leading spacing ends so, unless set_alpha_to_one).
+
+    Raises:
+        ScheduleError: there is no such method.
     """
+    check_choice("method", method, _ORDER)
     plan = []
     for i, (t, t_prev) in enumerate(step_pairs(grid.timesteps)):
         kind: Kind = "multistep"

@@ -6,12 +6,13 @@ them differently, so the same noise gives different images.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 from .config import SchedulerConfig
+from .errors import check_choice
 from .noise_schedule import NoiseSchedule
 from .timesteps import END, check_steps, make_timesteps
 
@@ -132,8 +133,9 @@ def make_grid(
     PNDMScheduler has no such option.
 
     Raises:
-        ScheduleError: see ``make_timesteps``.
+        ScheduleError: see ``make_timesteps``, or there is no such convention.
     """
+    check_choice("convention", convention, get_args(Convention))
     table = NoiseSchedule.from_config(config, dtype=dtype, rescale_zero_snr=False).alphas_cumprod
     if convention == "paper":
         T = config.num_train_timesteps

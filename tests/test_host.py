@@ -487,9 +487,15 @@ def test_a_bad_input_is_an_error_on_its_node(
     ids=str,
 )
 def test_a_value_beyond_the_widget_is_refused(inputs: dict[str, Any], client: Client) -> None:
-    with pytest.raises(RefusedError) as refusal:
-        client.run(graph(**inputs))
-    assert refusal.value.errors
+    # The host refuses it; an older one does not compare choices, and there the node does.
+    def refusal() -> str:
+        try:
+            run = client.run(graph(**inputs))
+        except RefusedError as error:
+            return str(error)
+        return run.error["exception_message"] if run.error else ""
+
+    assert str(next(iter(inputs.values()))) in refusal()
 
 
 def test_a_model_that_is_not_there_is_refused_with_what_to_do(client: Client) -> None:
