@@ -97,6 +97,7 @@ class Host:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.output.mkdir(parents=True, exist_ok=True)
+        (self.folder / "user").mkdir(parents=True, exist_ok=True)  # for its database
         _copy_pack(self.folder / "custom_nodes" / "comfyui-unconditional")
         main = comfyui_path() / "main.py"
         launcher = Path(__file__).with_name("launch_host.py")

@@ -11,6 +11,7 @@ import torch
 from comfyui_unconditional.host.images import latent_to_image
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.pndm import Method
+from comfyui_unconditional.training.judge import judge
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files, read_json
 from comfyui_unconditional.unet.unet2d import UNet2D
@@ -118,6 +119,15 @@ def test_the_pipeline_itself_gives_our_images(
     mine = latent_to_image(result).numpy()
     figure(name, float(np.abs(images - mine).max()), 1e-4)
     assert np.abs((images * 255).round() - (mine * 255).round()).max() <= 1
+
+
+def test_the_bundled_model_draws_readable_digits_of_every_kind() -> None:
+    judgement = judge(DIGITS)
+    assert judgement.undivided >= 0.90
+    assert min(judgement.shares) >= 0.04
+    # Samples, not copies: as far from the real digits as those are from each other.
+    assert judgement.distances.median > 0.8 * judgement.distances_real.median
+    assert judgement.distances.smallest > 0.5
 
 
 def test_the_bundled_model_is_small_and_complete() -> None:
