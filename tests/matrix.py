@@ -188,7 +188,7 @@ def make_matrix(count: int, seed: int = 0) -> tuple[list[Case], list[tuple[Pair,
             # Greed may lead into a corner; without it another way is found, where there is one.
             tries.append(_complete(dict(pair), rng, wanted if len(tries) < 10 else set()))
         if _broken(tries[-1]):
-            apart.append((pair, sorted(tries, key=_broken)[:2]))
+            apart.append((pair, sorted(tries, key=_broken)[:4]))
         else:
             cases.append(tries[-1])
             wanted -= pairs_of(cases[-1])

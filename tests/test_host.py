@@ -470,6 +470,23 @@ def test_a_class_label_is_that_of_diffusers_and_is_recorded(
         assert np.abs(np.load(host.output / f"{prefix}_00001_.npy") - expected.numpy()).max() < 1e-4
 
 
+@pytest.mark.parametrize("dtype", ["auto", "float16", "bfloat16"])
+def test_a_model_of_skip_blocks_and_tables_samples_in_each_precision(
+    dtype: str, host: Host, client: Client, models: Path
+) -> None:
+    fields = {
+        **CLASSES,
+        "block_out_channels": [32, 32],
+        "down_block_types": ["AttnSkipDownBlock2D"] * 2,
+        "up_block_types": ["AttnSkipUpBlock2D"] * 2,
+        "time_embedding_type": "learned",
+        "num_train_timesteps": 1000,
+    }
+    toys.write_checkpoint(models / "tables", fields, scheduler={"beta_end": 0.002})
+    for sampler in ("PNDM", "DDPM", "DDIM"):
+        files(host, client.run(graph(sampler, "tables", dtype=dtype, class_label=2)))
+
+
 @pytest.mark.parametrize("sampler", ["PNDM", "DDPM", "DDIM"])
 @pytest.mark.parametrize(
     ("fields", "inputs", "words"),

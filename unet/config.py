@@ -22,7 +22,7 @@ _EMA_FIELDS = {
     "use_ema_warmup",
 }
 
-# The values of the options that are a choice; null is the default of the resampling ones.
+# The options that are a choice. How to resample may be left open, which means "conv".
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "time_embedding_type": ("positional", "fourier", "learned"),
     "mid_block_type": ("UNetMidBlock2D", None),
