@@ -12,6 +12,13 @@ from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import nn
 
 DIGITS_16 = {name: value for name, value in DIGITS.to_dict().items() if name[0] != "_"}
+IDENTITY = {"class_embed_type": "identity"}
+LEARNED = {"time_embedding_type": "learned", "num_train_timesteps": 50}
+SKIP_BELOW_PLAIN = {
+    "block_out_channels": [8, 8, 8],
+    "down_block_types": ["DownBlock2D", "SkipDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D"] * 3,
+}
 
 
 def ours_and_theirs(fields: dict) -> tuple[UNet2D, nn.Module]:
@@ -50,6 +57,21 @@ def test_the_network_equals_diffusers(
                 result = ours(x, t)
             difference = (result - expected).abs().max() / expected.abs().max()
             figure("UNet", difference.item(), 1e-5)
+
+
+def test_a_network_trained_on_sigmas_equals_diffusers(
+    figure: Callable[[str, float, float], None],
+) -> None:
+    ours, theirs = ours_and_theirs(toys.NCSNPP)
+    noise = torch.randn(3, 3, 32, 16)
+    sigmas = torch.tensor([0.01, 1.0, 348.0])
+    x = noise * sigmas[:, None, None, None]
+    with torch.inference_mode():
+        expected = theirs(x, sigmas).sample
+        result = ours(x, sigmas)
+    # Each image by itself: the output is divided by sigma.
+    for one, other in zip(result, expected, strict=True):
+        figure("UNet", ((one - other).abs().max() / other.abs().max()).item(), 1e-5)
 
 
 def test_each_image_may_have_its_own_time() -> None:
@@ -94,9 +116,23 @@ def test_operations_of_a_host_are_used_for_every_layer() -> None:
 
         class GroupNorm(nn.GroupNorm): ...
 
-    network = UNet2D(UNetConfig.from_dict(toys.TINY), operations=Operations)
-    plain = (nn.Conv2d, nn.Linear, nn.GroupNorm)
-    assert not [module for module in network.modules() if type(module) in plain]
+        class Embedding(nn.Embedding): ...
+
+    skips = {
+        "block_out_channels": [32, 32],
+        "down_block_types": ["AttnSkipDownBlock2D"] * 2,
+        "up_block_types": ["AttnSkipUpBlock2D"] * 2,
+    }
+    tables = {
+        "time_embedding_type": "learned",
+        "num_train_timesteps": 10,
+        "num_class_embeds": 3,
+    }
+    plain = (nn.Conv2d, nn.Linear, nn.GroupNorm, nn.Embedding)
+    for change in ({}, skips, tables, {"downsample_type": "resnet"}):
+        config = UNetConfig.from_dict({**toys.TINY, **change})
+        network = UNet2D(config, operations=Operations)
+        assert not [module for module in network.modules() if type(module) in plain]
 
 
 @pytest.mark.parametrize(
@@ -104,8 +140,25 @@ def test_operations_of_a_host_are_used_for_every_layer() -> None:
     [
         ({"down_block_types": ["DownBlock2D", "FluxDownBlock2D"]}, "FluxDownBlock2D"),
         ({"up_block_types": ["UpBlock2D", "BigUpBlock"]}, "BigUpBlock"),
-        ({"time_embedding_type": "fourier"}, "time_embedding_type.*fourier"),
-        ({"class_embed_type": "timestep"}, "class_embed_type"),
+        ({"time_embedding_type": "rotary"}, "time_embedding_type.*'learned', not 'rotary'"),
+        ({"time_embedding_type": "learned"}, "'num_train_timesteps'.*does not say how many"),
+        ({"class_embed_type": "projection"}, "class_embed_type.*'identity', not 'projection'"),
+        ({"num_class_embeds": 0}, "num_class_embeds"),
+        ({"mid_block_type": "UNetMidBlock2DCrossAttn"}, "mid_block_type.*or null"),
+        ({"downsample_type": "fir"}, "downsample_type"),
+        ({"upsample_type": "fir"}, "upsample_type"),
+        ({"resnet_time_scale_shift": "spatial"}, "resnet_time_scale_shift.*'spatial'"),
+        ({"act_fn": "tanh"}, "act_fn.*'relu', not 'tanh'"),
+        ({"dropout": 1.5}, "dropout"),
+        ({"freq_shift": 4}, "freq_shift.*divided by zero"),
+        ({"attn_norm_num_groups": 5}, "attn_norm_num_groups.*16 channels.*5 groups"),
+        ({"norm_num_groups": None}, "norm_num_groups.*only where all blocks are Skip"),
+        ({"layers_per_block": 0}, r"layers_per_block.*\[8, 16\]"),
+        ({"down_block_types": ["SkipDownBlock2D"] * 2, "in_channels": 1}, "3 'in_channels', not 1"),
+        ({"up_block_types": ["SkipUpBlock2D"] * 2, "out_channels": 6}, "3 'out_channels', not 6"),
+        ({"up_block_types": ["SkipUpBlock2D", "UpBlock2D"]}, "levels after it must be Skip"),
+        ({**SKIP_BELOW_PLAIN}, "levels above it must be Skip"),
+        ({"down_block_types": ["DownBlock2D", "AttnSkipDownBlock2D"]}, "16 channels.*32 groups"),
         ({"down_block_types": ["DownBlock2D"]}, "has 1 entries.*has 2"),
         ({"block_out_channels": [8, 12]}, "norm_num_groups.*12"),
         ({"block_out_channels": [8, -16]}, "1 to 65536, not -16"),
@@ -113,7 +166,7 @@ def test_operations_of_a_host_are_used_for_every_layer() -> None:
         ({"block_out_channels": []}, "levels"),
         ({"layers_per_block": 10**9}, "layers_per_block"),
         ({"layers_per_block": 1.5}, "layers_per_block"),
-        ({"attention_head_dim": 5}, "attention_head_dim"),
+        ({"attention_head_dim": 17}, "attention_head_dim.*16 channels"),
         ({"sample_size": 9}, "divisible by 2"),
         ({"sample_size": [8, 8, 8]}, "sample_size"),
         ({"norm_eps": "small"}, "norm_eps"),
@@ -128,6 +181,64 @@ def test_operations_of_a_host_are_used_for_every_layer() -> None:
 def test_a_configuration_that_cannot_be_used_is_named(change: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         UNet2D(UNetConfig.from_dict({**toys.TINY, **change}), device="meta")
+
+
+CLASSES = {**toys.TINY, "num_class_embeds": 5}
+
+
+def test_a_label_is_needed_with_classes_and_refused_without() -> None:
+    x = torch.randn(2, 3, 8, 8)
+    with pytest.raises(ConfigError, match="needs class_labels"):
+        UNet2D(UNetConfig.from_dict(CLASSES))(x, 3)
+    with pytest.raises(ConfigError, match="without classes"):
+        UNet2D(UNetConfig.from_dict(toys.TINY))(x, 3, 1)
+
+
+def test_one_label_is_that_of_all_images() -> None:
+    for change in ({"num_class_embeds": 5}, {"class_embed_type": "timestep"}, IDENTITY):
+        ours, theirs = ours_and_theirs({**toys.TINY, **change})
+        x = torch.randn(2, 3, 8, 8)
+        with torch.inference_mode():
+            both = ours(x, 3, 4)
+            for k in range(2):
+                alone = theirs(x[k : k + 1], 3, torch.tensor([4])).sample
+                torch.testing.assert_close(both[k : k + 1], alone)
+
+
+@pytest.mark.parametrize(
+    ("change", "label", "words"),
+    [
+        ({}, 0, "without classes, so it cannot take class_label 0"),
+        ({"num_class_embeds": 5}, None, r"Set class_label \(0 to 4\)"),
+        ({"num_class_embeds": 5}, 5, "5 is not one of this model's classes, 0 to 4"),
+        ({"num_class_embeds": 5}, -1, "-1 is not one of"),
+        ({"class_embed_type": "timestep"}, None, r"class_label \(a number from 0\)"),
+        ({"class_embed_type": "identity"}, -2, "-2 is not one of"),
+        ({"class_embed_type": "timestep", **LEARNED}, 50, "0 to 49"),
+        ({"class_embed_type": "timestep", "time_embedding_type": "fourier"}, 0, "logarithm"),
+    ],
+    ids=str,
+)
+def test_a_class_that_the_model_does_not_know_is_named(
+    change: dict, label: int | None, words: str
+) -> None:
+    config = UNetConfig.from_dict({**toys.TINY, **change})
+    with pytest.raises(ConfigError, match=words):
+        config.check_class_label(label)
+
+
+def test_every_class_that_the_model_knows_is_allowed() -> None:
+    UNetConfig.from_dict(toys.TINY).check_class_label(None)
+    for label in range(5):
+        UNetConfig.from_dict(CLASSES).check_class_label(label)
+    UNetConfig.from_dict({**toys.TINY, **IDENTITY}).check_class_label(10**6)
+
+
+@pytest.mark.parametrize("t", [3.5, 50, -1])
+def test_a_timestep_that_was_not_learned_is_an_error_in_words(t: float) -> None:
+    network = UNet2D(UNetConfig.from_dict({**toys.TINY, **LEARNED}))
+    with pytest.raises(ConfigError, match=rf"0 to 49, and knows no \[{t}\]"):
+        network(torch.randn(1, 3, 8, 8), t)
 
 
 def test_a_model_without_a_sample_size_loads_but_cannot_say_its_size() -> None:

@@ -5,11 +5,19 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .normalization import group_norm
+
 
 class Attention(nn.Module):
     """GroupNorm, multi-head attention over H*W positions, and a residual; (B, C, H, W) to the same.
 
-    ``head_dim`` None means one head over all channels.
+    Args:
+        head_dim: None means one head over all channels. Where it does not divide the channels,
+            the heads are as many as fit, and together narrower than the channels.
+        groups: of the normalisation; None leaves it out.
+
+    Raises:
+        ConfigError: the channels cannot be divided into ``groups``.
     """
 
     def __init__(
@@ -17,27 +25,34 @@ class Attention(nn.Module):
         channels: int,
         *,
         head_dim: int | None,
-        groups: int,
+        groups: int | None,
         eps: float,
         output_scale_factor: float = 1.0,
         operations: Any,
         **factory: Any,
     ):
         super().__init__()
-        self.heads = channels // (head_dim or channels)
+        head_dim = head_dim or channels
+        self.heads = channels // head_dim
+        inner = self.heads * head_dim
         self.output_scale_factor = output_scale_factor
-        self.group_norm = operations.GroupNorm(groups, channels, eps=eps, **factory)
-        self.to_q = operations.Linear(channels, channels, **factory)
-        self.to_k = operations.Linear(channels, channels, **factory)
-        self.to_v = operations.Linear(channels, channels, **factory)
+        self.group_norm = (
+            None
+            if groups is None
+            else group_norm(groups, channels, eps=eps, operations=operations, **factory)
+        )
+        self.to_q = operations.Linear(channels, inner, **factory)
+        self.to_k = operations.Linear(channels, inner, **factory)
+        self.to_v = operations.Linear(channels, inner, **factory)
         # A list of one: the state dict calls the projection `to_out.0`.
-        self.to_out = nn.ModuleList([operations.Linear(channels, channels, **factory)])
+        self.to_out = nn.ModuleList([operations.Linear(inner, channels, **factory)])
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
+        hidden = x if self.group_norm is None else self.group_norm(x)
         # (B, C, H, W) -> (B, H*W, C)
-        hidden = self.group_norm(x).flatten(2).transpose(1, 2)
-        # (B, H*W, C) -> (B, heads, H*W, C / heads)
+        hidden = hidden.flatten(2).transpose(1, 2)
+        # (B, H*W, heads * head_dim) -> (B, heads, H*W, head_dim)
         query, key, value = (
             project(hidden).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for project in (self.to_q, self.to_k, self.to_v)

@@ -1,4 +1,4 @@
-"""Time as the network sees it: sinusoids (DDPM, section 3.3 and appendix B), then a small MLP."""
+"""Time and class as the network sees them: a vector each, then a small MLP."""
 
 import math
 from typing import Any
@@ -6,11 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .config import UNetConfig
+
 
 def sinusoidal_embedding(
     timesteps: Tensor, channels: int, *, flip_sin_to_cos: bool, freq_shift: float
 ) -> Tensor:
     """Embed timesteps as sines and cosines of geometrically falling frequencies.
+
+    (DDPM, section 3.3 and appendix B.)
 
     Args:
         timesteps: shape (B,), in training steps 0 .. T-1; fractions are allowed.
@@ -29,7 +33,56 @@ def sinusoidal_embedding(
     return nn.functional.pad(torch.cat(waves, dim=-1), (0, channels % 2))
 
 
-class TimeMLP(nn.Module):
+class PositionalTime(nn.Module):
+    """Sinusoids of the timestep; shape (B,) to float32 (B, first width)."""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+
+    def forward(self, timesteps: Tensor) -> Tensor:
+        return sinusoidal_embedding(
+            timesteps,
+            self.config.time_input_channels,
+            flip_sin_to_cos=self.config.flip_sin_to_cos,
+            freq_shift=self.config.freq_shift,
+        )
+
+
+class FourierTime(nn.Module):
+    """Sinusoids of log sigma at random frequencies (NCSN++); (B,) to float32 (B, 2 channels).
+
+    The sigmas must be above 0.
+    """
+
+    def __init__(self, channels: int, **factory: Any):
+        super().__init__()
+        # Drawn once and never trained.
+        frequencies = 16 * torch.randn(channels, **factory)
+        self.weight = nn.Parameter(frequencies, requires_grad=False)
+
+    def forward(self, timesteps: Tensor) -> Tensor:
+        frequencies = self.weight.to(timesteps.device).float()
+        # In this order: an angle is some thousand radians, so each rounding shows.
+        angles = timesteps.float().log()[:, None] * frequencies[None, :] * 2 * math.pi
+        return torch.cat((angles.sin(), angles.cos()), dim=-1)
+
+
+def make_time_projection(config: UNetConfig, *, operations: Any, **factory: Any) -> nn.Module:
+    """Build what turns a timestep into ``config.time_input_channels`` numbers.
+
+    A learned one is a table and takes whole numbers of an integer dtype.
+    """
+    if config.time_embedding_type == "fourier":
+        return FourierTime(config.block_out_channels[0], **factory)
+    if config.time_embedding_type == "learned":
+        return operations.Embedding(
+            config.num_train_timesteps, config.time_input_channels, **factory
+        )
+    return PositionalTime(config)
+
+
+class MLP(nn.Module):
     """Two linear layers with a SiLU between; shape (B, in) to (B, out)."""
 
     def __init__(self, in_channels: int, out_channels: int, *, operations: Any, **factory: Any):
@@ -39,3 +92,22 @@ class TimeMLP(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         return self.linear_2(nn.functional.silu(self.linear_1(embedding)))
+
+
+class IdentityClass(nn.Module):
+    """The class is the embedding: vectors of shape (B, C), or a number for all C (B,)."""
+
+    def forward(self, labels: Tensor) -> Tensor:
+        return labels[:, None] if labels.ndim == 1 else labels
+
+
+def make_class_embedding(config: UNetConfig, **layers: Any) -> nn.Module | None:
+    """Build what turns class labels into something to add to the time; None without classes."""
+    if config.class_embed_type == "timestep":
+        return MLP(config.time_input_channels, config.time_channels, **layers)
+    if config.class_embed_type == "identity":
+        return IdentityClass()
+    if config.num_class_embeds is None:
+        return None
+    operations = layers.pop("operations")
+    return operations.Embedding(config.num_class_embeds, config.time_channels, **layers)

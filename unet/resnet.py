@@ -1,15 +1,31 @@
-"""The residual block and the two resampling layers."""
+"""The residual block."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from .normalization import group_norm
+
+Activation = Callable[[Tensor], Tensor]
+Resample = Callable[[Tensor], Tensor]
 
 
 class ResnetBlock(nn.Module):
-    """GroupNorm, SiLU, 3x3 convolution, twice, with the time added in between.
+    """GroupNorm, activation, 3x3 convolution, twice, with the time brought in between.
 
-    Shapes: x (B, in, H, W) and temb (B, temb_channels) to (B, out, H, W).
+    Shapes: x (B, in, H, W) and temb (B, temb_channels) to (B, out, H, W), or to another size
+    where ``resample`` makes one.
+
+    Args:
+        groups, groups_out: of the first and the second normalisation.
+        scale_shift: the time scales and shifts the second normalisation (Dhariwal & Nichol 2021)
+            instead of being added before it.
+        resample: applied to both branches before the first convolution.
+        always_shortcut: a 1x1 convolution on the residual even where the width stays.
+
+    Raises:
+        ConfigError: the widths cannot be divided into the groups, or a number of them is None.
     """
 
     def __init__(
@@ -18,58 +34,51 @@ class ResnetBlock(nn.Module):
         out_channels: int,
         *,
         temb_channels: int,
-        groups: int,
+        groups: int | None,
+        groups_out: int | None,
         eps: float,
+        activation: Activation,
+        scale_shift: bool = False,
         dropout: float = 0.0,
         output_scale_factor: float = 1.0,
+        resample: Resample | None = None,
+        always_shortcut: bool = False,
         operations: Any,
         **factory: Any,
     ):
         super().__init__()
+        layers: dict[str, Any] = {"operations": operations, **factory}
+        self.activation = activation
+        self.resample = resample
+        self.scale_shift = scale_shift
         self.output_scale_factor = output_scale_factor
-        self.norm1 = operations.GroupNorm(groups, in_channels, eps=eps, **factory)
+        self.norm1 = group_norm(groups, in_channels, eps=eps, **layers)
         self.conv1 = operations.Conv2d(in_channels, out_channels, 3, padding=1, **factory)
-        self.time_emb_proj = operations.Linear(temb_channels, out_channels, **factory)
-        self.norm2 = operations.GroupNorm(groups, out_channels, eps=eps, **factory)
+        self.time_emb_proj = operations.Linear(
+            temb_channels, 2 * out_channels if scale_shift else out_channels, **factory
+        )
+        self.norm2 = group_norm(groups_out, out_channels, eps=eps, **layers)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = operations.Conv2d(out_channels, out_channels, 3, padding=1, **factory)
         self.conv_shortcut = (
             operations.Conv2d(in_channels, out_channels, 1, **factory)
-            if in_channels != out_channels
+            if always_shortcut or in_channels != out_channels
             else None
         )
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(x)))
-        hidden = hidden + self.time_emb_proj(F.silu(temb))[:, :, None, None]
-        hidden = self.conv2(self.dropout(F.silu(self.norm2(hidden))))
+        hidden = self.activation(self.norm1(x))
+        if self.resample is not None:
+            x, hidden = self.resample(x), self.resample(hidden)
+        hidden = self.conv1(hidden)
+        time = self.time_emb_proj(self.activation(temb))[:, :, None, None]
+        if self.scale_shift:
+            scale, shift = time.chunk(2, dim=1)
+            hidden = self.norm2(hidden) * (1 + scale) + shift
+        else:
+            hidden = self.norm2(hidden + time)
+        hidden = self.conv2(self.dropout(self.activation(hidden)))
         if self.conv_shortcut is not None:
             x = self.conv_shortcut(x)
         out = x + hidden
         return out if self.output_scale_factor == 1.0 else out / self.output_scale_factor
-
-
-class Downsample(nn.Module):
-    """A 3x3 convolution of stride 2: (B, C, H, W) to (B, C, H/2, W/2).
-
-    ``padding`` 0 pads one pixel right and below instead of all around, as Ho et al.'s code does.
-    """
-
-    def __init__(self, channels: int, *, padding: int, operations: Any, **factory: Any):
-        super().__init__()
-        self.padding = padding
-        self.conv = operations.Conv2d(channels, channels, 3, stride=2, padding=padding, **factory)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.padding == 0 else x)
-
-
-class Upsample(nn.Module):
-    """Nearest neighbour to twice the size, then a 3x3 convolution."""
-
-    def __init__(self, channels: int, *, operations: Any, **factory: Any):
-        super().__init__()
-        self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))

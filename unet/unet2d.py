@@ -6,9 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .blocks import DOWN_BLOCKS, UP_BLOCKS, Level, MidBlock, build_block
+from .blocks import DOWN_BLOCKS, UP_BLOCKS, build_block
 from .config import UNetConfig
-from .embeddings import TimeMLP, sinusoidal_embedding
+from .embeddings import MLP, make_class_embedding, make_time_projection
+from .errors import ConfigError
+from .level import Level
+from .mid_block import MidBlock
+from .normalization import group_norm
 
 
 class UNet2D(nn.Module):
@@ -16,12 +20,13 @@ class UNet2D(nn.Module):
 
     Args:
         config: what to build.
-        operations: where ``Conv2d``, ``Linear`` and ``GroupNorm`` come from; a host passes its
-            own, which cast and move weights as they are used.
+        operations: where ``Conv2d``, ``Linear``, ``GroupNorm`` and ``Embedding`` come from; a host
+            passes its own, which cast and move weights as they are used.
         dtype, device: of the parameters.
 
     Raises:
-        ConfigError: the configuration names a block that is not supported.
+        ConfigError: the configuration names a block that is not supported, or its widths cannot be
+            divided into its groups.
     """
 
     def __init__(
@@ -36,21 +41,23 @@ class UNet2D(nn.Module):
         self.config = config
         self.dtype = dtype or torch.get_default_dtype()
         factory: dict[str, Any] = {"dtype": dtype, "device": device}
-        blocks: dict[str, Any] = {"operations": operations, **factory}
+        layers: dict[str, Any] = {"operations": operations, **factory}
         widths = config.block_out_channels
 
         self.conv_in = operations.Conv2d(config.in_channels, widths[0], 3, padding=1, **factory)
-        self.time_embedding = TimeMLP(widths[0], config.time_channels, **blocks)
+        self.time_proj = make_time_projection(config, **layers)
+        self.time_embedding = MLP(config.time_input_channels, config.time_channels, **layers)
+        self.class_embedding = make_class_embedding(config, **layers)
 
         self.down_blocks = nn.ModuleList()
         skips = [widths[0]]
         for i, kind in enumerate(config.down_block_types):
             is_last = i == len(widths) - 1
             level = Level(config, widths[max(i - 1, 0)], widths[i], is_last)
-            self.down_blocks.append(build_block(DOWN_BLOCKS, kind, level, **blocks))
+            self.down_blocks.append(build_block(DOWN_BLOCKS, kind, level, **layers))
             skips += [widths[i]] * (config.layers_per_block + (not is_last))
 
-        self.mid_block = MidBlock(config, **blocks)
+        self.mid_block = MidBlock(config, **layers) if config.mid_block_type else None
 
         self.up_blocks = nn.ModuleList()
         upwards = widths[::-1]
@@ -58,49 +65,82 @@ class UNet2D(nn.Module):
             taken = tuple(skips.pop() for _ in range(config.layers_per_block + 1))
             is_last = i == len(widths) - 1
             level = Level(config, upwards[max(i - 1, 0)], upwards[i], is_last, taken)
-            self.up_blocks.append(build_block(UP_BLOCKS, kind, level, **blocks))
+            self.up_blocks.append(build_block(UP_BLOCKS, kind, level, **layers))
 
-        self.conv_norm_out = operations.GroupNorm(
-            config.norm_num_groups, widths[0], eps=config.norm_eps, **factory
+        self.conv_norm_out = group_norm(
+            config.groups(widths[0]), widths[0], eps=config.norm_eps, **layers
         )
         self.conv_out = operations.Conv2d(widths[0], config.out_channels, 3, padding=1, **factory)
 
-    def forward(self, x: Tensor, timesteps: Tensor | float) -> Tensor:
-        """Predict what the model was trained to predict (noise, image or velocity).
+    def forward(
+        self, x: Tensor, timesteps: Tensor | float, class_labels: Tensor | int | None = None
+    ) -> Tensor:
+        """Predict what the model was trained to predict (noise, image, velocity or score).
 
         Args:
             x: noisy images, shape (B, in_channels, H, W), model range about -1..1 plus noise.
-            timesteps: shape (B,) or one number for all, in training steps 0 .. T-1.
+            timesteps: shape (B,) or one number for all, in training steps 0 .. T-1; sigmas above
+                0 where ``config.is_variance_exploding``.
+            class_labels: shape (B,) or one number for all, where and only where
+                ``config.has_classes``; for class_embed_type "identity" also (B, time_channels),
+                the embeddings themselves.
 
         Returns:
             Shape (B, out_channels, H, W), in the dtype of ``x``.
 
         Raises:
-            ConfigError: H or W cannot be halved on each level.
+            ConfigError: H or W cannot be halved on each level, a label is missing or one too
+                many, or a learned time embedding has no entry for a timestep.
         """
         config = self.config
         config.check_size(*x.shape[-2:])
 
-        # Time: one embedding per image.
+        # Time and class: one embedding per image.
         t = torch.as_tensor(timesteps, device=x.device).expand(x.shape[0])
-        embedding = sinusoidal_embedding(
-            t,
-            config.block_out_channels[0],
-            flip_sin_to_cos=config.flip_sin_to_cos,
-            freq_shift=config.freq_shift,
-        )
-        temb = self.time_embedding(embedding.to(x.dtype))
+        temb = self.time_embedding(self._project(t).to(x.dtype))
+        if (class_labels is None) == config.has_classes:
+            raise ConfigError(
+                "This model was trained with classes and needs class_labels."
+                if config.has_classes
+                else "This model was trained without classes and takes no class_labels."
+            )
+        if self.class_embedding is not None:
+            labels = torch.as_tensor(class_labels, device=x.device)
+            labels = labels.expand(x.shape[0]) if labels.ndim == 0 else labels
+            if config.class_embed_type == "timestep":
+                labels = self._project(labels).to(x.dtype)
+            temb = temb + self.class_embedding(labels).to(x.dtype)
 
-        # Down, middle, up.
+        # Down, middle, up. Skip blocks carry the image itself along.
         if config.center_input_sample:
             x = 2 * x - 1
+        image = x
         x = self.conv_in(x)
         skips = [x]
         for block in self.down_blocks:
-            x, left = block(x, temb)
+            x, left, image = block(x, temb, image)
             skips += left
-        x = self.mid_block(x, temb)
+        if self.mid_block is not None:
+            x = self.mid_block(x, temb)
+        image = None
         for block in self.up_blocks:
-            x = block(x, skips, temb)
+            x, image = block(x, skips, temb, image)
 
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        x = self.conv_out(F.silu(self.conv_norm_out(x)))
+        if image is not None:
+            x = x + image
+        return (
+            (x / t.float()[:, None, None, None]).to(x.dtype) if config.is_variance_exploding else x
+        )
+
+    def _project(self, t: Tensor) -> Tensor:
+        """Embed timesteps, or labels treated as such: (B,) to (B, config.time_input_channels)."""
+        if not isinstance(self.time_proj, nn.Embedding):
+            return self.time_proj(t)
+        whole, entries = t.long(), self.time_proj.num_embeddings
+        if (whole != t).any() or (whole < 0).any() or (whole >= entries).any():
+            raise ConfigError(
+                f"This model has learned each timestep apart, 0 to {entries - 1}, and knows no "
+                f"{t.tolist()}. Choose a sampler and steps that stay on whole timesteps."
+            )
+        return self.time_proj(whole)

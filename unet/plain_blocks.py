@@ -1,0 +1,89 @@
+"""The blocks of DDPM and of its successors: resnets, attention between them, then resampling.
+
+``resampler`` is "conv" or "resnet"; the last level has none.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .level import Level, make_attention, make_resnet
+from .resampling import Downsample, Upsample, average_down, nearest_up
+
+
+class DownBlock(nn.Module):
+    """``layers_per_block`` resnets, each followed by attention where the kind has it."""
+
+    def __init__(self, level: Level, *, attention: bool, resampler: str, **layers: Any):
+        super().__init__()
+        config, out = level.config, level.out_channels
+        self.resnets = nn.ModuleList(
+            make_resnet(config, channels, out, **layers) for channels in level.resnet_channels
+        )
+        self.attentions = _attentions(level, len(self.resnets), attention, layers)
+        self.downsamplers = None
+        if not level.is_last:
+            downsampler = (
+                make_resnet(config, out, out, resample=average_down, **layers)
+                if resampler == "resnet"
+                else Downsample(out, padding=config.downsample_padding, **layers)
+            )
+            self.downsamplers = nn.ModuleList([downsampler])
+
+    def forward(
+        self, x: Tensor, temb: Tensor, image: Tensor
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Return the level's output, what it leaves for the way up, and ``image`` untouched."""
+        skips = []
+        for i, resnet in enumerate(self.resnets):
+            x = resnet(x, temb)
+            if self.attentions is not None:
+                x = self.attentions[i](x)
+            skips.append(x)
+        if self.downsamplers is not None:
+            x = self.downsamplers[0](x, temb)
+            skips.append(x)
+        return x, skips, image
+
+
+class UpBlock(nn.Module):
+    """One resnet more than the way down, each over the input joined with a skip connection."""
+
+    def __init__(self, level: Level, *, attention: bool, resampler: str, **layers: Any):
+        super().__init__()
+        config, out = level.config, level.out_channels
+        self.resnets = nn.ModuleList(
+            make_resnet(config, channels, out, **layers) for channels in level.resnet_channels
+        )
+        self.attentions = _attentions(level, len(self.resnets), attention, layers)
+        self.upsamplers = None
+        if not level.is_last:
+            upsampler = (
+                make_resnet(config, out, out, resample=nearest_up, **layers)
+                if resampler == "resnet"
+                else Upsample(out, **layers)
+            )
+            self.upsamplers = nn.ModuleList([upsampler])
+
+    def forward(
+        self, x: Tensor, skips: list[Tensor], temb: Tensor, image: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Consume as many of ``skips``, from its end, as the level has resnets."""
+        for i, resnet in enumerate(self.resnets):
+            x = resnet(torch.cat((x, skips.pop()), dim=1), temb)
+            if self.attentions is not None:
+                x = self.attentions[i](x)
+        if self.upsamplers is not None:
+            x = self.upsamplers[0](x, temb)
+        return x, image
+
+
+def _attentions(
+    level: Level, count: int, attention: bool, layers: dict[str, Any]
+) -> nn.ModuleList | None:
+    if not attention:
+        return None
+    return nn.ModuleList(
+        make_attention(level.config, level.out_channels, **layers) for _ in range(count)
+    )

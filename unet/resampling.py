@@ -1,0 +1,62 @@
+"""Half and twice the size: strided convolution, nearest neighbour, and the filter of NCSN++.
+
+All take (B, C, H, W); half the size needs even H and W.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Downsample(nn.Module):
+    """A 3x3 convolution of stride 2: (B, C, H, W) to (B, C, H/2, W/2).
+
+    ``padding`` 0 pads one pixel right and below instead of all around, as Ho et al.'s code does.
+    """
+
+    def __init__(self, channels: int, *, padding: int, operations: Any, **factory: Any):
+        super().__init__()
+        self.padding = padding
+        self.conv = operations.Conv2d(channels, channels, 3, stride=2, padding=padding, **factory)
+
+    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.padding == 0 else x)
+
+
+class Upsample(nn.Module):
+    """Nearest neighbour to twice the size, then a 3x3 convolution."""
+
+    def __init__(self, channels: int, *, operations: Any, **factory: Any):
+        super().__init__()
+        self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
+
+    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
+        return self.conv(nearest_up(x))
+
+
+def nearest_up(x: Tensor) -> Tensor:
+    """Repeat each pixel in a 2x2 square."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def average_down(x: Tensor) -> Tensor:
+    """Average each 2x2 square."""
+    return F.avg_pool2d(x, 2)
+
+
+def fir_up(x: Tensor) -> Tensor:
+    """Twice the size through the (1, 3, 3, 1) filter (Karras et al. 2019; Song et al. 2021)."""
+    return F.conv_transpose2d(x, 4 * _fir_kernel(x), stride=2, padding=1, groups=x.shape[1])
+
+
+def fir_down(x: Tensor) -> Tensor:
+    """Half the size through the same filter; outside the image is zero."""
+    return F.conv2d(x, _fir_kernel(x), stride=2, padding=1, groups=x.shape[1])
+
+
+def _fir_kernel(x: Tensor) -> Tensor:
+    """The filter for each channel of ``x``, of sum 1: shape (C, 1, 4, 4)."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
+    return torch.outer(taps, taps).expand(x.shape[1], 1, 4, 4)
