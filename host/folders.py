@@ -14,6 +14,16 @@ logger = logging.getLogger(__name__)
 _BUNDLED = Path(__file__).resolve().parent.parent / "models"
 
 
+def saved_models() -> Path:
+    """Return the folder of the models that Save Unconditional UNet writes."""
+    return Path(folder_paths.get_output_directory()) / "diffusers"
+
+
+def register_saved_models() -> None:
+    """Make the saved models part of the host's `diffusers` folders."""
+    folder_paths.add_model_folder_path("diffusers", str(saved_models()))
+
+
 def model_folders() -> dict[str, Path]:
     """Return the folder of each model by its name in the loader: bundled first, then by name.
 

@@ -121,8 +121,20 @@ def unconditional_model(model: comfy.model_patcher.ModelPatcher) -> Unconditiona
     inner = model.model
     if not isinstance(inner, UnconditionalModel):
         raise ValueError(
-            f"This sampler needs the MODEL of 'Load Unconditional UNet', but a "
+            f"This node needs the MODEL of 'Load Unconditional UNet', but a "
             f"{type(inner).__name__} is connected. Connect 'Load Unconditional UNet', or use "
             "KSampler with this model."
         )
     return inner
+
+
+def weights_as_loaded(patcher: comfy.model_patcher.ModelPatcher) -> dict[str, Tensor]:
+    """Return the network's tensors as its file gave them, wherever the host has put them.
+
+    The host keeps the original of each weight that it patches; those are returned.
+    """
+    prefix = "diffusion_model."
+    return {
+        key.removeprefix(prefix): entries[0][0]
+        for key, entries in patcher.get_key_patches(prefix).items()
+    }

@@ -9,6 +9,7 @@ from .sample import (
     UnconditionalDDPMSampler,
     UnconditionalPNDMSampler,
 )
+from .save import UnconditionalUNetSave
 
 
 class UnconditionalExtension(ComfyExtension):
@@ -21,4 +22,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalDDPMSampler,
             UnconditionalDDIMSampler,
             UnconditionalImageOutput,
+            UnconditionalUNetSave,
         ]
