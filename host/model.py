@@ -15,6 +15,7 @@ from torch import Tensor
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.noise_schedule import NoiseSchedule
 from ..unet.checkpoint import Checkpoint
+from ..unet.digest import FileDigest
 from ..unet.unet2d import UNet2D
 
 # How the host turns the network's output into an image, and the name it knows that by.
@@ -27,10 +28,15 @@ _PREDICTIONS: dict[str, tuple[type, ModelType]] = {
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model came from: its name in the loader and the sha256 of its weights' file."""
+    """Where a model came from: its name in the loader, and its weights' file."""
 
     name: str
-    sha256: str
+    digest: FileDigest
+
+    @property
+    def sha256(self) -> str:
+        """That of the weights' file; it may have to be waited for."""
+        return self.digest.sha256
 
 
 class PixelFormat(comfy.latent_formats.LatentFormat):

@@ -76,5 +76,5 @@ class UnconditionalUNetLoader(io.ComfyNode):
                 scheduler_config.to_dict(),
             )
         checkpoint = read_checkpoint(files, _DTYPES[dtype])
-        source = ModelSource(model_name, checkpoint.sha256)
+        source = ModelSource(model_name, checkpoint.digest)
         return io.NodeOutput(make_model(checkpoint, scheduler_config, source))

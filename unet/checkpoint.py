@@ -1,6 +1,5 @@
 """A checkpoint on disk becomes a network: read, checked against its configuration, assigned."""
 
-import hashlib
 import pickle
 import re
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .config import UNetConfig
+from .digest import FileDigest
 from .errors import CheckpointError
 from .files import ModelFiles, read_json
 from .unet2d import UNet2D
@@ -29,12 +29,17 @@ Network = TypeVar("Network", bound=UNet2D)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A configuration and weights that fit it. ``sha256`` is that of the weights' file."""
+    """A configuration and weights that fit it."""
 
     config: UNetConfig
     weights: dict[str, Tensor]
     dtype: torch.dtype
-    sha256: str
+    digest: FileDigest
+
+    @property
+    def sha256(self) -> str:
+        """That of the weights' file; it may have to be waited for."""
+        return self.digest.sha256
 
     def build(self, network: type[Network], operations: Any = nn) -> Network:
         """Return the network with these very tensors in it, for inference."""
@@ -56,12 +61,21 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
             finite; the message names it.
     """
     config = UNetConfig.from_dict(read_json(files.config))
+    digest = _digest(files.weights)
     weights = _modern_names(_read_tensors(files.weights))
+    digest.check_unchanged()
     _check_shapes(weights, UNet2D(config, device="meta").state_dict(), files.weights)
     _check_values(weights, files.weights)
     target = dtype or _own_dtype(weights)
     weights = {name: tensor.to(target) for name, tensor in weights.items()}
-    return Checkpoint(config, weights, target, _sha256(files.weights))
+    return Checkpoint(config, weights, target, digest)
+
+
+def _digest(path: Path) -> FileDigest:
+    try:
+        return FileDigest(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -124,7 +138,8 @@ def _check_values(weights: dict[str, Tensor], path: Path) -> None:
                 f"{path}: {name} holds {tensor.dtype}, not floating-point numbers; quantised "
                 "weights cannot be loaded."
             )
-        if not torch.isfinite(tensor).all():
+        # The sum needs no copy of the tensor, but may itself overflow.
+        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not tensor.isfinite().all():
             raise CheckpointError(
                 f"{path}: {name} contains NaN or infinite values. The model is broken (training "
                 "may have diverged); use another checkpoint."
@@ -142,11 +157,3 @@ def _some(names: Iterable[str], limit: int = 4) -> str:
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
