@@ -24,6 +24,20 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _LEGACY_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _LEGACY = re.compile(rf"(attentions\.\d+)\.({'|'.join(_LEGACY_NAMES)})\.")
 
+
+class _Uninitialised:
+    """Layers that draw no random weights: those of the file take their place."""
+
+    class Conv2d(nn.Conv2d):
+        def reset_parameters(self) -> None: ...
+
+    class Linear(nn.Linear):
+        def reset_parameters(self) -> None: ...
+
+    class GroupNorm(nn.GroupNorm):
+        def reset_parameters(self) -> None: ...
+
+
 Network = TypeVar("Network", bound=UNet2D)
 
 
@@ -41,7 +55,7 @@ class Checkpoint:
         """That of the weights' file; it may have to be waited for."""
         return self.digest.sha256
 
-    def build(self, network: type[Network], operations: Any = nn) -> Network:
+    def build(self, network: type[Network], operations: Any = _Uninitialised) -> Network:
         """Return the network with these very tensors in it, for inference."""
         model = network(self.config, operations=operations, dtype=self.dtype, device="meta")
         model.load_state_dict(self.weights, strict=True, assign=True)
@@ -64,10 +78,11 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     digest = _digest(files.weights)
     weights = _modern_names(_read_tensors(files.weights))
     digest.check_unchanged()
-    _check_shapes(weights, UNet2D(config, device="meta").state_dict(), files.weights)
+    _check_shapes(weights, _expected(config), files.weights)
     _check_values(weights, files.weights)
     target = dtype or _own_dtype(weights)
     weights = {name: tensor.to(target) for name, tensor in weights.items()}
+    digest.start()
     return Checkpoint(config, weights, target, digest)
 
 
@@ -110,6 +125,10 @@ def _modern_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         return _LEGACY.sub(lambda match: f"{match[1]}.{_LEGACY_NAMES[match[2]]}.", name)
 
     return {modern(name): tensor for name, tensor in weights.items()}
+
+
+def _expected(config: UNetConfig) -> dict[str, Tensor]:
+    return UNet2D(config, operations=_Uninitialised, device="meta").state_dict()
 
 
 def _check_shapes(weights: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:

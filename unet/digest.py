@@ -14,8 +14,8 @@ _CHUNK = 2**20
 class FileDigest:
     """The sha256 of one file as it was when this was made.
 
-    The file is opened at once, so that a file that replaces it later does not count, and read in
-    a thread of its own: hashing takes longer than mapping the file's tensors.
+    The file is opened at once, so that a file that replaces it later does not count. It is read
+    in a thread of its own, from ``start`` on: that takes longer than mapping the file's tensors.
 
     Raises:
         OSError: the file cannot be opened.
@@ -28,6 +28,9 @@ class FileDigest:
         self._sha256: str | None = None
         self._error: OSError | None = None
         self._thread = threading.Thread(target=self._read, name="sha256", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read; to be called once."""
         self._thread.start()
 
     def check_unchanged(self) -> None:
@@ -41,7 +44,7 @@ class FileDigest:
 
     @property
     def sha256(self) -> str:
-        """In hexadecimal; waits until the file is read.
+        """In hexadecimal; waits until the file is read, which must have been started.
 
         Raises:
             CheckpointError: the file was changed or could not be read to its end.
