@@ -72,7 +72,7 @@ def _measure(peer: str, folder: Path, *, memory: bool) -> dict[str, float]:
         from devtools.torchvision_on_cpu import declare_missing_operators
 
         declare_missing_operators()
-        from diffusers import UNet2DModel
+        from diffusers.models.unets.unet_2d import UNet2DModel
 
         def load() -> torch.nn.Module:
             return UNet2DModel.from_pretrained(folder / "unet", low_cpu_mem_usage=True)

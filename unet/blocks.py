@@ -160,6 +160,6 @@ def build_block(
     builder = table.get(kind.removeprefix("UNetRes"))
     if builder is None:
         raise ConfigError(
-            f"The block '{kind}' is not supported. Supported here: {', '.join(table)}."
+            f"The block '{kind:.100}' is not supported. Supported here: {', '.join(table)}."
         )
     return builder(level, **factory)

@@ -100,8 +100,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is not a readable safetensors file ({error}). It may be a partial download, "
-            "or a Git LFS pointer; download it again."
+            f"{path} is not a readable safetensors file ({error!s:.200}). It may be a partial "
+            "download, or a Git LFS pointer; download it again."
         ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -154,14 +154,14 @@ def _check_values(weights: dict[str, Tensor], path: Path) -> None:
     for name, tensor in weights.items():
         if not tensor.is_floating_point():
             raise CheckpointError(
-                f"{path}: {name} holds {tensor.dtype}, not floating-point numbers; quantised "
+                f"{path}: {name:.200} holds {tensor.dtype}, not floating-point numbers; quantised "
                 "weights cannot be loaded."
             )
         # The sum needs no copy of the tensor, but may itself overflow.
         if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not tensor.isfinite().all():
             raise CheckpointError(
-                f"{path}: {name} contains NaN or infinite values. The model is broken (training "
-                "may have diverged); use another checkpoint."
+                f"{path}: {name:.200} contains NaN or infinite values. The model is broken "
+                "(training may have diverged); use another checkpoint."
             )
 
 
@@ -175,4 +175,4 @@ def _own_dtype(weights: dict[str, Tensor]) -> torch.dtype:
 def _some(names: Iterable[str], limit: int = 4) -> str:
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    return ", ".join(f"{name:.200}" for name in names[:limit]) + more

@@ -34,6 +34,7 @@ _FIXED = {
 
 # Far beyond any model, and small enough that no product of two overflows.
 _MOST_CHANNELS = 65_536
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class UNetConfig:
         class_name = fields.get("_class_name", "UNet2DModel")
         if class_name != "UNet2DModel":
             raise ConfigError(
-                f"This is a '{class_name}'. Only unconditional pixel-space models "
+                f"This is a '{class_name!s:.100}'. Only unconditional pixel-space models "
                 "(diffusers' 'UNet2DModel') can be loaded here."
             )
         given = {
@@ -105,7 +106,7 @@ class UNetConfig:
         unknown = sorted(given.keys() - types_by_name.keys())
         if unknown:
             raise ConfigError(
-                f"The configuration has unknown fields: {', '.join(unknown)}. "
+                f"The configuration has unknown fields: {', '.join(unknown):.300}. "
                 "It was written by a newer library or for another model."
             )
         config = cls(
@@ -156,7 +157,7 @@ class UNetConfig:
         for name, value in _FIXED.items():
             if getattr(self, name) != value:
                 raise ConfigError(
-                    f"'{name}': {getattr(self, name)!r} is not supported; only {value!r} is."
+                    f"'{name}': {getattr(self, name)!r:.100} is not supported; only {value!r} is."
                 )
         levels = len(self.block_out_channels)
         if not 1 <= levels <= 16:
@@ -186,6 +187,13 @@ class UNetConfig:
         for name in ("norm_eps", "mid_block_scale_factor"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"'{name}' must be above 0, not {getattr(self, name)}.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"'dropout' must be from 0 to below 1, not {self.dropout}.")
+        if self.freq_shift >= self.block_out_channels[0] // 2:
+            raise ConfigError(
+                f"'freq_shift' ({self.freq_shift}) must be below half of the first entry of "
+                f"'block_out_channels', {self.block_out_channels[0] // 2}."
+            )
         if self.downsample_padding not in (0, 1):
             raise ConfigError(
                 f"'downsample_padding' must be 0 or 1, not {self.downsample_padding}."
@@ -222,8 +230,11 @@ class UNetConfig:
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """Return a JSON value as the field's type, or raise ``ConfigError`` naming the field."""
     for option in get_args(hint) if get_origin(hint) is types.UnionType else (hint,):
-        if option is float and type(value) in (int, float):
-            return value
+        # JSON as Python reads it has NaN, infinity and whole numbers beyond every float.
+        if option is float:
+            if type(value) in (int, float) and abs(value) <= _LARGEST:
+                return value
+            continue
         if get_origin(option) is tuple and isinstance(value, list | tuple):
             item, fixed_length = get_args(option)[0], Ellipsis not in get_args(option)
             right_length = not fixed_length or len(value) == len(get_args(option))
