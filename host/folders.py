@@ -24,6 +24,11 @@ def register_saved_models() -> None:
     folder_paths.add_model_folder_path("diffusers", str(saved_models()))
 
 
+def download_root() -> Path:
+    """Return the folder that downloaded models go to: the first of the host's `diffusers`."""
+    return Path(folder_paths.get_folder_paths("diffusers")[0])
+
+
 def model_folders() -> dict[str, Path]:
     """Return the folder of each model by its name in the loader: bundled first, then by name.
 

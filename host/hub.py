@@ -88,6 +88,11 @@ class _RemoteFile:
     algorithm: str
     digest: str
 
+    @property
+    def part_name(self) -> str:
+        """What it is called before it is whole; never that of another version of the file."""
+        return f"{self.local_name.replace('/', '--')}.{self.digest}.part"
+
 
 def is_complete(folder: Path, model: HubModel) -> bool:
     """Whether ``folder`` holds the model: downloaded here, or put there by hand."""
@@ -126,7 +131,9 @@ def download(root: Path, model: HubModel, progress: Progress = lambda done, tota
     by_hand = _by_hand(model, folder)
     hub = _import_hub(by_hand)
     with _hub_errors(hub, model, by_hand):
-        info = hub.HfApi().model_info(model.repo_id, revision=model.revision, files_metadata=True)
+        info = hub.HfApi().model_info(
+            model.repo_id, revision=model.revision, files_metadata=True, timeout=30
+        )
     if not _COMMIT.fullmatch(str(info.sha)):
         raise DownloadError(f"The hub's answer on {model.repo_id} names no commit. {by_hand}")
     files = _needed(model, info.siblings or [], by_hand)
@@ -136,13 +143,13 @@ def download(root: Path, model: HubModel, progress: Progress = lambda done, tota
         unfinished.mkdir(parents=True, exist_ok=True)
         done = 0
         for file in files:
-            part = unfinished / f"{file.digest}.part"
+            part = unfinished / file.part_name
             if not (part.exists() and part.stat().st_size == file.size):
                 free = shutil.disk_usage(unfinished).free
                 if free < file.size - (part.stat().st_size if part.exists() else 0):
                     raise OSError(28, f"only {free // 2**20} MB are free")
                 url = hub.hf_hub_url(model.repo_id, file.name, revision=info.sha)
-                with _hub_errors(hub, model, by_hand), part.open("ab") as stream:
+                with part.open("ab") as stream, _hub_errors(hub, model, by_hand):
                     before = done
                     sink = _Sink(stream, lambda size, before=before: progress(before + size, total))
                     _fetch(hub, url, sink, file)
@@ -165,11 +172,15 @@ class _Sink:
         self._stream, self._progress = stream, progress
 
     def write(self, chunk: bytes) -> int:
-        # Small pieces, so that a cancel is heard.
-        for start in range(0, len(chunk), _CHUNK):
-            self._call_progress()
-            self._stream.write(chunk[start : start + _CHUNK])
-        self._call_progress()
+        try:
+            # Small pieces, so that a cancel is heard.
+            for start in range(0, len(chunk), _CHUNK):
+                self._progress(self._stream.tell())
+                self._stream.write(chunk[start : start + _CHUNK])
+            self._progress(self._stream.tell())
+        except Exception as error:
+            # Else the library would take a full disk or a cancel for an error of the hub.
+            raise _StoppedError(error) from error
         return len(chunk)
 
     def tell(self) -> int:
@@ -181,16 +192,9 @@ class _Sink:
     def truncate(self, size: int | None = None) -> int:
         return self._stream.truncate(size)
 
-    def _call_progress(self) -> None:
-        try:
-            self._progress(self._stream.tell())
-        except Exception as error:
-            # Else it would be taken for an error of the hub.
-            raise _StoppedError(error) from error
-
 
 class _StoppedError(Exception):
-    """``progress`` raised ``reason``."""
+    """Writing, or ``progress``, raised ``reason``."""
 
     def __init__(self, reason: Exception):
         super().__init__(str(reason))
@@ -237,7 +241,7 @@ def _put_in_place(
     for file in sorted(files, key=lambda file: file.local_name.endswith("/config.json")):
         target = folder / file.local_name
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(unfinished / f"{file.digest}.part", target)
+        os.replace(unfinished / file.part_name, target)
     sizes = {file.local_name: file.size for file in files}
     written = unfinished / _RECORD
     written.write_text(json.dumps({**record, "files": sizes}, indent=2) + "\n", encoding="utf-8")

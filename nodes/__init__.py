@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .download import UnconditionalUNetDownload
 from .load import UnconditionalUNetLoader
 from .output import UnconditionalImageOutput
 from .sample import (
@@ -23,4 +24,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalDDIMSampler,
             UnconditionalImageOutput,
             UnconditionalUNetSave,
+            UnconditionalUNetDownload,
         ]
