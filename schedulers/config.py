@@ -100,7 +100,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "timestep_spacing": get_args(TimestepSpacing),
 }
 # JSON as Python reads it has infinity, and whole numbers beyond every float.
-_LARGEST = 1e30
+_LARGEST = 1e15
 _NUMBER = cast(type, (int, float))
 _RANGES: dict[str, tuple[type, float, float]] = {
     "num_train_timesteps": (int, 1, 1_000_000),

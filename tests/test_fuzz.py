@@ -83,8 +83,8 @@ def test_an_impossible_dropout_is_named(tmp_path: Path, dropout: float) -> None:
         load_config(tmp_path, dropout=dropout)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400])
-def test_a_number_that_no_float_holds_is_named(tmp_path: Path, value: float) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**64, 10**400])
+def test_a_number_beyond_any_sense_is_named(tmp_path: Path, value: float) -> None:
     for name in ("norm_eps", "freq_shift", "dropout", "mid_block_scale_factor"):
         with pytest.raises(ConfigError, match=name):
             load_config(tmp_path, **{name: value})
@@ -96,3 +96,34 @@ def test_a_number_that_no_float_holds_is_named(tmp_path: Path, value: float) -> 
 def test_a_freq_shift_that_would_divide_by_zero_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'freq_shift'"):
         load_config(tmp_path, freq_shift=toys.TINY["block_out_channels"][0] // 2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers_per_block": 10**4000},
+        {"block_out_channels": [8, 10**4000]},
+        {"sample_size": 10**4000},
+        {"num_class_embeds": 2**63},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_whole_number_of_thousands_of_digits_makes_no_endless_message(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path, **changes)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"\ud800": 1}, {"_class_name": "\ud800"}, {"down_block_types": ["\ud800"] * 2}],
+    ids=lambda changes: ascii(next(iter(changes))),
+)
+def test_half_a_character_in_a_configuration_makes_a_message_that_can_be_sent(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path, **changes)
+    assert str(caught.value).encode()

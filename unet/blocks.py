@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .attention import Attention
 from .config import UNetConfig
-from .errors import ConfigError
+from .errors import ConfigError, shown
 from .resnet import Downsample, ResnetBlock, Upsample
 
 
@@ -160,6 +160,6 @@ def build_block(
     builder = table.get(kind.removeprefix("UNetRes"))
     if builder is None:
         raise ConfigError(
-            f"The block '{kind:.100}' is not supported. Supported here: {', '.join(table)}."
+            f"The block '{shown(kind)}' is not supported. Supported here: {', '.join(table)}."
         )
     return builder(level, **factory)

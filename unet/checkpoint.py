@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .config import UNetConfig
 from .digest import FileDigest
-from .errors import CheckpointError
+from .errors import CheckpointError, shown
 from .files import ModelFiles, read_json
 from .unet2d import UNet2D
 
@@ -154,13 +154,13 @@ def _check_values(weights: dict[str, Tensor], path: Path) -> None:
     for name, tensor in weights.items():
         if not tensor.is_floating_point():
             raise CheckpointError(
-                f"{path}: {name:.200} holds {tensor.dtype}, not floating-point numbers; quantised "
+                f"{path}: {shown(name)} holds {tensor.dtype}, not floating-point numbers; quantised "
                 "weights cannot be loaded."
             )
         # The sum needs no copy of the tensor, but may itself overflow.
         if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not tensor.isfinite().all():
             raise CheckpointError(
-                f"{path}: {name:.200} contains NaN or infinite values. The model is broken "
+                f"{path}: {shown(name)} contains NaN or infinite values. The model is broken "
                 "(training may have diverged); use another checkpoint."
             )
 
@@ -175,4 +175,4 @@ def _own_dtype(weights: dict[str, Tensor]) -> torch.dtype:
 def _some(names: Iterable[str], limit: int = 4) -> str:
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(f"{name:.200}" for name in names[:limit]) + more
+    return ", ".join(shown(name) for name in names[:limit]) + more

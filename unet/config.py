@@ -6,7 +6,7 @@ import types
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-from .errors import ConfigError
+from .errors import ConfigError, shown
 
 # Written into `unet_ema/config.json` by diffusers' EMAModel: how the weights were averaged.
 _EMA_FIELDS = {
@@ -34,7 +34,7 @@ _FIXED = {
 
 # Far beyond any model, and small enough that no product of two overflows.
 _MOST_CHANNELS = 65_536
-_LARGEST = 1e30
+_LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class UNetConfig:
         class_name = fields.get("_class_name", "UNet2DModel")
         if class_name != "UNet2DModel":
             raise ConfigError(
-                f"This is a '{class_name!s:.100}'. Only unconditional pixel-space models "
+                f"This is a '{shown(str(class_name))}'. Only unconditional pixel-space models "
                 "(diffusers' 'UNet2DModel') can be loaded here."
             )
         given = {
@@ -106,7 +106,7 @@ class UNetConfig:
         unknown = sorted(given.keys() - types_by_name.keys())
         if unknown:
             raise ConfigError(
-                f"The configuration has unknown fields: {', '.join(unknown):.300}. "
+                f"The configuration has unknown fields: {shown(', '.join(unknown))}. "
                 "It was written by a newer library or for another model."
             )
         config = cls(
@@ -232,13 +232,18 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     for option in get_args(hint) if get_origin(hint) is types.UnionType else (hint,):
         # JSON as Python reads it has NaN, infinity and whole numbers beyond every float.
         if option is float:
-            if type(value) in (int, float) and abs(value) <= _LARGEST:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if number and -_LARGEST <= value <= _LARGEST:
                 return value
+            continue
+        if type(value) is int and abs(value) >= 2**63:
             continue
         if get_origin(option) is tuple and isinstance(value, list | tuple):
             item, fixed_length = get_args(option)[0], Ellipsis not in get_args(option)
             right_length = not fixed_length or len(value) == len(get_args(option))
-            if right_length and all(type(entry) is item for entry in value):
+            if right_length and all(
+                type(entry) is item and (item is not int or abs(entry) < 2**63) for entry in value
+            ):
                 return tuple(value)
         if type(value) is option:
             return value
