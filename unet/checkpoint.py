@@ -154,8 +154,8 @@ def _check_values(weights: dict[str, Tensor], path: Path) -> None:
     for name, tensor in weights.items():
         if not tensor.is_floating_point():
             raise CheckpointError(
-                f"{path}: {shown(name)} holds {tensor.dtype}, not floating-point numbers; quantised "
-                "weights cannot be loaded."
+                f"{path}: {shown(name)} holds {tensor.dtype}, not floating-point numbers; "
+                "quantised weights cannot be loaded."
             )
         # The sum needs no copy of the tensor, but may itself overflow.
         if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not tensor.isfinite().all():

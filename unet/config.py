@@ -227,13 +227,16 @@ class UNetConfig:
                 )
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= _LARGEST
+
+
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """Return a JSON value as the field's type, or raise ``ConfigError`` naming the field."""
     for option in get_args(hint) if get_origin(hint) is types.UnionType else (hint,):
         # JSON as Python reads it has NaN, infinity and whole numbers beyond every float.
         if option is float:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if number and -_LARGEST <= value <= _LARGEST:
+            if _is_number(value):
                 return value
             continue
         if type(value) is int and abs(value) >= 2**63:
