@@ -141,7 +141,7 @@ def header_fields(r: random.Random, originals: Originals) -> Files:
                 entry["data_offsets"] = [r.choice(_NUMBERS), r.choice(_NUMBERS)]
             case 1:
                 other = header[r.choice([n for n in header if n != "__metadata__"])]
-                entry["data_offsets"] = other.get("data_offsets") if other else []
+                entry["data_offsets"] = other.get("data_offsets") if isinstance(other, dict) else 7
             case 2:
                 entry["shape"] = [r.choice(_NUMBERS) for _ in range(r.randrange(6))]
             case 3:
