@@ -1,4 +1,4 @@
-"""How long loading takes and how much memory, against diffusers: `python benchmarks/load.py`.
+"""How long loading takes and how much memory, against diffusers: `python -m benchmarks.load`.
 
 A model of the size of google/ddpm-cat-256 (114 M parameters, random) is written to a temporary
 folder. Each measurement is a process of its own; ours and theirs take turns. Loading ends when
@@ -30,6 +30,7 @@ MODEL = {
     "freq_shift": 1,
     "norm_eps": 1e-6,
 }
+_ROOT = Path(__file__).parent.parent
 MOST_TIME = 0.5
 MOST_MEMORY = 1.1
 
@@ -131,8 +132,9 @@ def main() -> int:
         for _ in range(given.rounds):
             for peer in ("ours", "diffusers"):
                 for extra in ([], ["--memory"]):
-                    command = [sys.executable, __file__, "--peer", peer, "--folder", str(folder)]
-                    output = subprocess.check_output([*command, *extra], text=True)
+                    command = [sys.executable, "-m", "benchmarks.load", "--peer", peer]
+                    command += ["--folder", str(folder)]
+                    output = subprocess.check_output([*command, *extra], text=True, cwd=_ROOT)
                     for name, value in json.loads(output.splitlines()[-1]).items():
                         found.setdefault(f"{peer} {name}", []).append(value)
 
