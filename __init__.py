@@ -10,6 +10,8 @@ WEB_DIRECTORY = "web"
 
 async def comfy_entrypoint() -> "UnconditionalExtension":
     """Return the extension; the host is imported here, so that the core can be used without it."""
+    from .host.folders import register_saved_models
     from .nodes import UnconditionalExtension
 
+    register_saved_models()
     return UnconditionalExtension()

@@ -10,6 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -79,17 +80,24 @@ class Host:
         folder: ComfyUI's base directory: models, custom nodes, input, temporary files, log.
         output: its output folder; None is ``folder / "output"``.
         arguments: further ones for ComfyUI.
+        environment: variables that it has beside ours.
 
     Raises:
         HostError: it did not start.
     """
 
     def __init__(
-        self, folder: Path, *, output: Path | None = None, arguments: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        *,
+        output: Path | None = None,
+        arguments: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
     ):
         self.folder, self.output = folder, output or folder / "output"
         self.log = folder / "comfyui.log"
         self._arguments = arguments
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Host":
@@ -110,6 +118,7 @@ class Host:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=self._environment,
             )
         try:
             self._wait_until_ready()

@@ -14,6 +14,21 @@ logger = logging.getLogger(__name__)
 _BUNDLED = Path(__file__).resolve().parent.parent / "models"
 
 
+def saved_models() -> Path:
+    """Return the folder of the models that Save Unconditional UNet writes."""
+    return Path(folder_paths.get_output_directory()) / "diffusers"
+
+
+def register_saved_models() -> None:
+    """Make the saved models part of the host's `diffusers` folders."""
+    folder_paths.add_model_folder_path("diffusers", str(saved_models()))
+
+
+def download_root() -> Path:
+    """Return the folder that downloaded models go to: the first of the host's `diffusers`."""
+    return Path(folder_paths.get_folder_paths("diffusers")[0])
+
+
 def model_folders() -> dict[str, Path]:
     """Return the folder of each model by its name in the loader: bundled first, then by name.
 

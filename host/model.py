@@ -15,6 +15,7 @@ from torch import Tensor
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.noise_schedule import NoiseSchedule
 from ..unet.checkpoint import Checkpoint
+from ..unet.digest import FileDigest
 from ..unet.errors import ConfigError
 from ..unet.unet2d import UNet2D
 
@@ -28,10 +29,15 @@ _PREDICTIONS: dict[str, tuple[type, ModelType]] = {
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model came from: its name in the loader and the sha256 of its weights' file."""
+    """Where a model came from: its name in the loader, and its weights' file."""
 
     name: str
-    sha256: str
+    digest: FileDigest
+
+    @property
+    def sha256(self) -> str:
+        """That of the weights' file; it may have to be waited for."""
+        return self.digest.sha256
 
 
 class PixelFormat(comfy.latent_formats.LatentFormat):
@@ -138,8 +144,20 @@ def unconditional_model(model: comfy.model_patcher.ModelPatcher) -> Unconditiona
     inner = model.model
     if not isinstance(inner, UnconditionalModel):
         raise ValueError(
-            f"This sampler needs the MODEL of 'Load Unconditional UNet', but a "
+            f"This node needs the MODEL of 'Load Unconditional UNet', but a "
             f"{type(inner).__name__} is connected. Connect 'Load Unconditional UNet', or use "
             "KSampler with this model."
         )
     return inner
+
+
+def weights_as_loaded(patcher: comfy.model_patcher.ModelPatcher) -> dict[str, Tensor]:
+    """Return the network's tensors as its file gave them, wherever the host has put them.
+
+    The host keeps the original of each weight that it patches; those are returned.
+    """
+    prefix = "diffusion_model."
+    return {
+        key.removeprefix(prefix): entries[0][0]
+        for key, entries in patcher.get_key_patches(prefix).items()
+    }

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .download import UnconditionalUNetDownload
 from .load import UnconditionalUNetLoader
 from .output import UnconditionalImageOutput
 from .sample import (
@@ -9,6 +10,7 @@ from .sample import (
     UnconditionalDDPMSampler,
     UnconditionalPNDMSampler,
 )
+from .save import UnconditionalUNetSave
 
 
 class UnconditionalExtension(ComfyExtension):
@@ -21,4 +23,6 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalDDPMSampler,
             UnconditionalDDIMSampler,
             UnconditionalImageOutput,
+            UnconditionalUNetSave,
+            UnconditionalUNetDownload,
         ]

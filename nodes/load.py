@@ -1,8 +1,10 @@
 """From a model folder to a MODEL."""
 
 import logging
+from pathlib import Path
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.folders import model_folder, model_folders
@@ -67,16 +69,24 @@ class UnconditionalUNetLoader(io.ComfyNode):
     @classmethod
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
         check_choice("dtype", dtype, _DTYPES)
-        files = find_files(model_folder(model_name))
-        if files.scheduler_config is not None:
-            scheduler_config = SchedulerConfig.from_dict(read_json(files.scheduler_config))
-        else:
-            scheduler_config = SchedulerConfig()
-            logger.warning(
-                "%s has no scheduler_config.json. Using the defaults: %s",
-                model_name,
-                scheduler_config.to_dict(),
-            )
-        checkpoint = read_checkpoint(files, _DTYPES[dtype])
-        source = ModelSource(model_name, checkpoint.sha256)
-        return io.NodeOutput(make_model(checkpoint, scheduler_config, source))
+        return io.NodeOutput(load_model(model_name, model_folder(model_name), _DTYPES[dtype]))
+
+
+def load_model(name: str, folder: Path, dtype: torch.dtype | None = None) -> ModelPatcher:
+    """Return the model in a folder as a MODEL that is known as ``name``.
+
+    Raises:
+        CheckpointError, ScheduleError: it cannot be loaded.
+    """
+    files = find_files(folder)
+    if files.scheduler_config is not None:
+        scheduler_config = SchedulerConfig.from_dict(read_json(files.scheduler_config))
+    else:
+        scheduler_config = SchedulerConfig()
+        logger.warning(
+            "%s has no scheduler_config.json. Using the defaults: %s",
+            name,
+            scheduler_config.to_dict(),
+        )
+    checkpoint = read_checkpoint(files, dtype)
+    return make_model(checkpoint, scheduler_config, ModelSource(name, checkpoint.digest))

@@ -1,6 +1,5 @@
 """The scheduler options of a model, as diffusers writes them into ``scheduler_config.json``."""
 
-import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast, get_args
 
@@ -69,7 +68,8 @@ class SchedulerConfig:
             value = getattr(self, name)
             if value not in options:
                 raise ScheduleError(
-                    f"The scheduler option '{name}' is {value!r}; it can be {', '.join(options)}."
+                    f"The scheduler option '{name}' is {value!r:.100}; it can be "
+                    f"{', '.join(options)}."
                 )
         for name in ("clip_sample", "thresholding", "rescale_betas_zero_snr", "set_alpha_to_one"):
             value = getattr(self, name)
@@ -79,7 +79,7 @@ class SchedulerConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
                 raise ScheduleError(
-                    f"The scheduler option '{name}' is {value!r}; it must be a "
+                    f"The scheduler option '{name}' is {value!r:.100}; it must be a "
                     f"{'whole number' if kind is int else 'number'} from {low:g} to {high:g}."
                 )
         betas = self.trained_betas
@@ -99,13 +99,15 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "variance_type": get_args(VarianceType),
     "timestep_spacing": get_args(TimestepSpacing),
 }
+# JSON as Python reads it has infinity, and whole numbers beyond every float.
+_LARGEST = 1e15
 _NUMBER = cast(type, (int, float))
 _RANGES: dict[str, tuple[type, float, float]] = {
     "num_train_timesteps": (int, 1, 1_000_000),
     "steps_offset": (int, 0, 1_000_000),
     "beta_start": (_NUMBER, 0, 1),
     "beta_end": (_NUMBER, 0, 1),
-    "clip_sample_range": (_NUMBER, 0, math.inf),
+    "clip_sample_range": (_NUMBER, 0, _LARGEST),
     "dynamic_thresholding_ratio": (_NUMBER, 0, 1),
-    "sample_max_value": (_NUMBER, 1, math.inf),
+    "sample_max_value": (_NUMBER, 1, _LARGEST),
 }

@@ -19,6 +19,7 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
+from hub_lookalike import Hub, Repo
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -85,14 +86,34 @@ NODES: dict[str, dict[str, Any]] = {
         },
         "outputs": ["IMAGE"],
     },
+    "UnconditionalUNetSave": {
+        "title": "Save Unconditional UNet",
+        "inputs": {"model": "MODEL", "filename_prefix": "unconditional"},
+        "outputs": [],
+    },
+    "UnconditionalUNetDownload": {
+        "title": "Download Unconditional UNet",
+        "inputs": {"repo_id": "google/ddpm-cifar10-32", "revision": "main", "variant": ""},
+        "outputs": ["MODEL"],
+    },
 }
+
+TOKEN = "hf_" + "secret" * 6
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def hub() -> Iterator[Hub]:
+    with Hub() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def host(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     folder = tmp_path_factory.mktemp("host")
     shutil.copytree(ROOT / "tests" / "host_pack", folder / "custom_nodes" / "host_pack")
-    with Host(folder) as running:
+    environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
+    environment["HF_HOME"] = str(folder / "huggingface")
+    with Host(folder, environment=environment) as running:
         yield running
         assert running.is_running, running.log.read_text(errors="replace")[-3000:]
 
@@ -547,6 +568,165 @@ def test_a_workflow_saved_before_class_label_still_runs(client: Client) -> None:
     prompt = to_prompt(saved, client.get("/object_info"))
     assert not any("class_label" in node["inputs"] for node in prompt.values())
     assert client.run(prompt).error is None
+
+
+# Saving and downloading models
+
+
+def save_graph(model_name: str, filename_prefix: str, dtype: str = "auto") -> Graph:
+    prompt = graph(model_name=model_name, dtype=dtype)
+    inputs = {"model": ["1", 0], "filename_prefix": filename_prefix}
+    prompt["4"] = {"class_type": "UnconditionalUNetSave", "inputs": inputs}
+    return prompt
+
+
+def test_a_saved_model_is_listed_loads_and_draws_the_same_picture(
+    host: Host, client: Client
+) -> None:
+    run = client.run(save_graph("digits-16", "mine/digits"))
+    before = np.asarray(Image.open(files(host, run)[0]))
+    assert run.outputs["4"]["text"][0].startswith("Saved as mine/digits in ")
+    assert "mine/digits" in model_names(client)
+    original, saved = (
+        read_checkpoint(find_files(folder)).weights
+        for folder in (ours.DIGITS, host.output / "diffusers" / "mine" / "digits")
+    )
+    assert all(torch.equal(saved[name], tensor) for name, tensor in original.items())
+    after = files(host, client.run(graph(model_name="mine/digits")))
+    assert np.array_equal(before, np.asarray(Image.open(after[0])))
+
+
+def test_a_model_that_was_used_in_half_precision_is_saved_in_it(host: Host, client: Client) -> None:
+    original = read_checkpoint(find_files(ours.DIGITS)).weights
+    for dtype in (torch.float16, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        files(host, client.run(save_graph("digits-16", f"half-{name}", name)))
+        saved = read_checkpoint(find_files(host.output / "diffusers" / f"half-{name}"))
+        assert saved.dtype == dtype
+        for key, tensor in original.items():
+            assert torch.equal(saved.weights[key], tensor.to(dtype))
+
+
+def test_a_patched_model_is_saved_as_it_was_loaded(host: Host, client: Client) -> None:
+    prompt = save_graph("digits-16", "patched")
+    prompt["5"] = {"class_type": "TestPatchedModel", "inputs": {"model": ["1", 0]}}
+    for node in ("2", "4"):
+        prompt[node]["inputs"]["model"] = ["5", 0]
+    # A sampler before it, so that the host has put the patch into the weights.
+    save = prompt.pop("4")
+    run = client.run(prompt)
+    told = client.run({**prompt, "4": save}).outputs["4"]["text"][0]
+    assert "patches that other nodes put on the model are not in it" in told
+    original = read_checkpoint(find_files(ours.DIGITS)).weights
+    saved = read_checkpoint(find_files(host.output / "diffusers" / "patched")).weights
+    assert all(torch.equal(saved[name], tensor) for name, tensor in original.items())
+    plain = files(host, client.run(graph(seed=7)))
+    pictures = [np.asarray(Image.open(path)) for path in (*files(host, run), *plain)]
+    assert not np.array_equal(*pictures)
+
+
+def test_saving_again_takes_the_next_free_name_and_says_so(host: Host, client: Client) -> None:
+    # The name of the bundled model would hide the saved one.
+    run = client.run(save_graph("digits-16", "digits-16"))
+    told = run.outputs["4"]["text"][0]
+    assert told.startswith("Saved as digits-16_00002 in ")
+    assert "digits-16 was taken" in told
+    assert "digits-16_00002" in model_names(client)
+    for dtype in ("float32", "float16"):  # so that the node runs again
+        run = client.run(save_graph("digits-16", "twice", dtype))
+    assert run.outputs["4"]["text"][0].startswith("Saved as twice_00002 in ")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [("../outside", "cannot be the name"), ("", "cannot be the name")],
+)
+def test_a_bad_name_of_a_saved_model_is_an_error_on_its_node(
+    prefix: str, words: str, client: Client
+) -> None:
+    fails(client, save_graph("digits-16", prefix), "4", words)
+
+
+def test_saving_a_model_of_another_kind_is_refused(client: Client) -> None:
+    prompt = save_graph("digits-16", "foreign")
+    prompt["5"] = {"class_type": "TestForeignModel", "inputs": {}}
+    prompt["4"]["inputs"]["model"] = ["5", 0]
+    fails(client, prompt, "4", "Connect 'Load Unconditional UNet'")
+
+
+def download_graph(repo_id: str, **inputs: Any) -> Graph:
+    prompt = graph()
+    prompt["1"] = {
+        "class_type": "UnconditionalUNetDownload",
+        "inputs": {"repo_id": repo_id, "revision": "main", "variant": "", **inputs},
+    }
+    return prompt
+
+
+def digits_repository() -> Repo:
+    found = [path for path in ours.DIGITS.rglob("*") if path.is_file()]
+    return Repo({path.relative_to(ours.DIGITS).as_posix(): path.read_bytes() for path in found})
+
+
+def test_a_model_is_downloaded_once_and_draws_its_picture(
+    hub: Hub, host: Host, client: Client, models: Path
+) -> None:
+    hub.reset()
+    hub.repos["somebody/digits"] = digits_repository()
+    run = client.run(download_graph("somebody/digits"))
+    picture = np.asarray(Image.open(files(host, run)[0]))
+    assert np.abs(picture - (digits([7])[0, ..., 0] * 255).round()).max() <= 1
+    assert read_metadata(files(host, run)[0])["unconditional"]["model"] == "somebody--digits"
+    assert max(maximum for _, maximum in run.progress) > 100_000  # bytes
+    assert "somebody--digits" in model_names(client)
+    assert hub.requests
+    hub.reset()
+    files(host, client.run(download_graph("somebody/digits")))
+    assert not hub.requests
+    written = [path for path in (models / "somebody--digits").rglob("*") if path.is_file()]
+    for path in (host.log, *written, *files(host, run)):
+        assert TOKEN.encode() not in path.read_bytes()
+
+
+def test_cancel_stops_a_download_and_the_next_run_completes_it(
+    hub: Hub, host: Host, client: Client, models: Path
+) -> None:
+    hub.reset()
+    hub.repos["somebody/slow"] = digits_repository()
+    reached = threading.Event()
+
+    def hold() -> None:
+        if not reached.is_set() and hub.requests[-1].path.endswith(".safetensors"):
+            reached.set()
+            client.post("/interrupt", {})
+
+    hub.delay = hold
+    run = client.run(download_graph("somebody/slow"))
+    assert reached.is_set()
+    assert run.interrupted
+    assert run.error is None
+    assert not (models / "somebody--slow").exists()
+    files(host, client.run(download_graph("somebody/slow")))
+    assert (models / "somebody--slow" / "model_index.json").exists()
+
+
+def test_a_download_that_fails_is_an_error_on_its_node(hub: Hub, client: Client) -> None:
+    hub.reset()
+    fails(client, download_graph("somebody/nobody"), "1", "no somebody/nobody on the hub")
+    hub.repos["somebody/gated"] = digits_repository()
+    hub.repos["somebody/gated"].refusal = (403, "GatedRepo")
+    fails(client, download_graph("somebody/gated"), "1", "is gated")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [{"repo_id": "../x"}, {"repo_id": ""}, {"revision": "../x"}, {"variant": "/x"}],
+    ids=str,
+)
+def test_a_download_that_leads_outside_is_refused(inputs: dict[str, str], client: Client) -> None:
+    with pytest.raises(RefusedError) as refusal:
+        client.run(download_graph(**{"repo_id": "a/b", **inputs}))
+    assert "1" in refusal.value.errors
 
 
 # Cancel

@@ -11,10 +11,11 @@ from comfyui_unconditional.training import digits
 from comfyui_unconditional.training.__main__ import main
 from comfyui_unconditional.training.judge import as_saved, compare
 from comfyui_unconditional.training.pictures import default_unet, load_pictures
-from comfyui_unconditional.training.trainer import TrainingOptions, TrainingRun, save_model
+from comfyui_unconditional.training.trainer import TrainingOptions, TrainingRun
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.files import find_files, read_json
+from comfyui_unconditional.unet.save import save_model
 from comfyui_unconditional.unet.unet2d import UNet2D
 from PIL import Image
 from torch import Tensor

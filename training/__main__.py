@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..schedulers.config import SchedulerConfig
 from ..unet.config import UNetConfig
-from .trainer import TrainingOptions, TrainingRun, save_model
+from ..unet.save import save_model
+from .trainer import TrainingOptions, TrainingRun
 
 # What the `train` extra installs, by module. What imports it is imported where it is used.
 _EXTRA = {"sklearn": "scikit-learn", "tqdm": "tqdm"}

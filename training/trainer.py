@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -250,38 +249,3 @@ def _changes(saved: dict[str, Any], own: dict[str, Any]) -> Iterator[str]:
 def _order(seed: int, epoch: int, n: int) -> Tensor:
     g = torch.Generator().manual_seed(random.Random(f"{seed}/epoch {epoch}").getrandbits(32))
     return torch.randperm(n, generator=g)
-
-
-def save_model(
-    folder: Path, weights: dict[str, Tensor], unet: UNetConfig, scheduler: SchedulerConfig
-) -> None:
-    """Write a diffusers pipeline folder: ``model_index.json``, ``unet/`` and ``scheduler/``."""
-    index = {
-        "_class_name": "DDPMPipeline",
-        "scheduler": ["diffusers", "DDPMScheduler"],
-        "unet": ["diffusers", "UNet2DModel"],
-    }
-    contents = {
-        "model_index.json": index,
-        "unet/config.json": unet.to_dict(),
-        "scheduler/scheduler_config.json": {
-            "_class_name": "DDPMScheduler",
-            **scheduler.to_dict(),
-        },
-    }
-    for name, content in contents.items():
-        _write(folder / name, (json.dumps(content, indent=2) + "\n").encode())
-    tensors = {name: value.contiguous() for name, value in weights.items()}
-    # Not save_file: its files can be read by their owner alone.
-    _write(
-        folder / "unet" / "diffusion_pytorch_model.safetensors",
-        save(tensors, metadata={"format": "pt"}),
-    )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)

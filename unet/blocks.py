@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from .errors import ConfigError
+from .errors import ConfigError, shown
 from .level import Level
 from .plain_blocks import DownBlock, UpBlock
 from .skip_blocks import SkipDownBlock, SkipUpBlock
@@ -55,6 +55,6 @@ def build_block(table: dict[str, Builder], kind: str, level: Level, **layers: An
     builder = table.get(kind.removeprefix("UNetRes"))
     if builder is None:
         raise ConfigError(
-            f"The block '{kind}' is not supported. Supported here: {', '.join(table)}."
+            f"The block '{shown(kind)}' is not supported. Supported here: {', '.join(table)}."
         )
     return builder(level, **layers)

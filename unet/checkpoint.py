@@ -1,6 +1,5 @@
 """A checkpoint on disk becomes a network: read, checked against its configuration, assigned."""
 
-import hashlib
 import pickle
 import re
 from collections.abc import Iterable
@@ -14,7 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .config import UNetConfig
-from .errors import CheckpointError
+from .digest import FileDigest
+from .errors import CheckpointError, shown
 from .files import ModelFiles, read_json
 from .unet2d import UNet2D
 
@@ -24,19 +24,38 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _LEGACY_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _LEGACY = re.compile(rf"(attentions\.\d+)\.({'|'.join(_LEGACY_NAMES)})\.")
 
+
+class _Uninitialised:
+    """Layers that draw no random weights: those of the file take their place."""
+
+    class Conv2d(nn.Conv2d):
+        def reset_parameters(self) -> None: ...
+
+    class Linear(nn.Linear):
+        def reset_parameters(self) -> None: ...
+
+    class GroupNorm(nn.GroupNorm):
+        def reset_parameters(self) -> None: ...
+
+
 Network = TypeVar("Network", bound=UNet2D)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A configuration and weights that fit it. ``sha256`` is that of the weights' file."""
+    """A configuration and weights that fit it."""
 
     config: UNetConfig
     weights: dict[str, Tensor]
     dtype: torch.dtype
-    sha256: str
+    digest: FileDigest
 
-    def build(self, network: type[Network], operations: Any = nn) -> Network:
+    @property
+    def sha256(self) -> str:
+        """That of the weights' file; it may have to be waited for."""
+        return self.digest.sha256
+
+    def build(self, network: type[Network], operations: Any = _Uninitialised) -> Network:
         """Return the network with these very tensors in it, for inference."""
         model = network(self.config, operations=operations, dtype=self.dtype, device="meta")
         model.load_state_dict(self.weights, strict=True, assign=True)
@@ -56,12 +75,22 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
             finite; the message names it.
     """
     config = UNetConfig.from_dict(read_json(files.config))
+    digest = _digest(files.weights)
     weights = _modern_names(_read_tensors(files.weights))
-    _check_shapes(weights, UNet2D(config, device="meta").state_dict(), files.weights)
+    digest.check_unchanged()
+    _check_shapes(weights, _expected(config), files.weights)
     _check_values(weights, files.weights)
     target = dtype or _own_dtype(weights)
     weights = {name: tensor.to(target) for name, tensor in weights.items()}
-    return Checkpoint(config, weights, target, _sha256(files.weights))
+    digest.start()
+    return Checkpoint(config, weights, target, digest)
+
+
+def _digest(path: Path) -> FileDigest:
+    try:
+        return FileDigest(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -71,8 +100,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is not a readable safetensors file ({error}). It may be a partial download, "
-            "or a Git LFS pointer; download it again."
+            f"{path} is not a readable safetensors file ({error!s:.200}). It may be a partial "
+            "download, or a Git LFS pointer; download it again."
         ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -98,6 +127,10 @@ def _modern_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {modern(name): tensor for name, tensor in weights.items()}
 
 
+def _expected(config: UNetConfig) -> dict[str, Tensor]:
+    return UNet2D(config, operations=_Uninitialised, device="meta").state_dict()
+
+
 def _check_shapes(weights: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
     problems = {
         "missing": sorted(expected.keys() - weights.keys()),
@@ -121,13 +154,14 @@ def _check_values(weights: dict[str, Tensor], path: Path) -> None:
     for name, tensor in weights.items():
         if not tensor.is_floating_point():
             raise CheckpointError(
-                f"{path}: {name} holds {tensor.dtype}, not floating-point numbers; quantised "
-                "weights cannot be loaded."
+                f"{path}: {shown(name)} holds {tensor.dtype}, not floating-point numbers; "
+                "quantised weights cannot be loaded."
             )
-        if not torch.isfinite(tensor).all():
+        # The sum needs no copy of the tensor, but may itself overflow.
+        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not tensor.isfinite().all():
             raise CheckpointError(
-                f"{path}: {name} contains NaN or infinite values. The model is broken (training "
-                "may have diverged); use another checkpoint."
+                f"{path}: {shown(name)} contains NaN or infinite values. The model is broken "
+                "(training may have diverged); use another checkpoint."
             )
 
 
@@ -141,12 +175,4 @@ def _own_dtype(weights: dict[str, Tensor]) -> torch.dtype:
 def _some(names: Iterable[str], limit: int = 4) -> str:
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return ", ".join(shown(name) for name in names[:limit]) + more

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from .activations import ACTIVATIONS
-from .errors import ConfigError
+from .errors import ConfigError, shown
 from .normalization import quarter_groups
 
 # Written into `unet_ema/config.json` by diffusers' EMAModel: how the weights were averaged.
@@ -38,6 +38,7 @@ SKIP_IMAGE_CHANNELS = 3
 # Far beyond any model, and small enough that no product of two overflows.
 _MOST_CHANNELS = 65_536
 _MOST_ENTRIES = 2**24
+_LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class UNetConfig:
         class_name = fields.get("_class_name", "UNet2DModel")
         if class_name != "UNet2DModel":
             raise ConfigError(
-                f"This is a '{class_name}'. Only unconditional pixel-space models "
+                f"This is a '{shown(str(class_name))}'. Only unconditional pixel-space models "
                 "(diffusers' 'UNet2DModel') can be loaded here."
             )
         given = {
@@ -109,7 +110,7 @@ class UNetConfig:
         unknown = sorted(given.keys() - types_by_name.keys())
         if unknown:
             raise ConfigError(
-                f"The configuration has unknown fields: {', '.join(unknown)}. "
+                f"The configuration has unknown fields: {shown(', '.join(unknown))}. "
                 "It was written by a newer library or for another model."
             )
         config = cls(
@@ -213,10 +214,11 @@ class UNetConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(
-                    f"'{name}' must be {_listed(choices)}, not {getattr(self, name)!r}."
+                    f"'{name}' must be {_listed(choices)}, not {shown(repr(getattr(self, name)))}."
                 )
         if self.act_fn.lower() not in ACTIVATIONS:
-            raise ConfigError(f"'act_fn' must be {_listed(ACTIVATIONS)}, not {self.act_fn!r}.")
+            given = shown(repr(self.act_fn))
+            raise ConfigError(f"'act_fn' must be {_listed(ACTIVATIONS)}, not {given}.")
         self._check_levels()
         self._check_numbers()
         self._check_time()
@@ -269,8 +271,8 @@ class UNetConfig:
         for name in ("norm_eps", "mid_block_scale_factor"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"'{name}' must be above 0, not {getattr(self, name)}.")
-        if not 0 <= self.dropout <= 1:
-            raise ConfigError(f"'dropout' must be 0 to 1, not {self.dropout}.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"'dropout' must be from 0 to below 1, not {self.dropout}.")
         if self.downsample_padding not in (0, 1):
             raise ConfigError(
                 f"'downsample_padding' must be 0 or 1, not {self.downsample_padding}."
@@ -333,15 +335,26 @@ def _listed(choices: Iterable[str | None]) -> str:
     return f"{', '.join(most)} or {last}"
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= _LARGEST
+
+
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """Return a JSON value as the field's type, or raise ``ConfigError`` naming the field."""
     for option in get_args(hint) if get_origin(hint) is types.UnionType else (hint,):
-        if option is float and type(value) in (int, float):
-            return value
+        # JSON as Python reads it has NaN, infinity and whole numbers beyond every float.
+        if option is float:
+            if _is_number(value):
+                return value
+            continue
+        if type(value) is int and abs(value) >= 2**63:
+            continue
         if get_origin(option) is tuple and isinstance(value, list | tuple):
             item, fixed_length = get_args(option)[0], Ellipsis not in get_args(option)
             right_length = not fixed_length or len(value) == len(get_args(option))
-            if right_length and all(type(entry) is item for entry in value):
+            if right_length and all(
+                type(entry) is item and (item is not int or abs(entry) < 2**63) for entry in value
+            ):
                 return tuple(value)
         if type(value) is option:
             return value

@@ -7,3 +7,8 @@ class CheckpointError(ValueError):
 
 class ConfigError(CheckpointError):
     """A configuration is unreadable, contradictory, or asks for something unsupported."""
+
+
+def shown(text: str, most: int = 200) -> str:
+    """Return a text from a file as it can stand in a message: not endless, and printable."""
+    return text[:most].encode("utf-8", "backslashreplace").decode()

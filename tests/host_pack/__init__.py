@@ -49,9 +49,32 @@ class TestNothing(io.ComfyNode):
         return io.NodeOutput([[torch.zeros(1, 1, 1), {}]], {"samples": torch.zeros(1, 3, 8, 8)})
 
 
+class TestPatchedModel(io.ComfyNode):
+    """The MODEL with a patch on its weights, as a LoRA or a merge puts one there."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestPatchedModel",
+            category="test",
+            inputs=[io.Model.Input("model")],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model: object) -> io.NodeOutput:
+        import torch
+
+        patched = model.clone()  # type: ignore[attr-defined]
+        name = "diffusion_model.conv_out.weight"
+        weight = patched.model_state_dict()[name]
+        patched.add_patches({name: ("diff", (torch.full(weight.shape, 0.05),))})
+        return io.NodeOutput(patched)
+
+
 class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [TestForeignModel, TestNothing]
+        return [TestForeignModel, TestNothing, TestPatchedModel]
 
 
 async def comfy_entrypoint() -> TestExtension:

@@ -1,0 +1,77 @@
+"""From the Hugging Face hub to a MODEL."""
+
+import comfy.model_management
+import comfy.utils
+from comfy_api.latest import io
+
+from ..host.folders import download_root
+from ..host.hub import DownloadError, HubModel, download, is_complete
+from ..unet.files import find_files
+from .load import load_model
+
+
+class UnconditionalUNetDownload(io.ComfyNode):
+    """Download Unconditional UNet."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UnconditionalUNetDownload",
+            display_name="Download Unconditional UNet",
+            category="unconditional",
+            description="Downloads an unconditional pixel-space diffusion model from the Hugging "
+            "Face hub into ComfyUI/models/diffusers, once, and loads it from there.",
+            inputs=[
+                io.String.Input(
+                    "repo_id",
+                    default="google/ddpm-cifar10-32",
+                    tooltip="The model on the hub, as owner/name. For a private or gated one log "
+                    "in with 'hf auth login'; never write a token into a workflow.",
+                ),
+                io.String.Input(
+                    "revision",
+                    default="main",
+                    tooltip="A branch, tag or commit. What was downloaded stays as it is, also "
+                    "when a branch goes on.",
+                ),
+                io.String.Input(
+                    "variant",
+                    default="",
+                    tooltip="Empty for the usual weights; fp16 or another where the repository "
+                    "has a file diffusion_pytorch_model.fp16.safetensors.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model, for the samplers of this pack.")],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, repo_id: str | None, revision: str | None, variant: str | None
+    ) -> bool | str:
+        try:
+            # None: the value comes from another node.
+            HubModel(repo_id or "a/a", revision or "main", variant or "")
+            if repo_id == "" or revision == "":
+                return "repo_id and revision cannot be empty."
+        except DownloadError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, repo_id: str, revision: str, variant: str) -> str:
+        model = HubModel(repo_id, revision, variant)
+        folder = download_root() / model.folder_name
+        state = find_files(folder).fingerprint if is_complete(folder, model) else "not here"
+        return f"{folder.name}: {state}"
+
+    @classmethod
+    def execute(cls, repo_id: str, revision: str, variant: str) -> io.NodeOutput:
+        model = HubModel(repo_id, revision, variant)
+        bar = comfy.utils.ProgressBar(1)
+
+        def show(done: int, total: int) -> None:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            bar.update_absolute(done, total)
+
+        folder = download(download_root(), model, show)
+        return io.NodeOutput(load_model(folder.name, folder))

@@ -1,0 +1,57 @@
+"""From a MODEL to a model folder."""
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from ..host.folders import model_folders, saved_models
+from ..host.model import unconditional_model, weights_as_loaded
+from ..unet.save import save_as_new_model
+
+
+class UnconditionalUNetSave(io.ComfyNode):
+    """Save Unconditional UNet."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UnconditionalUNetSave",
+            display_name="Save Unconditional UNet",
+            category="unconditional",
+            description="Writes a model with its noise schedule as a folder that diffusers and "
+            "Load Unconditional UNet open, below ComfyUI's output folder. An existing model is "
+            "never overwritten.",
+            is_output_node=True,
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="From Load or Download Unconditional UNet. It is saved in the "
+                    "precision that it was loaded in.",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="unconditional",
+                    tooltip="Name of the new folder in output/diffusers, and of folders before "
+                    "slashes. Where it is taken, a number is added.",
+                ),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, filename_prefix: str) -> io.NodeOutput:
+        ours = unconditional_model(model)
+        root = saved_models()
+        name = save_as_new_model(
+            root,
+            filename_prefix,
+            weights_as_loaded(model),
+            ours.unet_config,
+            ours.scheduler_config,
+            taken=model_folders(),
+        )
+        told = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
+        if name != filename_prefix:
+            told.append(f"The name {filename_prefix} was taken.")
+        if model.patches:
+            told.append("The patches that other nodes put on the model are not in it.")
+        return io.NodeOutput(ui={"text": [" ".join(told)]})
