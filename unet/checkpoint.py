@@ -37,6 +37,9 @@ class _Uninitialised:
     class GroupNorm(nn.GroupNorm):
         def reset_parameters(self) -> None: ...
 
+    class Embedding(nn.Embedding):
+        def reset_parameters(self) -> None: ...
+
 
 Network = TypeVar("Network", bound=UNet2D)
 
