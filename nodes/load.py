@@ -5,12 +5,12 @@ import logging
 import torch
 from comfy_api.latest import io
 
-from ..host.folders import model_folder, model_folders
+from ..host.folders import model_files, model_names
 from ..host.model import ModelSource, make_model
 from ..schedulers.config import SchedulerConfig
 from ..unet.checkpoint import read_checkpoint
 from ..unet.errors import CheckpointError
-from ..unet.files import find_files, read_json
+from ..unet.files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,10 @@ class UnconditionalUNetLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=list(model_folders()),
-                    tooltip="A model that comes with the pack (digits-16), or a folder below "
-                    "ComfyUI/models/diffusers. Press R after adding one.",
+                    options=model_names(),
+                    tooltip="A model that comes with the pack (digits-16), or a folder or file "
+                    "below ComfyUI/models/diffusers; name@fp16 is a variant of a folder's weights. "
+                    "Press R after adding one.",
                 ),
                 io.Combo.Input(
                     "dtype",
@@ -54,19 +55,22 @@ class UnconditionalUNetLoader(io.ComfyNode):
     def validate_inputs(cls, model_name: str) -> bool | str:
         try:
             if model_name is not None:  # None: the value comes from another node
-                model_folder(model_name)
+                model_files(model_name)
         except CheckpointError as error:
             return str(error)
         return True
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str, dtype: str) -> str:
-        return find_files(model_folder(model_name)).fingerprint
+        return model_files(model_name).fingerprint
 
     @classmethod
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
-        files = find_files(model_folder(model_name))
-        if files.scheduler_config is not None:
+        files = model_files(model_name)
+        checkpoint = read_checkpoint(files, _DTYPES[dtype])
+        if checkpoint.scheduler is not None:
+            scheduler_config = SchedulerConfig.from_dict(checkpoint.scheduler)
+        elif files.scheduler_config is not None:
             scheduler_config = SchedulerConfig.from_dict(read_json(files.scheduler_config))
         else:
             scheduler_config = SchedulerConfig()
@@ -75,6 +79,5 @@ class UnconditionalUNetLoader(io.ComfyNode):
                 model_name,
                 scheduler_config.to_dict(),
             )
-        checkpoint = read_checkpoint(files, _DTYPES[dtype])
         source = ModelSource(model_name, checkpoint.sha256)
         return io.NodeOutput(make_model(checkpoint, scheduler_config, source))
