@@ -290,7 +290,7 @@ def early_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, tensor in toys.legacy_names(weights).items():
         for new, early in (("down_", "downsample_"), ("up_", "upsample_"), ("mid_block", "mid")):
             if name.startswith(new):
-                name = early + name.removeprefix(new)  # noqa: PLW2901
+                name = early + name.removeprefix(new)
         old[name] = tensor
         if ".downsamplers.0.conv." in name:
             old[name.replace(".conv.", ".op.")] = tensor

@@ -26,6 +26,7 @@ _CODE = (".pkl", ".pickle")
 _LARGEST_JSON = 32 * 2**20
 
 _MOST_SHARDS = 1000
+_SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _WEIGHTS = re.compile(
     r"diffusion_pytorch_model(?:\.(?P<before>[A-Za-z0-9_-]+))?\.(?P<kind>safetensors|bin)"
     r"(?P<index>\.index(?:\.(?P<after>[A-Za-z0-9_-]+))?\.json)?"
@@ -81,7 +82,7 @@ def is_training_checkpoint(folder: Path) -> bool:
 
 def is_single_file(path: Path) -> bool:
     """Whether a file may be a whole model, by its name; parts of one (shards) are not."""
-    is_part = re.search(r"-\d{5}-of-\d{5}", path.name) is not None
+    is_part = _SHARD.search(path.name) is not None
     return path.suffix.lower() in SINGLE_FILES and not is_part and path.is_file()
 
 
@@ -178,7 +179,7 @@ def _weights(network: Path) -> dict[str, Path]:
     ranked: list[tuple[tuple[bool, bool, str], str, Path]] = []
     for path in network.iterdir():
         match = _WEIGHTS.fullmatch(path.name)
-        if match is None or not path.is_file():
+        if match is None or _SHARD.search(path.name) or not path.is_file():
             continue
         rank = (match["kind"] == "bin", match["index"] is not None, path.name)
         ranked.append((rank, match["before"] or match["after"] or "", path))
