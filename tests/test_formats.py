@@ -277,9 +277,31 @@ def test_a_lost_tensor_of_a_foreign_format_is_a_checkpoint_error(tmp_path: Path)
             torch.save({n: w for n, w in weights.items() if n != name}, path)
             with pytest.raises(CheckpointError, match=r"model\.pt"):
                 load(path)
-            torch.save({**weights, name: torch.zeros(())}, path)
-            with pytest.raises(CheckpointError, match=r"model\.pt"):
-                load(path)
+            for shape in ((), (0,), (3, 3, 3, 3), (96,), (2, 0, 3, 3)):
+                torch.save({**weights, name: torch.zeros(shape)}, path)
+                with pytest.raises(CheckpointError, match=r"model\.pt"):
+                    load(path)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "words"),
+    [
+        (foreign.Ho, "surprise", "not part of this configuration: surprise"),
+        (foreign.Ho, "up.99999999999999999999.block.0.conv1.weight", "not part of"),
+        (foreign.Ho, "up.9.attn.x", "not part of"),
+        (foreign.Ho, "down_blocks.0.resnets.0.conv1.weight", "Two of the tensors become"),
+        (foreign.OpenAI, "input_blocks.1.0.surprise", "not part of .*input_blocks.1.0.surprise"),
+        (foreign.OpenAI, "classifier.weight", "not part of .*classifier"),
+        (foreign.OpenAI, "output_blocks.99.0.in_layers.0.weight", "not part of .*output_blocks.99"),
+    ],
+)
+def test_a_tensor_too_many_is_named(
+    model: Callable[[], nn.Module], name: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({**model().state_dict(), name: torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match=words):
+        load(path)
 
 
 # diffusers, early and in one file

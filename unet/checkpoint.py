@@ -65,7 +65,6 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     weights = read_tensors(files.tensor_files)
     converted = _convert(weights, told, files)
     config, weights = converted.config, converted.weights
-    _check_shapes(weights, UNet2D(config, device="meta").state_dict(), files)
     _check_values(weights, files.weights)
     target = dtype or _own_dtype(weights)
     weights = {name: tensor.to(target) for name, tensor in weights.items()}
@@ -84,7 +83,13 @@ def _told(files: ModelFiles) -> dict[str, Any]:
     """
     if not files.is_single:
         assert files.config is not None
-        return modern_fields({"_class_name": "UNet2DModel", **read_json(files.config)})
+        fields = read_json(files.config)
+        if "scheduler" in fields:
+            raise ConfigError(
+                f"{files.config} has the unknown field 'scheduler'; in a model folder the schedule "
+                "stands in scheduler_config.json."
+            )
+        return modern_fields({"_class_name": "UNet2DModel", **fields})
     told = modern_fields(read_metadata(files.weights))
     if files.config is not None:
         told |= modern_fields(read_json(files.config))
@@ -96,16 +101,18 @@ def _told(files: ModelFiles) -> dict[str, Any]:
 
 
 def _convert(weights: dict[str, Tensor], told: dict[str, Any], files: ModelFiles) -> Converted:
-    """Bring the tensors into diffusers' names, and say what was assumed."""
+    """Bring the tensors into diffusers' names, check them, and say what was assumed."""
     try:
         kind = identify(weights)
         converted = FORMATS[kind].convert(weights, told)
+        _check_shapes(converted.weights, _expected(converted.config))
     except ConfigError as error:
         if not files.is_single:
             raise
         text = str(error)
-        where = "" if text.endswith(".") else f" into {files.weights.with_suffix('.json')}."
-        raise ConfigError(f"{files.weights}: {text}{where}") from error
+        hint = " What the tensors do not tell can be written" if text.endswith(".") else ""
+        place = files.weights.with_suffix(".json")
+        raise ConfigError(f"{files.weights}: {text}{hint} into {place}.") from error
     except CheckpointError as error:
         raise CheckpointError(f"{files.weights}: {error}") from error
     if converted.assumed or (converted.scheduler and files.scheduler_config is None):
@@ -122,9 +129,12 @@ def _convert(weights: dict[str, Tensor], told: dict[str, Any], files: ModelFiles
     return converted
 
 
-def _check_shapes(
-    weights: dict[str, Tensor], expected: dict[str, Tensor], files: ModelFiles
-) -> None:
+def _expected(config: UNetConfig) -> dict[str, Tensor]:
+    """The network's tensors, without their contents."""
+    return UNet2D(config, device="meta").state_dict()
+
+
+def _check_shapes(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     problems = {
         "missing": sorted(expected.keys() - weights.keys()),
         "not part of this configuration": sorted(weights.keys() - expected.keys()),
@@ -138,7 +148,7 @@ def _check_shapes(
     found = [f"{what}: {_some(names)}" for what, names in problems.items() if names]
     if found:
         raise CheckpointError(
-            f"{files.weights} does not fit its configuration. Tensors {'; '.join(found)}. "
+            f"It does not fit its configuration. Tensors {'; '.join(found)}. "
             "Weights and configuration must come from the same model."
         )
 

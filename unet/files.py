@@ -187,7 +187,7 @@ def _weights(network: Path) -> dict[str, Path]:
 
 
 def _missing_weights(network: Path, variant: str) -> str:
-    variants = [name for name in _weights(network) if name]
+    variants = sorted(name for name in _weights(network) if name)
     if variants or variant:
         wanted = f"of the variant '{variant}'" if variant else "without a variant"
         return f"{network} has no weights {wanted}; its variants: {', '.join(variants) or 'none'}."

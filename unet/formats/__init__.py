@@ -10,10 +10,10 @@ from . import diffusers, early_diffusers, ho, openai
 from .conversion import Converted, Format
 
 FORMATS: dict[str, Format] = {
-    "diffusers": Format(diffusers.matches, diffusers.convert),
-    "early diffusers": Format(early_diffusers.matches, early_diffusers.convert),
     "Ho et al. (DDPM)": Format(ho.matches, ho.convert),
     "OpenAI (improved- or guided-diffusion)": Format(openai.matches, openai.convert),
+    "early diffusers": Format(early_diffusers.matches, early_diffusers.convert),
+    "diffusers": Format(diffusers.matches, diffusers.convert),
 }
 
 __all__ = ["FORMATS", "Converted", "Format", "identify"]

@@ -52,6 +52,21 @@ def shape_of(weights: Weights, name: str, dimensions: int) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
+def rename(weights: Weights, new_name: Callable[[str], str]) -> Weights:
+    """Return the tensors under new names.
+
+    Raises:
+        CheckpointError: two of them would have one name.
+    """
+    renamed: Weights = {}
+    for name, tensor in weights.items():
+        new = new_name(name)
+        if new in renamed:
+            raise CheckpointError(f"Two of the tensors become {new}; one is {name}.")
+        renamed[new] = tensor
+    return renamed
+
+
 def count(names: Iterable[str], prefix: str) -> int:
     """Return how many numbers follow each other from 0 after ``prefix`` in ``names``."""
     start = len(prefix)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..config import UNetConfig
 from ..errors import ConfigError
-from .conversion import Converted, Weights, choose, count, shape_of
+from .conversion import Converted, Weights, choose, count, rename, shape_of
 
 # google/ddpm-* has these.
 _LEGACY_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -44,7 +44,7 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
         ConfigError: the configuration is wrong, or cannot be inferred.
         CheckpointError: a tensor is missing.
     """
-    modern = {_modern(name): tensor for name, tensor in weights.items()}
+    modern = rename(weights, _modern)
     if "_class_name" in told or "block_out_channels" in told:
         fields = {name: value for name, value in told.items() if name != "scheduler"}
         return Converted(UNetConfig.from_dict(fields), modern)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import ConfigError
-from .conversion import Converted, Weights, as_linear, choose, count, multipliers, shape_of
+from .conversion import Converted, Weights, as_linear, choose, count, multipliers, rename, shape_of
 
 # Size of the images by the levels' widths relative to the first: CIFAR-10, CelebA, and LSUN and
 # CelebA-HQ. All have attention at 16 x 16.
@@ -86,7 +86,7 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
         "beta_end": 0.02,
         "variance_type": "fixed_large" if config.size == (32, 32) else "fixed_small",
     }
-    converted = {_renamed(name, levels): tensor for name, tensor in weights.items()}
+    converted = rename(weights, lambda name: _renamed(name, levels))
     converted = {
         name: as_linear(tensor) if ".attentions." in name and tensor.ndim == 4 else tensor
         for name, tensor in converted.items()

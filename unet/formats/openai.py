@@ -119,14 +119,15 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
     fields = {name: value for name, value in told.items() if name not in _EXTRAS}
     usual = {name: value for name, value in assumed.items() if name not in _EXTRAS}
 
-    converted: Weights = {}
+    # What is left over keeps its name, so that the check of the whole names it.
+    converted = dict(weights)
     for old, new in _prefixes(weights, topology).items():
-        _convert_layer(weights, old, new, converted)
+        _convert_layer(converted, old, new)
     steps = scheduler["num_train_timesteps"]
     if extras["rescale_timesteps"] and steps != _RESCALED_STEPS:
         if type(steps) is not int or not 1 <= steps <= 100_000:
             raise ConfigError(
-                f"'num_train_timesteps' must be 1 to 100000, not {steps!r:.50}, so change it"
+                f"'num_train_timesteps' must be 1 to 100000, not {steps!r:.50}, so write the right one"
             )
         inferred |= {"time_embedding_type": "learned", "num_train_timesteps": steps}
         converted["time_proj.weight"] = _time_table(
@@ -149,7 +150,7 @@ def _topology(weights: Weights) -> _Topology:
     if rest or ends != [per_level * (i + 1) - 1 for i in range(levels - 1)] or per_level < 2:
         raise ConfigError(
             "Its levels differ in their number of residual blocks, or it resamples without "
-            "convolutions; no UNet2DModel is built so, and it cannot be loaded"
+            "convolutions; no UNet2DModel is built so, and it cannot be loaded."
         )
     if inputs != outputs:
         raise CheckpointError(
@@ -180,7 +181,7 @@ def _infer(weights: Weights, topology: _Topology) -> dict[str, Any]:
     if in_channels == 6:
         raise ConfigError(
             "It enlarges or changes a given picture (its input has 6 channels) instead of making "
-            "one from noise, and cannot be loaded"
+            "one from noise, and cannot be loaded."
         )
     first = topology.widths[0]
     time = shape_of(weights, "input_blocks.1.0.emb_layers.1.weight", 2)
@@ -210,7 +211,7 @@ def _infer(weights: Weights, topology: _Topology) -> dict[str, Any]:
     if shape_of(weights, "time_embed.0.weight", 2)[1] != first:
         raise ConfigError(
             "Its first level is not as wide as its input convolution, which no UNet2DModel can "
-            "say, so it cannot be loaded"
+            "say, so it cannot be loaded."
         )
     if "label_emb.weight" in weights:
         inferred["num_class_embeds"] = shape_of(weights, "label_emb.weight", 2)[0]
@@ -282,15 +283,16 @@ def _prefixes(weights: Weights, topology: _Topology) -> dict[str, str]:
     return found
 
 
-def _convert_layer(weights: Weights, old: str, new: str, converted: Weights) -> None:
+def _convert_layer(weights: Weights, old: str, new: str) -> None:
+    """Rename, in ``weights`` itself, what belongs to one layer."""
     layers = {"": "", ".norm": ".group_norm", ".qkv": ".qkv", ".proj_out": ".to_out.0"}
     layers |= {f".{name}": f".{target}" for name, target in _RESNET.items()}
     for name, target in layers.items():
         for kind in ("weight", "bias"):
-            tensor = weights.get(f"{old}{name}.{kind}")
+            tensor = weights.pop(f"{old}{name}.{kind}", None)
             if tensor is not None:
                 linear = name in (".qkv", ".proj_out") and tensor.ndim > 1
-                converted[f"{new}{target}.{kind}"] = as_linear(tensor) if linear else tensor
+                weights[f"{new}{target}.{kind}"] = as_linear(tensor) if linear else tensor
 
 
 def _separate_qkv(weights: Weights, head_width: int | None, new_order: bool) -> Weights:
@@ -300,9 +302,11 @@ def _separate_qkv(weights: Weights, head_width: int | None, new_order: bool) -> 
         if ".qkv." not in name:
             separated[name] = tensor
             continue
-        channels, rest = divmod(tensor.shape[0], 3)
+        channels, rest = divmod(tensor.shape[0] if tensor.ndim else 0, 3)
+        if rest or not channels:
+            raise CheckpointError(f"The tensor {name} has the shape {tuple(tensor.shape)}.")
         width = head_width or channels
-        if rest or channels % width:
+        if channels % width:
             raise ConfigError(
                 f"Heads of {width} channels do not divide the {channels} channels of a level with "
                 "attention, so write another attention_head_dim"
