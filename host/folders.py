@@ -46,9 +46,19 @@ def model_files(name: str) -> ModelFiles:
     Raises:
         CheckpointError: there is none, or its files are not complete.
     """
+    place = _find(name)
+    return find_files(place.path, place.variant)
+
+
+def check_name(name: str) -> None:
+    """Raise ``CheckpointError`` where no model has this name; nothing of it is read."""
+    _find(name)
+
+
+def _find(name: str) -> _Place:
     place = _places().get(name)
     if place is not None:
-        return find_files(place.path, place.variant)
+        return place
     roots = [Path(root) for root in folder_paths.get_folder_paths("diffusers")]
     if name.lower().endswith((".pkl", ".pickle")):
         find_files(Path(name))  # refuses it, unopened

@@ -5,7 +5,7 @@ import logging
 import torch
 from comfy_api.latest import io
 
-from ..host.folders import model_files, model_names
+from ..host.folders import check_name, model_files, model_names
 from ..host.model import ModelSource, make_model
 from ..schedulers.config import SchedulerConfig
 from ..unet.checkpoint import read_checkpoint
@@ -55,7 +55,7 @@ class UnconditionalUNetLoader(io.ComfyNode):
     def validate_inputs(cls, model_name: str) -> bool | str:
         try:
             if model_name is not None:  # None: the value comes from another node
-                model_files(model_name)
+                check_name(model_name)
         except CheckpointError as error:
             return str(error)
         return True

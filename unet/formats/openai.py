@@ -127,7 +127,7 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
     if extras["rescale_timesteps"] and steps != _RESCALED_STEPS:
         if type(steps) is not int or not 1 <= steps <= 100_000:
             raise ConfigError(
-                f"'num_train_timesteps' must be 1 to 100000, not {steps!r:.50}, so write the right one"
+                f"'num_train_timesteps' must be 1 to 100000, not {steps!r:.50}, so write another"
             )
         inferred |= {"time_embedding_type": "learned", "num_train_timesteps": steps}
         converted["time_proj.weight"] = _time_table(
