@@ -11,7 +11,8 @@ _CONTROLS = {"fixed", "increment", "decrement", "randomize"}
 def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> Graph:
     """Convert a workflow whose nodes ``object_info`` (the host's) describes.
 
-    Widget values are read by position, as the editor reads them.
+    Widget values are read by position, as the editor reads them; a widget that the node has got
+    since the workflow was saved is left out.
     """
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     graph: Graph = {}
@@ -29,7 +30,7 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> Graph:
         values = list(node.get("widgets_values", []))
         inputs: dict[str, Any] = {}
         for name in order:
-            if name in declared and _is_widget(declared[name]):
+            if values and name in declared and _is_widget(declared[name]):
                 inputs[name] = values.pop(0)
                 if values and values[0] in _CONTROLS and _has_control(declared[name]):
                     values.pop(0)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.noise_schedule import NoiseSchedule
 from ..unet.checkpoint import Checkpoint
+from ..unet.errors import ConfigError
 from ..unet.unet2d import UNet2D
 
 # How the host turns the network's output into an image, and the name it knows that by.
@@ -57,11 +58,27 @@ class HostUNet(UNet2D):
         timesteps: Tensor | float,
         context: Tensor | None = None,
         *,
+        class_labels: Tensor | int | None = None,
         learned_variance: bool = False,
         **_: Any,
     ) -> Tensor:
-        """Predict; the second half of a 2C-channel output only where ``learned_variance``."""
-        output = super().forward(x, timesteps)
+        """Predict; the second half of a 2C-channel output only where ``learned_variance``.
+
+        Raises:
+            ConfigError: the caller gives no class to a model that needs one, or a timestep to one
+                that needs a sigma; the host's own samplers do.
+        """
+        if self.config.is_variance_exploding:
+            raise ConfigError(
+                "This model is variance-exploding (NCSN++): it was trained on sigmas, and no "
+                "sampler here can pass them."
+            )
+        if self.config.has_classes and class_labels is None:
+            raise ConfigError(
+                "This model was trained with classes, and this sampler cannot name one. Use PNDM "
+                "Sampler, DDIM Sampler or DDPM Sampler, and set class_label there."
+            )
+        output = super().forward(x, timesteps, class_labels)
         return output if learned_variance else output[:, : x.shape[1]]
 
 

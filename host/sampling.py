@@ -20,7 +20,11 @@ StartSampler = Callable[[Model, Tensor, Noise], Sampling]
 
 
 def run_sampler(
-    patcher: ModelPatcher, seeds: Sequence[int], evaluations: int, start: StartSampler
+    patcher: ModelPatcher,
+    seeds: Sequence[int],
+    evaluations: int,
+    start: StartSampler,
+    class_label: int | None = None,
 ) -> Tensor:
     """Sample one image for each seed and return them unclipped.
 
@@ -29,15 +33,26 @@ def run_sampler(
         seeds: one for each of B images, 0 .. 2**64 - 1.
         evaluations: how many the sampler will run, for the progress bar.
         start: begins the sampler.
+        class_label: of all images; None where the model has no classes.
 
     Returns:
         float32, shape (B, C, H, W), model range about -1..1, on the host's intermediate device.
 
     Raises:
-        ValueError: the result is not finite, or the MODEL is of another kind.
+        ValueError: the result is not finite, the MODEL is of another kind or was trained on
+            sigmas, or the label is missing, one too many or out of range.
     """
     model = unconditional_model(patcher)
-    shape = (model.unet_config.in_channels, *model.unet_config.size)
+    config = model.unet_config
+    if config.is_variance_exploding:
+        raise ValueError(
+            "This model cannot be sampled by PNDM, DDPM or DDIM: it is variance-exploding "
+            "(NCSN++, time_embedding_type 'fourier'), trained on noise levels (sigmas) that are "
+            "added to the image, where these samplers pass timesteps 0 .. T-1 of a process that "
+            "fades the image out. Use a model with positional time embedding."
+        )
+    config.check_class_label(class_label)
+    shape = (config.in_channels, *config.size)
     comfy.model_management.load_models_gpu(
         [patcher], memory_required=patcher.memory_required([len(seeds), *shape])
     )
@@ -45,7 +60,10 @@ def run_sampler(
 
     def call(x: Tensor, t: float) -> Tensor:
         # The network may compute in half precision; all else is float32 or better.
-        return model.diffusion_model(x.to(dtype), t, learned_variance=True).to(x.dtype)
+        output = model.diffusion_model(
+            x.to(dtype), t, class_labels=class_label, learned_variance=True
+        )
+        return output.to(x.dtype)
 
     noise = SeededNoise(seeds, shape)
     with _exact_float32():

@@ -36,6 +36,19 @@ def _inputs(default_steps: int, steps_tooltip: str) -> list[Any]:
     ]
 
 
+def _class_label() -> Any:
+    """The last input of all samplers; optional, so that older workflows go on working."""
+    return io.Int.Input(
+        "class_label",
+        default=-1,
+        min=-1,
+        max=2**31 - 1,
+        optional=True,
+        tooltip="Which class of image to make, counted from 0, where the model was trained with "
+        "classes; all images of the batch are of it. -1 for the many models without classes.",
+    )
+
+
 def _output() -> list[Any]:
     return [io.Latent.Output(tooltip="The images in the model's own range, for Image Output.")]
 
@@ -44,6 +57,7 @@ def _sample(
     model: ModelPatcher,
     seed: int,
     batch_size: int,
+    class_label: int,
     evaluations: int,
     settings: dict[str, Any],
     start: StartSampler,
@@ -51,9 +65,11 @@ def _sample(
     """Run a sampler and return a LATENT that knows how each of its images was made."""
     source = unconditional_model(model).source
     seeds = image_seeds(seed, batch_size)
-    samples = run_sampler(model, seeds, evaluations, start)
+    label = None if class_label == -1 else class_label
+    samples = run_sampler(model, seeds, evaluations, start, label)
     settings = {
         **settings,
+        **({} if label is None else {"class_label": label}),
         "evaluations": evaluations,
         "model": source.name,
         "sha256": source.sha256,
@@ -94,6 +110,7 @@ class UnconditionalPNDMSampler(io.ComfyNode):
                     "those of the paper's authors (who ignore timestep_spacing, steps_offset and "
                     "set_alpha_to_one). The same seed gives different images.",
                 ),
+                _class_label(),
             ],
             outputs=_output(),
         )
@@ -107,6 +124,7 @@ class UnconditionalPNDMSampler(io.ComfyNode):
         batch_size: int,
         method: Any,
         convention: Any,
+        class_label: int = -1,
     ) -> io.NodeOutput:
         config = unconditional_model(model).scheduler_config
         grid = make_grid(config, steps, convention)
@@ -114,6 +132,7 @@ class UnconditionalPNDMSampler(io.ComfyNode):
             model,
             seed,
             batch_size,
+            class_label,
             count_evaluations(plan_pndm(grid, method)),
             {"sampler": "PNDM", "method": method, "convention": convention, "steps": steps},
             lambda call, x, noise: sample_pndm(
@@ -154,13 +173,20 @@ class UnconditionalDDPMSampler(io.ComfyNode):
                     "scheduler_config.json says; anything else wins over it. The learned types "
                     "need a model that predicts its variance.",
                 ),
+                _class_label(),
             ],
             outputs=_output(),
         )
 
     @classmethod
     def execute(
-        cls, model: ModelPatcher, seed: int, steps: int, batch_size: int, variance_type: Any
+        cls,
+        model: ModelPatcher,
+        seed: int,
+        steps: int,
+        batch_size: int,
+        variance_type: Any,
+        class_label: int = -1,
     ) -> io.NodeOutput:
         config = unconditional_model(model).scheduler_config
         timesteps = make_timesteps(config, steps)
@@ -169,6 +195,7 @@ class UnconditionalDDPMSampler(io.ComfyNode):
             model,
             seed,
             batch_size,
+            class_label,
             len(timesteps),
             {"sampler": "DDPM", "variance_type": variance_type, "steps": steps},
             lambda call, x, noise: sample_ddpm(
@@ -207,13 +234,20 @@ class UnconditionalDDIMSampler(io.ComfyNode):
                     tooltip="Fresh noise in each step: 0 is none (the seed alone decides), 1 is "
                     "as much as DDPM.",
                 ),
+                _class_label(),
             ],
             outputs=_output(),
         )
 
     @classmethod
     def execute(
-        cls, model: ModelPatcher, seed: int, steps: int, batch_size: int, eta: float
+        cls,
+        model: ModelPatcher,
+        seed: int,
+        steps: int,
+        batch_size: int,
+        eta: float,
+        class_label: int = -1,
     ) -> io.NodeOutput:
         config = unconditional_model(model).scheduler_config
         timesteps = make_timesteps(config, steps)
@@ -221,6 +255,7 @@ class UnconditionalDDIMSampler(io.ComfyNode):
             model,
             seed,
             batch_size,
+            class_label,
             len(timesteps),
             {"sampler": "DDIM", "eta": eta, "steps": steps},
             lambda call, x, noise: sample_ddim(

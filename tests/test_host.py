@@ -46,6 +46,7 @@ NODES: dict[str, dict[str, Any]] = {
             "method": ["F-PNDM", "S-PNDM", "PLMS"],
             "convention": ["diffusers", "paper"],
         },
+        "optional": {"class_label": -1},
         "outputs": ["LATENT"],
     },
     "UnconditionalDDPMSampler": {
@@ -65,11 +66,13 @@ NODES: dict[str, dict[str, Any]] = {
                 "learned_range",
             ],
         },
+        "optional": {"class_label": -1},
         "outputs": ["LATENT"],
     },
     "UnconditionalDDIMSampler": {
         "title": "DDIM Sampler",
         "inputs": {"model": "MODEL", "seed": 0, "steps": 50, "batch_size": 1, "eta": 0.0},
+        "optional": {"class_label": -1},
         "outputs": ["LATENT"],
     },
     "UnconditionalImageOutput": {
@@ -110,7 +113,7 @@ def models(host: Host) -> Path:
 
 
 def graph(sampler: str = "PNDM", model_name: str = "digits-16", **inputs: Any) -> Graph:
-    """The graph of the README; inputs go to the node that has them."""
+    """The graph of the README; inputs go to the node that has them, others to the sampler."""
     defaults: dict[str, dict[str, Any]] = {
         "1": {"model_name": model_name, "dtype": "auto"},
         "2": {"model": ["1", 0], "seed": 7, "steps": 10, "batch_size": 1},
@@ -122,7 +125,8 @@ def graph(sampler: str = "PNDM", model_name: str = "digits-16", **inputs: Any) -
         "DDIM": {"eta": 0.0},
     }[sampler]
     for name, value in inputs.items():
-        next(node for node in defaults.values() if name in node)[name] = value
+        owners = (node for node in defaults.values() if name in node)
+        next(owners, defaults["2"])[name] = value
     kinds = {
         "1": "UnconditionalUNetLoader",
         "2": f"Unconditional{sampler}Sampler",
@@ -161,9 +165,13 @@ def test_the_nodes_are_those_that_saved_workflows_depend_on(client: Client) -> N
         assert found["category"] == "unconditional"
         assert found["description"]
         assert found["output"] == expected["outputs"]
+        # Saved workflows keep values by position: what is new comes last.
+        optional = expected.get("optional", {})
         assert found["input_order"]["required"] == list(expected["inputs"])
-        for name, default in expected["inputs"].items():
-            kind, options = found["input"]["required"][name]
+        assert found["input_order"].get("optional", []) == list(optional)
+        declared = {**found["input"]["required"], **found["input"].get("optional", {})}
+        for name, default in {**expected["inputs"], **optional}.items():
+            kind, options = declared[name]
             assert options["tooltip"], f"{node_id}.{name} has no tooltip"
             if isinstance(default, list):
                 assert (options.get("options") or kind) == default
@@ -425,6 +433,120 @@ def test_other_numbers_of_channels_are_saved_as_npy_only(
     files(host, client.run(graph("DDIM", name, format="npy", filename_prefix=name)))
     assert np.load(host.output / f"{name}_00001_.npy").shape == (1, 8, 8, channels)
     fails(client, graph("DDIM", name), "3", f"have {channels}. Choose the format npy")
+
+
+# Classes and other kinds of models
+
+CLASSES = {**toys.TINY, "num_class_embeds": 5}
+
+
+@pytest.mark.parametrize("sampler", ["PNDM", "DDPM", "DDIM"])
+def test_a_class_label_is_that_of_diffusers_and_is_recorded(
+    sampler: str, host: Host, client: Client, models: Path
+) -> None:
+    name = f"classes-{sampler}"
+    theirs = toys.write_checkpoint(models / name, CLASSES, scheduler={"beta_end": 0.002})
+    config = SchedulerConfig(beta_end=0.002)
+    run_core = {"PNDM": ours.run_pndm, "DDPM": ours.run_ddpm, "DDIM": ours.run_ddim}[sampler]
+    for label in (0, 4):
+        prefix = f"class-{sampler}-{label}"
+        for file_format in ("npy", "png"):
+            prompt = graph(
+                sampler,
+                name,
+                class_label=label,
+                steps=5,
+                batch_size=2,
+                format=file_format,
+                filename_prefix=prefix,
+            )
+            shown = files(host, client.run(prompt))
+        assert read_metadata(shown[0])["unconditional"]["class_label"] == label
+
+        def call(x: torch.Tensor, t: float, label: int = label) -> torch.Tensor:
+            return theirs(x, t, torch.tensor([label])).sample
+
+        expected = latent_to_image(run_core(config, 5, call, [7, 8], (3, 8, 8)))
+        assert np.abs(np.load(host.output / f"{prefix}_00001_.npy") - expected.numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float16", "bfloat16"])
+def test_a_model_of_skip_blocks_and_tables_samples_in_each_precision(
+    dtype: str, host: Host, client: Client, models: Path
+) -> None:
+    fields = {
+        **CLASSES,
+        "block_out_channels": [32, 32],
+        "down_block_types": ["AttnSkipDownBlock2D"] * 2,
+        "up_block_types": ["AttnSkipUpBlock2D"] * 2,
+        "time_embedding_type": "learned",
+        "num_train_timesteps": 1000,
+    }
+    toys.write_checkpoint(models / "tables", fields, scheduler={"beta_end": 0.002})
+    for sampler in ("PNDM", "DDPM", "DDIM"):
+        files(host, client.run(graph(sampler, "tables", dtype=dtype, class_label=2)))
+
+
+@pytest.mark.parametrize("sampler", ["PNDM", "DDPM", "DDIM"])
+@pytest.mark.parametrize(
+    ("fields", "inputs", "words"),
+    [
+        (CLASSES, {}, "Set class_label (0 to 4)"),
+        (CLASSES, {"class_label": 5}, "class_label 5 is not one of this model's classes, 0 to 4"),
+        (toys.TINY, {"class_label": 0}, "without classes"),
+        ({**toys.TINY, "time_embedding_type": "fourier"}, {}, "trained on noise levels (sigmas)"),
+    ],
+    ids=["none", "beyond", "unconditional", "variance-exploding"],
+)
+def test_what_a_sampler_cannot_make_is_an_error_on_it(
+    sampler: str,
+    fields: dict[str, Any],
+    inputs: dict[str, Any],
+    words: str,
+    client: Client,
+    models: Path,
+) -> None:
+    toys.write_checkpoint(models / "refused", fields, scheduler={})
+    fails(client, graph(sampler, "refused", **inputs), "2", words)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (CLASSES, "this sampler cannot name one"),
+        ({**toys.TINY, "time_embedding_type": "fourier"}, "trained on sigmas"),
+    ],
+    ids=["classes", "variance-exploding"],
+)
+def test_what_the_hosts_samplers_cannot_make_is_an_error_on_them(
+    fields: dict[str, Any], words: str, client: Client, models: Path
+) -> None:
+    toys.write_checkpoint(models / "refused", fields, scheduler={})
+    prompt = graph(model_name="refused")
+    prompt["4"] = {"class_type": "TestNothing", "inputs": {}}
+    prompt["2"] = {
+        "class_type": "KSampler",
+        "inputs": {
+            "model": ["1", 0],
+            "seed": 0,
+            "steps": 2,
+            "cfg": 1.0,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "positive": ["4", 0],
+            "negative": ["4", 0],
+            "latent_image": ["4", 1],
+            "denoise": 1.0,
+        },
+    }
+    fails(client, prompt, "2", words)
+
+
+def test_a_workflow_saved_before_class_label_still_runs(client: Client) -> None:
+    saved = json.loads((ROOT / "example_workflows" / "ddim.json").read_text())
+    prompt = to_prompt(saved, client.get("/object_info"))
+    assert not any("class_label" in node["inputs"] for node in prompt.values())
+    assert client.run(prompt).error is None
 
 
 # Cancel

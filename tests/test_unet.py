@@ -59,6 +59,21 @@ def test_the_network_equals_diffusers(
             figure("UNet", difference.item(), 1e-5)
 
 
+def test_a_network_trained_on_sigmas_equals_diffusers(
+    figure: Callable[[str, float, float], None],
+) -> None:
+    ours, theirs = ours_and_theirs(toys.NCSNPP)
+    noise = torch.randn(3, 3, 32, 16)
+    sigmas = torch.tensor([0.01, 1.0, 348.0])
+    x = noise * sigmas[:, None, None, None]
+    with torch.inference_mode():
+        expected = theirs(x, sigmas).sample
+        result = ours(x, sigmas)
+    # Each image by itself: the output is divided by sigma.
+    for one, other in zip(result, expected, strict=True):
+        figure("UNet", ((one - other).abs().max() / other.abs().max()).item(), 1e-5)
+
+
 def test_each_image_may_have_its_own_time() -> None:
     ours, _ = ours_and_theirs(toys.TINY)
     x = torch.randn(2, 3, 8, 8)

@@ -50,6 +50,20 @@ TRAINED: dict[str, Any] = {
     "down_block_types": [*["DownBlock2D"] * 4, "AttnDownBlock2D", "DownBlock2D"],
     "up_block_types": ["UpBlock2D", "AttnUpBlock2D", *["UpBlock2D"] * 4],
 }
+# google/ncsnpp-*, trained on sigmas.
+NCSNPP: dict[str, Any] = {
+    **_GOOGLE,
+    "sample_size": 32,
+    "block_out_channels": [32, 32, 64, 64],
+    "downsample_padding": 1,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "mid_block_scale_factor": 1.41421356237,
+    "norm_num_groups": None,
+    "time_embedding_type": "fourier",
+    "down_block_types": ["SkipDownBlock2D", "AttnSkipDownBlock2D", *["SkipDownBlock2D"] * 2],
+    "up_block_types": [*["SkipUpBlock2D"] * 2, "AttnSkipUpBlock2D", "SkipUpBlock2D"],
+}
 # The smallest that has everything, for tests about files.
 TINY: dict[str, Any] = {
     **_GOOGLE,

@@ -21,12 +21,12 @@ Builder = Callable[..., nn.Module]
 
 def _attn_down(level: Level, **layers: Any) -> nn.Module:
     resampler = level.config.downsample_type or "conv"
-    return DownBlock(level, attention=True, resampler=resampler, **layers)  # type: ignore[arg-type]
+    return DownBlock(level, attention=True, resampler=resampler, **layers)
 
 
 def _attn_up(level: Level, **layers: Any) -> nn.Module:
     resampler = level.config.upsample_type or "conv"
-    return UpBlock(level, attention=True, resampler=resampler, **layers)  # type: ignore[arg-type]
+    return UpBlock(level, attention=True, resampler=resampler, **layers)
 
 
 DOWN_BLOCKS: dict[str, Builder] = {

@@ -22,7 +22,7 @@ _EMA_FIELDS = {
     "use_ema_warmup",
 }
 
-# The values of the options that are a choice; null is the default of the resampling ones.
+# The options that are a choice. How to resample may be left open, which means "conv".
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "time_embedding_type": ("positional", "fourier", "learned"),
     "mid_block_type": ("UNetMidBlock2D", None),
@@ -143,7 +143,7 @@ class UNetConfig:
         return self.class_embed_type is not None or self.num_class_embeds is not None
 
     def groups(self, channels: int) -> int:
-        """How many groups the normalisation of ``channels`` has."""
+        """How many groups ``channels`` have in the middle and at the end of the network."""
         return quarter_groups(channels) if self.norm_num_groups is None else self.norm_num_groups
 
     @property
@@ -295,10 +295,6 @@ class UNetConfig:
             ["Skip" in kind for kind in kinds]
             for kinds in (self.down_block_types, self.up_block_types)
         )
-        if self.norm_num_groups is None and not all(down + up):
-            raise ConfigError(
-                "'norm_num_groups' may be null only where all blocks are Skip blocks."
-            )
         # The lowest level and, going up, the highest do not resample: they need no image.
         if sorted(down[:-1], reverse=True) != down[:-1]:
             raise ConfigError(
@@ -319,9 +315,10 @@ class UNetConfig:
     def _check_heads(self) -> None:
         if self.attention_head_dim is None:
             return
-        down = zip(self.block_out_channels, self.down_block_types, strict=True)
-        up = zip(reversed(self.block_out_channels), self.up_block_types, strict=True)
-        with_attention = {channels for channels, kind in (*down, *up) if "Attn" in kind}
+        levels = [*zip(reversed(self.block_out_channels), self.up_block_types, strict=True)]
+        if self.layers_per_block:
+            levels += zip(self.block_out_channels, self.down_block_types, strict=True)
+        with_attention = {channels for channels, kind in levels if "Attn" in kind}
         if self.add_attention and self.mid_block_type is not None:
             with_attention.add(self.block_out_channels[-1])
         if with_attention and self.attention_head_dim > min(with_attention):

@@ -36,8 +36,8 @@ def make_resnet(
     """Build a resnet as ``config`` has them; ``more`` replaces or adds arguments."""
     arguments: dict[str, Any] = {
         "temb_channels": config.time_channels,
-        "groups": config.groups(in_channels),
-        "groups_out": config.groups(out_channels),
+        "groups": config.norm_num_groups,
+        "groups_out": config.norm_num_groups,
         "eps": config.norm_eps,
         "activation": ACTIVATIONS[config.act_fn.lower()],
         "scale_shift": config.resnet_time_scale_shift == "scale_shift",
@@ -50,7 +50,7 @@ def make_attention(config: UNetConfig, channels: int, **more: Any) -> Attention:
     """Build attention as ``config`` has it; ``more`` replaces or adds arguments."""
     arguments: dict[str, Any] = {
         "head_dim": config.attention_head_dim,
-        "groups": config.groups(channels),
+        "groups": config.norm_num_groups,
         "eps": config.norm_eps,
     }
     return Attention(channels, **(arguments | more))

@@ -14,22 +14,31 @@ class MidBlock(nn.Module):
     def __init__(self, config: UNetConfig, **layers: Any):
         super().__init__()
         channels, scale = config.block_out_channels[-1], config.mid_block_scale_factor
+        groups = config.groups(channels)
         self.resnets = nn.ModuleList(
-            make_resnet(config, channels, channels, output_scale_factor=scale, **layers)
+            make_resnet(
+                config,
+                channels,
+                channels,
+                groups=groups,
+                groups_out=groups,
+                output_scale_factor=scale,
+                **layers,
+            )
             for _ in range(2)
         )
         self.attentions = None
         if config.add_attention:
-            groups = config.attn_norm_num_groups
-            if groups is None and config.resnet_time_scale_shift == "default":
-                groups = config.groups(channels)
-            self.attentions = nn.ModuleList(
-                [
-                    make_attention(
-                        config, channels, groups=groups, output_scale_factor=scale, **layers
-                    )
-                ]
+            # Where the time scales and shifts, attention is not normalised unless told so.
+            unset = groups if config.resnet_time_scale_shift == "default" else None
+            attention = make_attention(
+                config,
+                channels,
+                groups=config.attn_norm_num_groups or unset,
+                output_scale_factor=scale,
+                **layers,
             )
+            self.attentions = nn.ModuleList([attention])
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
         x = self.resnets[0](x, temb)

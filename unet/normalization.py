@@ -8,13 +8,18 @@ from .errors import ConfigError
 
 
 def group_norm(
-    groups: int, channels: int, *, eps: float, operations: Any, **factory: Any
+    groups: int | None, channels: int, *, eps: float, operations: Any, **factory: Any
 ) -> nn.Module:
     """Return a GroupNorm of ``operations``.
 
     Raises:
-        ConfigError: ``channels`` cannot be divided into ``groups``.
+        ConfigError: ``channels`` cannot be divided into ``groups``, or no groups were chosen.
     """
+    if groups is None:
+        raise ConfigError(
+            "'norm_num_groups' may be null only where all blocks are Skip blocks: those choose "
+            "their own groups. Write a number, usually 32."
+        )
     if groups < 1 or channels % groups:
         raise ConfigError(
             f"'norm_num_groups' or 'attn_norm_num_groups' must divide the channels that they "

@@ -1,6 +1,9 @@
-"""The blocks of DDPM and of its successors: resnets, attention between them, then resampling."""
+"""The blocks of DDPM and of its successors: resnets, attention between them, then resampling.
 
-from typing import Any, Literal
+``resampler`` is "conv" or "resnet"; the last level has none.
+"""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,13 +11,11 @@ from torch import Tensor, nn
 from .level import Level, make_attention, make_resnet
 from .resampling import Downsample, Upsample, average_down, nearest_up
 
-Resampler = Literal["conv", "resnet"]
-
 
 class DownBlock(nn.Module):
     """``layers_per_block`` resnets, each followed by attention where the kind has it."""
 
-    def __init__(self, level: Level, *, attention: bool, resampler: Resampler, **layers: Any):
+    def __init__(self, level: Level, *, attention: bool, resampler: str, **layers: Any):
         super().__init__()
         config, out = level.config, level.out_channels
         self.resnets = nn.ModuleList(
@@ -49,7 +50,7 @@ class DownBlock(nn.Module):
 class UpBlock(nn.Module):
     """One resnet more than the way down, each over the input joined with a skip connection."""
 
-    def __init__(self, level: Level, *, attention: bool, resampler: Resampler, **layers: Any):
+    def __init__(self, level: Level, *, attention: bool, resampler: str, **layers: Any):
         super().__init__()
         config, out = level.config, level.out_channels
         self.resnets = nn.ModuleList(

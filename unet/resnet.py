@@ -25,7 +25,7 @@ class ResnetBlock(nn.Module):
         always_shortcut: a 1x1 convolution on the residual even where the width stays.
 
     Raises:
-        ConfigError: the widths cannot be divided into the groups.
+        ConfigError: the widths cannot be divided into the groups, or a number of them is None.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class ResnetBlock(nn.Module):
         out_channels: int,
         *,
         temb_channels: int,
-        groups: int,
-        groups_out: int,
+        groups: int | None,
+        groups_out: int | None,
         eps: float,
         activation: Activation,
         scale_shift: bool = False,

@@ -30,9 +30,28 @@ class TestForeignModel(io.ComfyNode):
         return io.NodeOutput(comfy.model_patcher.ModelPatcher(model, device, torch.device("cpu")))
 
 
+class TestNothing(io.ComfyNode):
+    """What the host's samplers ask for beside a MODEL: no conditioning, and 3 x 8 x 8 zeros."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestNothing",
+            category="test",
+            inputs=[],
+            outputs=[io.Conditioning.Output(), io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        import torch
+
+        return io.NodeOutput([[torch.zeros(1, 1, 1), {}]], {"samples": torch.zeros(1, 3, 8, 8)})
+
+
 class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [TestForeignModel]
+        return [TestForeignModel, TestNothing]
 
 
 async def comfy_entrypoint() -> TestExtension:

@@ -1,0 +1,177 @@
+"""Our network against diffusers' in every combination of two option values that it accepts."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import matrix
+import pytest
+import torch
+import toys
+from comfyui_unconditional.unet.config import UNetConfig
+from comfyui_unconditional.unet.errors import ConfigError
+from comfyui_unconditional.unet.unet2d import UNet2D
+from torch import Tensor
+
+CASES, APART = matrix.make_matrix(220)
+BATCH = 2
+
+
+def inputs(fields: dict[str, Any], seed: int) -> tuple[Tensor, int, Tensor | None]:
+    """Noisy images, a time and labels that the configuration takes."""
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    x = torch.randn(BATCH, fields["in_channels"], rng.choice((8, 16)), rng.choice((8, 16)))
+    labels = None
+    if fields["class_embed_type"] == "identity":
+        labels = torch.randn(
+            BATCH, fields["time_embedding_dim"] or 4 * fields["block_out_channels"][0]
+        )
+    elif fields["class_embed_type"] == "timestep" or fields["num_class_embeds"]:
+        labels = torch.randint(1, 5, (BATCH,))
+    return x, rng.randrange(1, 100), labels
+
+
+def diffusers_accepts(fields: dict[str, Any], seed: int = 0, label: Any = None) -> bool:
+    """Whether diffusers builds the model and it runs."""
+    try:
+        model = toys.reference_model(fields)
+        x, t, labels = inputs({**DEFAULTS, **fields}, seed)
+        with torch.inference_mode():
+            model(x, t, labels if label is None else label)
+    except (ArithmeticError, AssertionError, IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    return True
+
+
+DEFAULTS = {
+    "in_channels": 3,
+    "class_embed_type": None,
+    "num_class_embeds": None,
+    "time_embedding_dim": None,
+}
+
+
+def we_accept(fields: dict[str, Any]) -> bool:
+    try:
+        UNet2D(UNetConfig.from_dict(fields), device="meta")
+    except ConfigError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_a_random_configuration_equals_diffusers(
+    number: int, figure: Callable[[str, float, float], None]
+) -> None:
+    fields = matrix.fields(CASES[number])
+    theirs = toys.reference_model(fields, seed=number)
+    ours = UNet2D(UNetConfig.from_dict(fields)).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    x, t, labels = inputs(fields, number)
+    with torch.inference_mode():
+        expected = theirs(x, t, labels).sample
+        result = ours(x, t, labels)
+    assert torch.isfinite(expected).all()
+    assert result.shape == expected.shape
+    difference = (result - expected).abs().max() / expected.abs().max()
+    figure("UNet, matrix", difference.item(), 1e-5)
+
+
+def test_every_pair_of_values_is_in_the_matrix_or_known_to_be_refused() -> None:
+    covered = set().union(*(matrix.pairs_of(case) for case in CASES))
+    refused = {pair for pair, _ in APART}
+    assert len(CASES) >= 200
+    assert not covered & refused
+    assert covered | refused == set(matrix.all_pairs())
+
+
+def test_a_pair_that_is_left_out_is_refused_by_diffusers_and_by_us() -> None:
+    for pair, closest in APART:
+        for case in closest:
+            fields = matrix.fields(case)
+            assert not diffusers_accepts(fields), dict(pair)
+            assert not we_accept(fields), dict(pair)
+
+
+# Where the two disagree
+
+SMALL: dict[str, Any] = {
+    "sample_size": 8,
+    "layers_per_block": 1,
+    "block_out_channels": [8, 8],
+    "norm_num_groups": 4,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+}
+RESNETS = {
+    "down_block_types": ["ResnetDownsampleBlock2D"] * 2,
+    "up_block_types": ["ResnetUpsampleBlock2D"] * 2,
+}
+K_UPSCALER = {
+    "block_out_channels": [32, 32],
+    "down_block_types": ["KDownBlock2D"] * 2,
+    "up_block_types": ["KUpBlock2D"] * 2,
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mid_block_type": "AnyOtherName"},  # taken for UNetMidBlock2D
+        {"class_embed_type": "projection", "num_class_embeds": None},  # no classes at all
+        {"downsample_padding": 5, **RESNETS},  # no block reads it
+        {"downsample_type": "fir", **RESNETS},
+        {"upsample_type": "fir", **RESNETS},
+        {"freq_shift": 4},  # the time is NaN
+        {"mid_block_scale_factor": 0},  # so is the image
+        {"mid_block_scale_factor": -1.0},
+        {"norm_eps": 0.0},
+        {"time_embedding_dim": 0},  # taken for null
+        {"sample_size": 9},  # no size at which it runs
+        {"_class_name": "UNet2DConditionModel"},  # not read
+        K_UPSCALER,  # blocks of another network, which no trained UNet2DModel is known to have
+    ],
+    ids=lambda change: " ".join(change),
+)
+def test_what_diffusers_lets_pass_and_we_refuse(change: dict[str, Any]) -> None:
+    fields = {**SMALL, **change}
+    without_class = {name: value for name, value in fields.items() if name != "_class_name"}
+    assert diffusers_accepts(without_class)
+    assert not we_accept(fields)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "CrossAttn{}Block2D",
+        "SimpleCrossAttn{}Block2D",
+        "{}EncoderBlock2D",
+        "{}DecoderBlock2D",
+        "KCrossAttn{}Block2D",
+    ],
+)
+def test_blocks_of_other_networks_are_refused_by_both(kind: str) -> None:
+    down = {"down_block_types": [kind.format("Down")] * 2}
+    up = {"up_block_types": [kind.format("Up")] * 2}
+    for change in (down, up, {**down, **up}):
+        fields = {**SMALL, "block_out_channels": [32, 32], **change}
+        assert not diffusers_accepts(fields)
+        assert not we_accept(fields)
+
+
+def test_names_before_diffusers_0_4_are_those_of_today() -> None:
+    old = {
+        "down_block_types": ["UNetResDownBlock2D", "UNetResAttnDownBlock2D"],
+        "up_block_types": ["UNetResAttnUpBlock2D", "UNetResUpBlock2D"],
+    }
+    assert diffusers_accepts({**SMALL, **old})
+    assert we_accept({**SMALL, **old})
+
+
+def test_one_number_as_identity_class_of_a_batch_is_taken_by_us_only() -> None:
+    fields = {**SMALL, "class_embed_type": "identity"}
+    assert not diffusers_accepts(fields, label=torch.tensor([3, 3]))
+    network = UNet2D(UNetConfig.from_dict(fields))
+    assert network(torch.randn(BATCH, 3, 8, 8), 5, torch.tensor([3, 3])).shape == (BATCH, 3, 8, 8)
