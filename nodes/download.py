@@ -74,4 +74,4 @@ class UnconditionalUNetDownload(io.ComfyNode):
             bar.update_absolute(done, total)
 
         folder = download(download_root(), model, show)
-        return io.NodeOutput(load_model(folder.name, folder))
+        return io.NodeOutput(load_model(folder.name, find_files(folder)))

@@ -1,19 +1,18 @@
 """From a model folder to a MODEL."""
 
 import logging
-from pathlib import Path
 
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.folders import model_folder, model_folders
+from ..host.folders import check_name, model_files, model_names
 from ..host.model import ModelSource, make_model
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import check_choice
 from ..unet.checkpoint import read_checkpoint
 from ..unet.errors import CheckpointError
-from ..unet.files import find_files, read_json
+from ..unet.files import ModelFiles, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +38,10 @@ class UnconditionalUNetLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=list(model_folders()),
-                    tooltip="A model that comes with the pack (digits-16), or a folder below "
-                    "ComfyUI/models/diffusers. Press R after adding one.",
+                    options=model_names(),
+                    tooltip="A model that comes with the pack (digits-16), or a folder or file "
+                    "below ComfyUI/models/diffusers; name@fp16 is a variant of a folder's weights. "
+                    "Press R after adding one.",
                 ),
                 io.Combo.Input(
                     "dtype",
@@ -57,29 +57,31 @@ class UnconditionalUNetLoader(io.ComfyNode):
     def validate_inputs(cls, model_name: str) -> bool | str:
         try:
             if model_name is not None:  # None: the value comes from another node
-                model_folder(model_name)
+                check_name(model_name)
         except CheckpointError as error:
             return str(error)
         return True
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str, dtype: str) -> str:
-        return find_files(model_folder(model_name)).fingerprint
+        return model_files(model_name).fingerprint
 
     @classmethod
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
         check_choice("dtype", dtype, _DTYPES)
-        return io.NodeOutput(load_model(model_name, model_folder(model_name), _DTYPES[dtype]))
+        return io.NodeOutput(load_model(model_name, model_files(model_name), _DTYPES[dtype]))
 
 
-def load_model(name: str, folder: Path, dtype: torch.dtype | None = None) -> ModelPatcher:
-    """Return the model in a folder as a MODEL that is known as ``name``.
+def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -> ModelPatcher:
+    """Return the model of these files as a MODEL that is known as ``name``.
 
     Raises:
         CheckpointError, ScheduleError: it cannot be loaded.
     """
-    files = find_files(folder)
-    if files.scheduler_config is not None:
+    checkpoint = read_checkpoint(files, dtype)
+    if checkpoint.scheduler is not None:
+        scheduler_config = SchedulerConfig.from_dict(checkpoint.scheduler)
+    elif files.scheduler_config is not None:
         scheduler_config = SchedulerConfig.from_dict(read_json(files.scheduler_config))
     else:
         scheduler_config = SchedulerConfig()
@@ -88,5 +90,4 @@ def load_model(name: str, folder: Path, dtype: torch.dtype | None = None) -> Mod
             name,
             scheduler_config.to_dict(),
         )
-    checkpoint = read_checkpoint(files, dtype)
     return make_model(checkpoint, scheduler_config, ModelSource(name, checkpoint.digest))

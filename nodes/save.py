@@ -3,7 +3,7 @@
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.folders import model_folders, saved_models
+from ..host.folders import model_names, saved_models
 from ..host.model import unconditional_model, weights_as_loaded
 from ..unet.save import save_as_new_model
 
@@ -47,7 +47,7 @@ class UnconditionalUNetSave(io.ComfyNode):
             weights_as_loaded(model),
             ours.unet_config,
             ours.scheduler_config,
-            taken=model_folders(),
+            taken=model_names(),
         )
         told = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
         if name != filename_prefix:

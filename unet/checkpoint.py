@@ -1,28 +1,26 @@
 """A checkpoint on disk becomes a network: read, checked against its configuration, assigned."""
 
-import pickle
-import re
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .config import UNetConfig
 from .digest import FileDigest
-from .errors import CheckpointError, shown
+from .errors import CheckpointError, ConfigError, shown
 from .files import ModelFiles, read_json
+from .formats import FORMATS, Converted, identify
+from .formats.early_diffusers import modern_fields
+from .tensor_files import read_metadata, read_tensors
 from .unet2d import UNet2D
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+logger = logging.getLogger(__name__)
 
-# Names that diffusers gave to the attention layers until 0.15; google/ddpm-* has them.
-_LEGACY_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-_LEGACY = re.compile(rf"(attentions\.\d+)\.({'|'.join(_LEGACY_NAMES)})\.")
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 class _Uninitialised:
@@ -46,16 +44,21 @@ Network = TypeVar("Network", bound=UNet2D)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A configuration and weights that fit it."""
+    """A configuration and weights that fit it.
+
+    ``scheduler`` holds the entries of a ``scheduler_config.json`` that come with the file itself
+    or are usual for its format; None for a diffusers folder, which has that file or has not.
+    """
 
     config: UNetConfig
     weights: dict[str, Tensor]
     dtype: torch.dtype
     digest: FileDigest
+    scheduler: dict[str, Any] | None = None
 
     @property
     def sha256(self) -> str:
-        """That of the weights' file; it may have to be waited for."""
+        """That of the weights' file or files; it may have to be waited for."""
         return self.digest.sha256
 
     def build(self, network: type[Network], operations: Any = _Uninitialised) -> Network:
@@ -66,75 +69,104 @@ class Checkpoint:
 
 
 def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Checkpoint:
-    """Read a model and check every tensor.
+    """Read a model of any format and check every tensor.
+
+    What a single file's tensors do not tell is taken as usual for its format, and said in a
+    warning; a JSON file of the same name beside it, or its metadata, wins.
 
     Args:
         files: as from ``find_files``.
         dtype: of the weights; None keeps the file's own.
 
     Raises:
-        ConfigError: the configuration cannot be used.
-        CheckpointError: the weights are damaged, or a tensor is missing, extra, misshapen or not
-            finite; the message names it.
+        ConfigError: the configuration cannot be used, or cannot be known.
+        CheckpointError: the weights are damaged or of an unknown format, or a tensor is missing,
+            extra, misshapen or not finite; the message names it.
     """
-    config = UNetConfig.from_dict(read_json(files.config))
-    digest = _digest(files.weights)
-    weights = _modern_names(_read_tensors(files.weights))
+    told = _told(files)
+    digest = _digest(files)
+    weights = read_tensors(files.tensor_files)
     digest.check_unchanged()
-    _check_shapes(weights, _expected(config), files.weights)
+    converted = _convert(weights, told, files)
+    config, weights = converted.config, converted.weights
     _check_values(weights, files.weights)
     target = dtype or _own_dtype(weights)
     weights = {name: tensor.to(target) for name, tensor in weights.items()}
+    scheduler = converted.scheduler
+    if "scheduler" in told:
+        scheduler = {**(scheduler or {}), **told["scheduler"]}
+    if scheduler is not None and files.scheduler_config is not None:
+        scheduler = read_json(files.scheduler_config)
     digest.start()
-    return Checkpoint(config, weights, target, digest)
+    return Checkpoint(config, weights, target, digest, scheduler)
 
 
-def _digest(path: Path) -> FileDigest:
+def _digest(files: ModelFiles) -> FileDigest:
     try:
-        return FileDigest(path)
+        return FileDigest(files.weights, *files.shards)
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(f"{files.weights} cannot be read: {error.strerror}.") from error
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _told(files: ModelFiles) -> dict[str, Any]:
+    """What is written about the model: the fields of its ``config.json``, or a few of them.
+
+    For a single file the entry "scheduler" is what is known of its schedule.
+    """
+    if not files.is_single:
+        assert files.config is not None
+        fields = read_json(files.config)
+        if "scheduler" in fields:
+            raise ConfigError(
+                f"{files.config} has the unknown field 'scheduler'; in a model folder the schedule "
+                "stands in scheduler_config.json."
+            )
+        return modern_fields({"_class_name": "UNet2DModel", **fields})
+    told = modern_fields(read_metadata(files.weights))
+    if files.config is not None:
+        told |= modern_fields(read_json(files.config))
+    if files.scheduler_config is not None:
+        told["scheduler"] = {"num_train_timesteps": 1000, **read_json(files.scheduler_config)}
+    if not isinstance(told.get("scheduler", {}), dict):
+        raise ConfigError(f"{files.config}: 'scheduler' must hold a scheduler_config.json.")
+    return told
+
+
+def _convert(weights: dict[str, Tensor], told: dict[str, Any], files: ModelFiles) -> Converted:
+    """Bring the tensors into diffusers' names, check them, and say what was assumed."""
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a readable safetensors file ({error!s:.200}). It may be a partial "
-            "download, or a Git LFS pointer; download it again."
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} was not opened: it is damaged, or holds code beside tensors, which could do "
-            "anything to this machine. Convert it to safetensors where you trust it."
-        ) from error
-    except Exception as error:  # torch raises many types on a damaged archive
-        raise CheckpointError(
-            f"{path} cannot be read ({type(error).__name__}: {error!s:.200}). It may be a partial "
-            "download; download it again."
-        ) from error
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
-    ):
-        raise CheckpointError(f"{path} does not hold a plain list of named tensors.")
-    return content
-
-
-def _modern_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    def modern(name: str) -> str:
-        return _LEGACY.sub(lambda match: f"{match[1]}.{_LEGACY_NAMES[match[2]]}.", name)
-
-    return {modern(name): tensor for name, tensor in weights.items()}
+        kind = identify(weights)
+        converted = FORMATS[kind].convert(weights, told)
+        _check_shapes(converted.weights, _expected(converted.config))
+    except ConfigError as error:
+        if not files.is_single:
+            raise
+        text = str(error)
+        hint = " What the tensors do not tell can be written" if text.endswith(".") else ""
+        place = files.weights.with_suffix(".json")
+        raise ConfigError(f"{files.weights}: {text}{hint} into {place}.") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{files.weights}: {error}") from error
+    if converted.assumed or (converted.scheduler and files.scheduler_config is None):
+        schedule = "" if "scheduler" in told else f" The schedule: {converted.scheduler}."
+        logger.warning(
+            "%s was read as %s. Its tensors do not tell everything; assumed: %s.%s To change "
+            "this, write the fields into %s (the schedule's into its entry 'scheduler').",
+            files.weights.name,
+            kind,
+            converted.assumed,
+            schedule,
+            files.weights.with_suffix(".json").name,
+        )
+    return converted
 
 
 def _expected(config: UNetConfig) -> dict[str, Tensor]:
+    """The network's tensors, without their contents."""
     return UNet2D(config, operations=_Uninitialised, device="meta").state_dict()
 
 
-def _check_shapes(weights: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+def _check_shapes(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     problems = {
         "missing": sorted(expected.keys() - weights.keys()),
         "not part of this configuration": sorted(weights.keys() - expected.keys()),
@@ -148,7 +180,7 @@ def _check_shapes(weights: dict[str, Tensor], expected: dict[str, Tensor], path:
     found = [f"{what}: {_some(names)}" for what, names in problems.items() if names]
     if found:
         raise CheckpointError(
-            f"{path} does not fit its config.json. Tensors {'; '.join(found)}. "
+            f"It does not fit its configuration. Tensors {'; '.join(found)}. "
             "Weights and configuration must come from the same model."
         )
 

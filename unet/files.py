@@ -1,6 +1,12 @@
-"""Which files make up a model folder, and how its JSON files are read."""
+"""Which files make up a model, by their layouts and names alone, and how JSON files are read.
+
+A model is a diffusers folder, or one file of weights. Beside the plain weights a folder may have
+variants (``diffusion_pytorch_model.fp16.safetensors``); a model's variant is written
+``name@variant``.
+"""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,23 +16,48 @@ from .errors import CheckpointError, ConfigError
 CONFIG = "config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 SCHEDULER_CONFIG = "scheduler_config.json"
+SINGLE_FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+"""How the name of one file that is a whole model may end."""
+
+# EDM and StyleGAN publish whole Python objects in these.
+_CODE = (".pkl", ".pickle")
 
 # A configuration is some kilobytes; one with a million trained betas stays below this.
 _LARGEST_JSON = 32 * 2**20
 
+_MOST_SHARDS = 1000
+_SHARD = re.compile(r"-\d{5}-of-\d{5}")
+_WEIGHTS = re.compile(
+    r"diffusion_pytorch_model(?:\.(?P<before>[A-Za-z0-9_-]+))?\.(?P<kind>safetensors|bin)"
+    r"(?P<index>\.index(?:\.(?P<after>[A-Za-z0-9_-]+))?\.json)?"
+)
+_TRAINING_CHECKPOINT = re.compile(r"checkpoint-\d+")
+
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files of one model; ``scheduler_config`` is None where there is none."""
+    """The files of one model; ``config`` and ``scheduler_config`` are None where there is none.
 
-    config: Path
+    ``weights`` is the file with the tensors or, where ``shards`` has those, their index. In a
+    folder there is always a ``config``; beside a single file it may say as little as one field.
+    """
+
+    config: Path | None
     weights: Path
     scheduler_config: Path | None
+    shards: tuple[Path, ...] = ()
+    is_single: bool = False
+
+    @property
+    def tensor_files(self) -> tuple[Path, ...]:
+        """The files that hold the tensors."""
+        return self.shards or (self.weights,)
 
     @property
     def fingerprint(self) -> str:
         """Changes when a file is replaced: the size and time of each."""
         present = [path for path in (self.config, self.weights, self.scheduler_config) if path]
+        present += self.shards
         stats = [path.stat() for path in present]
         return ", ".join(
             f"{path.name} {stat.st_size} {stat.st_mtime_ns}"
@@ -39,31 +70,85 @@ def is_model_folder(folder: Path) -> bool:
     return (folder / CONFIG).is_file() or (folder / "unet" / CONFIG).is_file()
 
 
-def find_files(folder: Path) -> ModelFiles:
-    """Find the files of a diffusers folder in either layout.
+def is_foreign_pipeline(folder: Path) -> bool:
+    """Whether a folder is a diffusers pipeline without a network that could be ours."""
+    return (folder / "model_index.json").is_file() and not is_model_folder(folder)
 
-    The layouts are everything at the root (google/ddpm-*), and ``unet/`` beside ``scheduler/``
-    (diffusers' ``train_unconditional.py``). safetensors come before ``.bin``.
+
+def is_training_checkpoint(folder: Path) -> bool:
+    """Whether diffusers' training scripts name such a folder, one of many in a run."""
+    return _TRAINING_CHECKPOINT.fullmatch(folder.name) is not None
+
+
+def is_single_file(path: Path) -> bool:
+    """Whether a file may be a whole model, by its name; parts of one (shards) are not."""
+    is_part = _SHARD.search(path.name) is not None
+    return path.suffix.lower() in SINGLE_FILES and not is_part and path.is_file()
+
+
+def network_folders(folder: Path) -> dict[str, Path]:
+    """Return each network of a model folder by what its name adds to the folder's ("" or /unet…).
+
+    A pipeline is its ``unet/``, and its ``/unet_ema`` is another entry; in a training checkpoint
+    both are named.
+    """
+    found: dict[str, Path] = {}
+    if (folder / "unet" / CONFIG).is_file():
+        found["/unet" if is_training_checkpoint(folder) else ""] = folder / "unet"
+    elif (folder / CONFIG).is_file():
+        found[""] = folder
+    if (folder / "unet_ema" / CONFIG).is_file():
+        found["/unet_ema"] = folder / "unet_ema"
+    return found
+
+
+def find_variants(network: Path) -> list[str]:
+    """Return the variants of a network's weights by name; "" is the plain one.
+
+    Where there are no weights at all the answer is the plain one too: what is missing is said
+    when it is loaded.
+    """
+    return sorted(_weights(network)) or [""]
+
+
+def find_files(path: Path, variant: str = "") -> ModelFiles:
+    """Find the files of a model.
+
+    A folder may have everything at its root (google/ddpm-*), or ``unet/`` beside ``scheduler/``
+    (diffusers' ``train_unconditional.py``), or be such a ``unet/`` or ``unet_ema/`` itself.
+    safetensors come before ``.bin``, one file before shards. Beside a single file ``x.pt`` may
+    stand ``x.json`` and ``scheduler_config.json``.
+
+    Args:
+        path: a folder or a file.
+        variant: of a folder's weights; "" is the plain ones.
 
     Raises:
-        CheckpointError: the folder, its configuration or its weights are missing.
+        CheckpointError: the folder, its configuration, its weights or a shard are missing; the
+            index of the shards names something else than a file beside it; the file is of a kind
+            that is never opened.
     """
-    if not folder.is_dir():
-        raise CheckpointError(f"There is no folder {folder}.")
-    if (folder / "unet" / CONFIG).is_file():
-        network, scheduler = folder / "unet", folder / "scheduler" / SCHEDULER_CONFIG
-    elif (folder / CONFIG).is_file():
-        network, scheduler = folder, folder / SCHEDULER_CONFIG
+    if path.suffix.lower() in _CODE and not path.is_dir():
+        raise CheckpointError(f"{path} was not opened. {_why_not_code(path.suffix)}")
+    if path.is_file():
+        config, scheduler = path.with_suffix(".json"), path.with_name(SCHEDULER_CONFIG)
+        return ModelFiles(_if_there(config), path, _if_there(scheduler), is_single=True)
+    if not path.is_dir():
+        raise CheckpointError(f"There is no folder {path}.")
+    if (path / "unet" / CONFIG).is_file():
+        network = path / "unet"
+    elif (path / CONFIG).is_file():
+        network = path
     else:
         raise CheckpointError(
-            f"{folder} is not a model folder: it has no {CONFIG} and no unet/{CONFIG}. "
+            f"{path} is not a model folder: it has no {CONFIG} and no unet/{CONFIG}. "
             "Download the whole repository, not only the weights."
         )
-    for name in WEIGHTS:
-        if (network / name).is_file():
-            found = scheduler if scheduler.is_file() else None
-            return ModelFiles(network / CONFIG, network / name, found)
-    raise CheckpointError(f"{network} has no weights: put {' or '.join(WEIGHTS)} there.")
+    weights = _weights(network).get(variant)
+    if weights is None:
+        raise CheckpointError(_missing_weights(network, variant))
+    shards = _shards(weights) if weights.suffix == ".json" else ()
+    return ModelFiles(network / CONFIG, weights, _scheduler_config(network), shards)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -87,3 +172,68 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} does not hold a configuration, but a {type(content).__name__}.")
     return content
+
+
+def _weights(network: Path) -> dict[str, Path]:
+    """The best file of each variant: safetensors, then ``.bin``; one file, then an index."""
+    ranked: list[tuple[tuple[bool, bool, str], str, Path]] = []
+    for path in network.iterdir():
+        match = _WEIGHTS.fullmatch(path.name)
+        if match is None or _SHARD.search(path.name) or not path.is_file():
+            continue
+        rank = (match["kind"] == "bin", match["index"] is not None, path.name)
+        ranked.append((rank, match["before"] or match["after"] or "", path))
+    return {variant: path for _, variant, path in sorted(ranked, reverse=True)}
+
+
+def _missing_weights(network: Path, variant: str) -> str:
+    variants = sorted(name for name in _weights(network) if name)
+    if variants or variant:
+        wanted = f"of the variant '{variant}'" if variant else "without a variant"
+        return f"{network} has no weights {wanted}; its variants: {', '.join(variants) or 'none'}."
+    code = next((path for path in network.iterdir() if path.suffix.lower() in _CODE), None)
+    hint = "" if code is None else f" {code.name} was not opened. {_why_not_code(code.suffix)}"
+    return f"{network} has no weights: put {' or '.join(WEIGHTS)} there.{hint}"
+
+
+def _why_not_code(suffix: str) -> str:
+    return (
+        f"A {suffix} file (such as those of EDM) is Python code that would run on this machine; "
+        "only a diffusers folder, safetensors, or a plain list of tensors (.bin, .pt, .ckpt) is "
+        "loaded here."
+    )
+
+
+def _scheduler_config(network: Path) -> Path | None:
+    """Beside the network, or in the pipeline or the training run that it is part of."""
+    places = [network / SCHEDULER_CONFIG]
+    if network.name in ("unet", "unet_ema"):
+        pipeline = network.parent
+        places.append(pipeline / "scheduler" / SCHEDULER_CONFIG)
+        if is_training_checkpoint(pipeline):
+            places.append(pipeline.parent / "scheduler" / SCHEDULER_CONFIG)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    """The files that an index names, in order. A name may lead to a file beside it only."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index} has no 'weight_map'. Download it again.")
+    names = {str(name) for name in weight_map.values()}
+    if len(names) > _MOST_SHARDS:
+        raise CheckpointError(f"{index} names {len(names)} files; {_MOST_SHARDS} are the most.")
+    kind = ".safetensors" if ".safetensors." in index.name else ".bin"
+    for name in sorted(names):
+        if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) is None or not name.endswith(kind):
+            raise CheckpointError(
+                f"{index} names the file {name!r:.100}, which is no {kind} file beside it; "
+                "nothing outside the model's folder is opened."
+            )
+        if not (index.parent / name).is_file():
+            raise CheckpointError(f"{index.parent} lacks {name}, a part of the model.")
+    return tuple(index.parent / name for name in sorted(names))
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.is_file() else None

@@ -1,0 +1,162 @@
+"""One graph for each family of checkpoint formats, in the real ComfyUI."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import foreign
+import pytest
+import test_formats
+import torch
+import toys
+from PIL import Image
+from test_host import fails, files, graph, model_names
+
+from devtools.client import Client, RefusedError
+from devtools.environment import ROOT
+from devtools.host import Host
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    folder = tmp_path_factory.mktemp("host")
+    shutil.copytree(ROOT / "tests" / "host_pack", folder / "custom_nodes" / "host_pack")
+    with Host(folder) as running:
+        yield running
+        assert running.is_running, running.log.read_text(errors="replace")[-3000:]
+
+
+@pytest.fixture
+def client(host: Host) -> Iterator[Client]:
+    connected = Client(host.url)
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def models(host: Host) -> Path:
+    folder = host.folder / "models" / "diffusers"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def put_ho(models: Path) -> str:
+    (models / "pesser").mkdir()
+    torch.save([foreign.Ho().state_dict(), {}, 1, 2], models / "pesser" / "train.ckpt")
+    return "pesser/train.ckpt"
+
+
+def put_improved(models: Path) -> str:
+    fields = {**test_formats.IMPROVED["CIFAR-10"], "layers": 1}
+    model = foreign.randomise(foreign.OpenAI(**fields))
+    test_formats.save(model, models / "cifar10_uncond.pt")
+    return "cifar10_uncond.pt"
+
+
+def put_guided(models: Path) -> str:
+    model = foreign.OpenAI(**test_formats.GUIDED["256"])
+    test_formats.save(model, models / "guided.pt", {"sample_size": 32})
+    return "guided.pt"
+
+
+def put_early(models: Path) -> str:
+    model = toys.reference_model(toys.TINY)
+    folder = models / "early"
+    folder.mkdir()
+    names = {"sample_size": "image_size", "block_out_channels": "block_channels"}
+    names |= {"layers_per_block": "num_res_blocks", "freq_shift": "downscale_freq_shift"}
+    names |= {"norm_num_groups": "resnet_num_groups", "norm_eps": "resnet_eps"}
+    names |= {"down_block_types": "down_blocks", "up_block_types": "up_blocks"}
+    names |= {"attention_head_dim": "num_head_channels"}
+    config = {names.get(name, name): value for name, value in toys.TINY.items()}
+    config["_class_name"] = "UNetUnconditionalModel"
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = test_formats.early_names(model.state_dict())
+    torch.save(weights, folder / "diffusion_pytorch_model.bin")
+    return "early"
+
+
+def put_single(models: Path) -> str:
+    model = toys.reference_model(toys.TINY)
+    told = {**test_formats.whole(toys.TINY), "scheduler": {"beta_end": 0.002}}
+    test_formats.save(model, models / "single.safetensors", told)
+    return "single.safetensors"
+
+
+def put_shards(models: Path) -> str:
+    toys.write_checkpoint(models / "shards", toys.TINY, scheduler={})
+    test_formats.shard(models / "shards", "fp16")
+    return "shards@fp16"
+
+
+@pytest.mark.parametrize(
+    "put", [put_ho, put_improved, put_guided, put_early, put_single, put_shards]
+)
+def test_a_model_of_each_format_is_listed_and_samples(
+    put: Callable[[Path], str], host: Host, client: Client, models: Path
+) -> None:
+    name = put(models)
+    assert name in model_names(client)
+    for sampler in ("DDPM", "PNDM"):
+        run = client.run(graph(sampler, name, steps=4))
+        size = 8 if put in (put_early, put_single, put_shards) else 32
+        assert Image.open(files(host, run)[0]).size == (size, size)
+
+
+def test_the_list_has_networks_variants_and_files_and_nothing_else(
+    client: Client, models: Path
+) -> None:
+    run_folder = models / "lists" / "run"
+    toys.write_checkpoint(run_folder, toys.TINY, layout="pipeline", scheduler={})
+    toys.write_checkpoint(run_folder / "checkpoint-10" / "unet", toys.TINY)
+    toys.write_checkpoint(run_folder / "checkpoint-10" / "unet_ema", toys.TINY)
+    toys.write_checkpoint(run_folder / "checkpoint-20" / "unet", toys.TINY)
+    for name in ("optimizer.bin", "checkpoint-10/optimizer.bin", "vae.safetensors"):
+        (run_folder / name).touch()
+    variants = models / "lists" / "variants"
+    toys.write_checkpoint(variants, toys.TINY)
+    plain = "diffusion_pytorch_model.safetensors"
+    shutil.copy(variants / plain, variants / "diffusion_pytorch_model.fp16.safetensors")
+    toys.write_checkpoint(variants / "unet_ema", toys.TINY)
+    other = models / "lists" / "other_pipeline"
+    (other / "vae").mkdir(parents=True)
+    for name in ("model_index.json", "vae/config.json", "vae/model.safetensors"):
+        (other / name).touch()
+    for name in ("edm.pkl", "notes.txt", "a-00001-of-00002.safetensors", ".hidden.pt", "b.CKPT"):
+        (models / "lists" / name).touch()
+    found = [name for name in model_names(client) if name.startswith("lists/")]
+    assert found == [
+        "lists/b.CKPT",
+        "lists/run",
+        "lists/run/checkpoint-10/unet",
+        "lists/run/checkpoint-10/unet_ema",
+        "lists/run/checkpoint-20/unet",
+        "lists/variants",
+        "lists/variants@fp16",
+        "lists/variants/unet_ema",
+    ]
+
+
+def refused(client: Client, name: str) -> str:
+    with pytest.raises(RefusedError) as refusal:
+        client.run(graph(model_name=name))
+    return str(refusal.value)
+
+
+def test_an_edm_pickle_is_refused_when_it_is_named(client: Client, models: Path) -> None:
+    (models / "edm.pkl").write_bytes(b"anything")
+    assert "edm.pkl" not in model_names(client)
+    assert "was not opened" in refused(client, "edm.pkl")
+
+
+def test_a_malicious_index_is_refused(client: Client, models: Path) -> None:
+    folder = models / "malicious"
+    toys.write_checkpoint(folder, toys.TINY)
+    index = test_formats.shard(folder)
+    content: dict[str, Any] = json.loads(index.read_text())
+    content["weight_map"]["conv_in.weight"] = "../single.safetensors"
+    index.write_text(json.dumps(content))
+    words = "nothing outside the model's folder is opened"
+    fails(client, graph(model_name="malicious"), "1", words)

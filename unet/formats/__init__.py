@@ -1,0 +1,36 @@
+"""Checkpoint formats: how to tell them by their tensors' names, and what they are in diffusers.
+
+A new format is one file here and one line in the table; the first that matches is taken.
+"""
+
+from collections.abc import Iterable
+
+from ..errors import CheckpointError
+from . import diffusers, early_diffusers, ho, openai
+from .conversion import Converted, Format
+
+FORMATS: dict[str, Format] = {
+    "Ho et al. (DDPM)": Format(ho.matches, ho.convert),
+    "OpenAI (improved- or guided-diffusion)": Format(openai.matches, openai.convert),
+    "early diffusers": Format(early_diffusers.matches, early_diffusers.convert),
+    "diffusers": Format(diffusers.matches, diffusers.convert),
+}
+
+__all__ = ["FORMATS", "Converted", "Format", "identify"]
+
+
+def identify(names: Iterable[str]) -> str:
+    """Return the key in ``FORMATS`` of a checkpoint with these tensors.
+
+    Raises:
+        CheckpointError: it is none of them.
+    """
+    names = set(names)
+    for name, form in FORMATS.items():
+        if form.matches(names):
+            return name
+    some = ", ".join(sorted(names)[:3])
+    raise CheckpointError(
+        f"It is no unconditional pixel-space UNet of a known format ({', '.join(FORMATS)}): its "
+        f"tensors are named {some}, ..."
+    )
