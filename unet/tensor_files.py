@@ -107,8 +107,8 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 def _unreadable(path: Path, error: Exception) -> str:
     return (
-        f"{path} is not a readable safetensors file ({error!s:.200}). It may be a partial download, "
-        "or a Git LFS pointer; download it again."
+        f"{path} is not a readable safetensors file ({error!s:.200}). It may be a partial "
+        "download, or a Git LFS pointer; download it again."
     )
 
 
