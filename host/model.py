@@ -36,7 +36,7 @@ class ModelSource:
 
     @property
     def sha256(self) -> str:
-        """That of the weights' file; it may have to be waited for."""
+        """That of the weights' file, which is read for it when it is first asked for."""
         return self.digest.sha256
 
 

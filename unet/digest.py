@@ -1,9 +1,9 @@
-"""The sha256 of a model's files, computed beside the work that they are read for."""
+"""The sha256 of a model's files, computed when somebody asks for it."""
 
 import contextlib
+import functools
 import hashlib
 import os
-import threading
 from collections.abc import Iterable
 from io import RawIOBase
 from pathlib import Path
@@ -16,8 +16,8 @@ _CHUNK = 2**20
 class FileDigest:
     """The sha256 of some files, one after another, as they were when this was made.
 
-    The files are opened at once, so that a file that replaces one later does not count. They are
-    read in a thread of its own, from ``start`` on: that takes longer than mapping their tensors.
+    The files are opened at once, so that a file that replaces one later does not count, and read
+    when ``sha256`` is first asked for: that takes ten times as long as mapping their tensors.
 
     Raises:
         OSError: a file cannot be opened.
@@ -29,13 +29,6 @@ class FileDigest:
             self._opened = opened.pop_all()
         self._paths = paths
         self._states = self._states_of_files()
-        self._sha256: str | None = None
-        self._error: OSError | None = None
-        self._thread = threading.Thread(target=self._read, name="sha256", daemon=True)
-
-    def start(self) -> None:
-        """Begin to read; to be called once."""
-        self._thread.start()
 
     def check_unchanged(self) -> None:
         """Raise ``CheckpointError`` unless the paths still lead to the files as opened."""
@@ -47,29 +40,24 @@ class FileDigest:
             if not unchanged:
                 raise CheckpointError(f"{path} was changed while it was read; load it again.")
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
-        """In hexadecimal; waits until all is read, which must have been started.
+        """In hexadecimal.
 
         Raises:
-            CheckpointError: a file was changed or could not be read to its end.
+            CheckpointError: a file was changed since, or cannot be read to its end.
         """
-        self._thread.join()
-        if self._sha256 is None:
-            reason = f": {self._error.strerror}" if self._error else ""
-            raise CheckpointError(
-                f"{self._paths[0]} was changed while it was read{reason}; load the model again."
-            )
-        return self._sha256
-
-    def _read(self) -> None:
+        reason = ""
         try:
             with self._opened:
                 digest = _hash(self._files)
                 if self._states_of_files() == self._states:
-                    self._sha256 = digest
-        except OSError as error:
-            self._error = error
+                    return digest
+        except (OSError, ValueError) as error:  # ValueError: a first attempt has closed them
+            reason = f" ({error})"
+        raise CheckpointError(
+            f"{self._paths[0]} was changed after it was loaded{reason}; load the model again."
+        )
 
     def _states_of_files(self) -> list[tuple[int, int, int]]:
         return [_state(os.fstat(file.fileno())) for file in self._files]
