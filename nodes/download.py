@@ -5,8 +5,8 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..host.folders import download_root
-from ..host.hub import DownloadError, HubModel, download, is_complete
 from ..unet.files import find_files
+from ..unet.hub import DownloadError, HubModel, download, is_complete
 from .load import load_model
 
 

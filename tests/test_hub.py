@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 import toys
-from comfyui_unconditional.host.hub import DownloadError, HubModel, download
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.unet.hub import DownloadError, HubModel, download
 from hub_lookalike import COMMIT, Hub, Repo
 
 TOKEN = "hf_" + "secret" * 6

@@ -1,7 +1,7 @@
 """A model from the Hugging Face hub: only the files it needs, each checked before it counts.
 
 ``huggingface_hub``, which ComfyUI's own requirements bring, finds the repository and sends the
-user's token where there is one; it is imported when it is needed. Nothing of the host is.
+user's token where there is one; it is imported when it is needed.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..unet.errors import CheckpointError
-from ..unet.files import find_files, read_json
+from .errors import CheckpointError
+from .files import find_files, read_json
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _REPO_ID = re.compile(rf"{_PART}/{_PART}")
