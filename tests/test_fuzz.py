@@ -5,6 +5,7 @@ from pathlib import Path
 
 import fuzz_checkpoints
 import pytest
+import torch
 import toys
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.errors import ScheduleError
@@ -73,6 +74,17 @@ def test_an_endless_name_of_a_tensor_makes_no_endless_message(tmp_path: Path) ->
     weights = {name: tensor.clone() for name, tensor in load_file(path).items()}
     save_file({**weights, "a" * 100_000: weights["conv_in.bias"].clone()}, path)
     with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(find_files(tmp_path))
+    assert len(str(caught.value)) < 1000
+
+
+def test_tensors_of_no_known_format_with_endless_names_make_no_endless_message(
+    tmp_path: Path,
+) -> None:
+    toys.write_checkpoint(tmp_path, toys.TINY)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    save_file({"a" * 100_000: torch.zeros(2), "b" * 100_000: torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match="of a known format") as caught:
         read_checkpoint(find_files(tmp_path))
     assert len(str(caught.value)) < 1000
 

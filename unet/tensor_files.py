@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .errors import CheckpointError, ConfigError
+from .errors import CheckpointError, ConfigError, shown
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def read_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
         part = _read_file(path)
         twice = weights.keys() & part.keys()
         if twice:
-            raise CheckpointError(f"{path} has {min(twice)}, which another part has too.")
+            raise CheckpointError(f"{path} has {shown(min(twice))}, which another part has too.")
         weights |= part
     return weights
 

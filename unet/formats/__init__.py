@@ -5,7 +5,7 @@ A new format is one file here and one line in the table; the first that matches 
 
 from collections.abc import Iterable
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, shown
 from . import diffusers, early_diffusers, ho, openai
 from .conversion import Converted, Format
 
@@ -29,7 +29,7 @@ def identify(names: Iterable[str]) -> str:
     for name, form in FORMATS.items():
         if form.matches(names):
             return name
-    some = ", ".join(sorted(names)[:3])
+    some = ", ".join(shown(name, 60) for name in sorted(names)[:3])
     raise CheckpointError(
         f"It is no unconditional pixel-space UNet of a known format ({', '.join(FORMATS)}): its "
         f"tensors are named {some}, ..."

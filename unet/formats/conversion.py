@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ..config import UNetConfig
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, shown
 
 Weights = dict[str, Tensor]
 
@@ -62,7 +62,7 @@ def rename(weights: Weights, new_name: Callable[[str], str]) -> Weights:
     for name, tensor in weights.items():
         new = new_name(name)
         if new in renamed:
-            raise CheckpointError(f"Two of the tensors become {new}; one is {name}.")
+            raise CheckpointError(f"Two of the tensors become {shown(new)}; one is {shown(name)}.")
         renamed[new] = tensor
     return renamed
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, shown
 from . import diffusers
 from .conversion import Converted, Weights
 
@@ -85,6 +85,8 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
         # A downsampling layer was registered twice, as `conv` and as `op`.
         new = new.replace("downsamplers.0.op.", "downsamplers.0.conv.")
         if new in renamed and not renamed[new].equal(tensor):
-            raise CheckpointError(f"The tensors that become {new} differ; the file is damaged.")
+            raise CheckpointError(
+                f"The tensors that become {shown(new)} differ; the file is damaged."
+            )
         renamed[new] = tensor
     return diffusers.convert(renamed, told)

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from ..embeddings import sinusoidal_embedding
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, shown
 from .conversion import Converted, Weights, as_linear, choose, count, multipliers, shape_of
 
 _SIZES = {
@@ -304,7 +304,7 @@ def _separate_qkv(weights: Weights, head_width: int | None, new_order: bool) -> 
             continue
         channels, rest = divmod(tensor.shape[0] if tensor.ndim else 0, 3)
         if rest or not channels:
-            raise CheckpointError(f"The tensor {name} has the shape {tuple(tensor.shape)}.")
+            raise CheckpointError(f"The tensor {shown(name)} has the shape {tuple(tensor.shape)}.")
         width = head_width or channels
         if channels % width:
             raise ConfigError(
