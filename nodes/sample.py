@@ -1,6 +1,6 @@
 """From a MODEL to a LATENT: the three samplers."""
 
-from typing import Any
+from typing import Any, get_args
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
@@ -8,10 +8,11 @@ from comfy_api.latest import io
 from ..host.model import unconditional_model
 from ..host.provenance import KEY, make_records
 from ..host.sampling import StartSampler, run_sampler
+from ..schedulers.config import VarianceType
 from ..schedulers.ddim import sample_ddim
 from ..schedulers.ddpm import sample_ddpm
-from ..schedulers.pndm import count_evaluations, plan_pndm, sample_pndm
-from ..schedulers.pndm_grid import make_grid
+from ..schedulers.pndm import Method, count_evaluations, plan_pndm, sample_pndm
+from ..schedulers.pndm_grid import Convention, make_grid
 from ..schedulers.randomness import image_seeds
 from ..schedulers.timesteps import make_timesteps
 
@@ -98,14 +99,14 @@ class UnconditionalPNDMSampler(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "method",
-                    options=["F-PNDM", "S-PNDM", "PLMS"],
+                    options=list(get_args(Method)),
                     tooltip="F-PNDM: Runge-Kutta warm-up, then fourth order; the best from 20 "
                     "steps on. S-PNDM: second order, robust with few steps. PLMS: fourth order "
                     "without Runge-Kutta. Wins over skip_prk_steps in the model's file.",
                 ),
                 io.Combo.Input(
                     "convention",
-                    options=["diffusers", "paper"],
+                    options=list(get_args(Convention)),
                     tooltip="Which timesteps are visited: those of diffusers' PNDMPipeline, or "
                     "those of the paper's authors (who ignore timestep_spacing, steps_offset and "
                     "set_alpha_to_one). The same seed gives different images.",
@@ -160,15 +161,7 @@ class UnconditionalDDPMSampler(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "variance_type",
-                    options=[
-                        "model",
-                        "fixed_small",
-                        "fixed_small_log",
-                        "fixed_large",
-                        "fixed_large_log",
-                        "learned",
-                        "learned_range",
-                    ],
+                    options=["model", *get_args(VarianceType)],
                     tooltip="How much noise each step adds. model: what the model's "
                     "scheduler_config.json says; anything else wins over it. The learned types "
                     "need a model that predicts its variance.",
