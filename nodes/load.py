@@ -12,7 +12,7 @@ from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import check_choice
 from ..unet.checkpoint import read_checkpoint
 from ..unet.errors import CheckpointError
-from ..unet.files import ModelFiles, read_json
+from ..unet.files import ModelFiles
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +81,6 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
     checkpoint = read_checkpoint(files, dtype)
     if checkpoint.scheduler is not None:
         scheduler_config = SchedulerConfig.from_dict(checkpoint.scheduler)
-    elif files.scheduler_config is not None:
-        scheduler_config = SchedulerConfig.from_dict(read_json(files.scheduler_config))
     else:
         scheduler_config = SchedulerConfig()
         logger.warning(

@@ -14,7 +14,7 @@ from ..schedulers.pndm import count_evaluations, plan_pndm, sample_pndm
 from ..schedulers.pndm_grid import make_grid
 from ..schedulers.randomness import SeededNoise
 from ..unet.checkpoint import read_checkpoint
-from ..unet.files import find_files, read_json
+from ..unet.files import find_files
 from ..unet.unet2d import UNet2D
 from .digits import UNET, digits
 
@@ -100,11 +100,10 @@ def sample(folder: Path) -> Tensor:
     Raises:
         ValueError: the model cannot be loaded, or does not make 16x16 grey images.
     """
-    files = find_files(folder)
-    if files.scheduler_config is None:
+    checkpoint = read_checkpoint(find_files(folder), torch.float32)
+    if checkpoint.scheduler is None:
         raise ValueError(f"{folder} has no scheduler_config.json, so its noise is not known.")
-    config = SchedulerConfig.from_dict(read_json(files.scheduler_config))
-    checkpoint = read_checkpoint(files, torch.float32)
+    config = SchedulerConfig.from_dict(checkpoint.scheduler)
     shape, expected = (checkpoint.config.in_channels, *checkpoint.config.size), (1, *UNET.size)
     if shape != expected:
         raise ValueError(

@@ -47,8 +47,8 @@ Network = TypeVar("Network", bound=UNet2D)
 class Checkpoint:
     """A configuration and weights that fit it.
 
-    ``scheduler`` holds the entries of a ``scheduler_config.json`` that come with the file itself
-    or are usual for its format; None for a diffusers folder, which has that file or has not.
+    ``scheduler`` holds the entries of its ``scheduler_config.json``; where there is none, those
+    that come with the weights' file or are usual for its format; None where nothing is known.
     """
 
     config: UNetConfig
@@ -97,10 +97,10 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     target = dtype or _own_dtype(weights)
     weights = {name: tensor.to(target) for name, tensor in weights.items()}
     scheduler = converted.scheduler
-    if "scheduler" in told:
-        scheduler = {**(scheduler or {}), **told["scheduler"]}
-    if scheduler is not None and files.scheduler_config is not None:
+    if files.scheduler_config is not None:
         scheduler = read_json(files.scheduler_config)
+    elif "scheduler" in told:
+        scheduler = {**(scheduler or {}), **told["scheduler"]}
     return Checkpoint(config, weights, target, digest, scheduler)
 
 

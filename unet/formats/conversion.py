@@ -31,7 +31,7 @@ class Format:
     """One way in which checkpoints name their tensors.
 
     ``convert(weights, told)`` takes the tensors and what the user's JSON says: fields of a
-    ``config.json``, which win over what is inferred, and those that ``extras`` names.
+    ``config.json``, which win over what is inferred, and those that only the format knows.
     """
 
     matches: Callable[[Iterable[str]], bool]
