@@ -10,6 +10,9 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+TOKEN = "hf_" + "secret" * 6
+"""What a user would be logged in with; it must show up nowhere."""
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -5,7 +5,6 @@ import json
 import shutil
 import threading
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
-from hub_lookalike import Hub, Repo
+from hub_lookalike import TOKEN, Hub, Repo
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -97,40 +96,6 @@ NODES: dict[str, dict[str, Any]] = {
         "outputs": ["MODEL"],
     },
 }
-
-TOKEN = "hf_" + "secret" * 6
-
-
-@pytest.fixture(scope="module")
-def hub() -> Iterator[Hub]:
-    with Hub() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def host(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    folder = tmp_path_factory.mktemp("host")
-    shutil.copytree(ROOT / "tests" / "host_pack", folder / "custom_nodes" / "host_pack")
-    environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
-    environment["HF_HOME"] = str(folder / "huggingface")
-    with Host(folder, environment=environment) as running:
-        yield running
-        assert running.is_running, running.log.read_text(errors="replace")[-3000:]
-
-
-@pytest.fixture
-def client(host: Host) -> Iterator[Client]:
-    connected = Client(host.url)
-    yield connected
-    connected.close()
-
-
-@pytest.fixture
-def models(host: Host) -> Path:
-    """ComfyUI's folder for diffusers models."""
-    folder = host.folder / "models" / "diffusers"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def graph(sampler: str = "PNDM", model_name: str = "digits-16", **inputs: Any) -> Graph:

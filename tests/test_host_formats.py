@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +15,7 @@ from PIL import Image
 from test_host import fails, files, graph, model_names
 
 from devtools.client import Client, RefusedError
-from devtools.environment import ROOT
 from devtools.host import Host
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    folder = tmp_path_factory.mktemp("host")
-    shutil.copytree(ROOT / "tests" / "host_pack", folder / "custom_nodes" / "host_pack")
-    with Host(folder) as running:
-        yield running
-        assert running.is_running, running.log.read_text(errors="replace")[-3000:]
-
-
-@pytest.fixture
-def client(host: Host) -> Iterator[Client]:
-    connected = Client(host.url)
-    yield connected
-    connected.close()
-
-
-@pytest.fixture
-def models(host: Host) -> Path:
-    folder = host.folder / "models" / "diffusers"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def put_ho(models: Path) -> str:

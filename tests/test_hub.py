@@ -12,9 +12,8 @@ import toys
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.hub import DownloadError, HubModel, download
-from hub_lookalike import COMMIT, Hub, Repo
+from hub_lookalike import COMMIT, TOKEN, Hub, Repo
 
-TOKEN = "hf_" + "secret" * 6
 MODEL = HubModel("google/ddpm-toy")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 # Some megabytes, so that a download can be stopped in its middle.
