@@ -1,30 +1,23 @@
 """Our network as ComfyUI's MODEL: placed, moved and cast by the host like its own models."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
-import comfy.model_sampling
+import comfy.patcher_extension
 import comfy.supported_models_base
-from comfy.model_base import ModelType
+import torch
 from torch import Tensor
 
 from ..schedulers.config import SchedulerConfig
-from ..schedulers.noise_schedule import NoiseSchedule
 from ..unet.checkpoint import Checkpoint
 from ..unet.digest import FileDigest
 from ..unet.errors import ConfigError
 from ..unet.unet2d import UNet2D
-
-# How the host turns the network's output into an image, and the name it knows that by.
-_PREDICTIONS: dict[str, tuple[type, ModelType]] = {
-    "epsilon": (comfy.model_sampling.EPS, ModelType.EPS),
-    "v_prediction": (comfy.model_sampling.V_PREDICTION, ModelType.V_PREDICTION),
-    "sample": (comfy.model_sampling.X0, ModelType.EPS),
-}
+from .model_sampling import PREDICTIONS, make_model_sampling
 
 
 @dataclass(frozen=True)
@@ -55,25 +48,42 @@ class PixelFormat(comfy.latent_formats.LatentFormat):
         )
 
 
+@dataclass
+class Question:
+    """What our samplers tell our network beyond the host's interface, and what they hear from it.
+
+    It travels in ``transformer_options`` under ``Question.KEY``.
+    """
+
+    KEY: ClassVar[str] = "unconditional"
+
+    t: Tensor | float
+    """The exact time, in training steps; the host can name only those of its table."""
+    class_label: int | None = None
+    learned_variance: Tensor | None = None
+    """The answer's second half, where the network has one; shape (B, C, H, W)."""
+
+
 class HostUNet(UNet2D):
     """The network under the signature with which the host calls its own."""
 
     def forward(  # type: ignore[override]
         self,
         x: Tensor,
-        timesteps: Tensor | float,
+        timesteps: Tensor,
         context: Tensor | None = None,
-        *,
-        class_labels: Tensor | int | None = None,
-        learned_variance: bool = False,
-        **_: Any,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        class_labels: int | None = None,
     ) -> Tensor:
-        """Predict; the second half of a 2C-channel output only where ``learned_variance``.
+        """Predict, within the wrappers that other nodes have put around the network.
 
         Raises:
-            ConfigError: the caller gives no class to a model that needs one, or a timestep to one
-                that needs a sigma; the host's own samplers do.
+            ConfigError: something acts on the network that it has no place for, or the caller
+                gives no class to a model that needs one, or a timestep to one that needs a sigma.
         """
+        options = transformer_options or {}
+        _check_additions(control, options)
         if self.config.is_variance_exploding:
             raise ConfigError(
                 "This model is variance-exploding (NCSN++): it was trained on sigmas, and no "
@@ -84,8 +94,38 @@ class HostUNet(UNet2D):
                 "This model was trained with classes, and this sampler cannot name one. Use PNDM "
                 "Sampler, DDIM Sampler or DDPM Sampler, and set class_label there."
             )
-        output = super().forward(x, timesteps, class_labels)
-        return output if learned_variance else output[:, : x.shape[1]]
+        extension = comfy.patcher_extension
+        wrappers = extension.get_all_wrappers(extension.WrappersMP.DIFFUSION_MODEL, options)
+
+        def predict(x: Tensor, timesteps: Tensor, *_: Any, **__: Any) -> Tensor:
+            return UNet2D.forward(self, x, timesteps, class_labels)
+
+        if not wrappers:
+            return predict(x, timesteps)
+        return extension.WrapperExecutor.new_class_executor(predict, self, wrappers).execute(
+            x, timesteps, context, control, options
+        )
+
+
+def _check_additions(control: Any, transformer_options: dict[str, Any]) -> None:
+    """Raise ``ConfigError`` where another node's addition would otherwise silently do nothing."""
+    if control is not None:
+        raise ConfigError(
+            "A ControlNet cannot act on an unconditional model: it was trained beside another "
+            "network. Remove it from the conditioning."
+        )
+    names = [
+        name
+        for key in ("patches", "patches_replace")
+        for name, patches in transformer_options.get(key, {}).items()
+        if patches
+    ]
+    if names:
+        raise ConfigError(
+            f"Another node has put patches ({', '.join(sorted(names))}) on this MODEL, for the "
+            "blocks and attention of text-to-image networks (as FreeU does); this network has "
+            "none of those places. Remove that node."
+        )
 
 
 class UnconditionalModel(comfy.model_base.BaseModel):
@@ -106,21 +146,54 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         def build(*, operations: Any, **_: Any) -> Any:
             return checkpoint.build(HostUNet, operations)
 
-        mixin, model_type = _PREDICTIONS[scheduler_config.prediction_type]
+        _, model_type = PREDICTIONS[scheduler_config.prediction_type]
         super().__init__(host_config, model_type, unet_model=cast(Any, build))
-        self.model_sampling = _model_sampling(mixin, scheduler_config)
-        self.unet_config = checkpoint.config
+        self.model_sampling = make_model_sampling(scheduler_config)
         self.scheduler_config = scheduler_config
+        self.unet_config = checkpoint.config
         self.source = source
 
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The precision that the network computes in."""
+        return self.manual_cast_dtype or self.get_dtype()
 
-def _model_sampling(mixin: type, config: SchedulerConfig) -> Any:
-    """The model's exact betas, for the host's own samplers."""
-    sampling = type("ModelSampling", (comfy.model_sampling.ModelSamplingDiscrete, mixin), {})()
-    # The host's zsnr keeps the last sigma finite, which ours, for its samplers, does not.
-    betas = NoiseSchedule.from_config(config, rescale_zero_snr=False).betas
-    sampling._register_schedule(given_betas=betas, zsnr=config.rescale_betas_zero_snr)
-    return sampling
+    def _apply_model(
+        self,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> Tensor:
+        """Predict the image, as the host asks for it.
+
+        Args:
+            x: x_t / sqrt(alphas_cumprod[t]), shape (B, C, H, W).
+            t: sigma, sqrt((1 - alphas_cumprod) / alphas_cumprod), shape (B,).
+            c_concat, c_crossattn: the conditioning, of which this network has none.
+            control: of a ControlNet; refused.
+            transformer_options: what other nodes have put on the model, and our own ``Question``.
+        """
+        options = transformer_options or {}
+        question = options.get(Question.KEY) or Question(self.model_sampling.timestep(t))
+        x_t = self.model_sampling.calculate_input(t, x).to(self.compute_dtype)
+        time = torch.as_tensor(question.t, dtype=torch.float32, device=x.device)
+        config = getattr(self.model_sampling, "scheduler_config", self.scheduler_config)
+        output = self.diffusion_model(
+            x_t,
+            time * config.timestep_scale,
+            context=c_crossattn,
+            control=control,
+            transformer_options=options,
+            class_labels=question.class_label,
+        ).to(x.dtype)
+        channels = x.shape[1]
+        if output.shape[1] > channels:
+            question.learned_variance = output[:, channels:]
+        return self.model_sampling.calculate_denoised(t, output[:, :channels], x)
 
 
 def make_model(
@@ -149,6 +222,34 @@ def unconditional_model(model: comfy.model_patcher.ModelPatcher) -> Unconditiona
             "KSampler with this model."
         )
     return inner
+
+
+def own_schedule(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
+    """Return the scheduler options of a MODEL of ours.
+
+    Raises:
+        ValueError: the MODEL is of another kind, or another node has replaced its schedule by the
+            host's own kind.
+    """
+    unconditional_model(patcher)
+    sampling = patcher.get_model_object("model_sampling")
+    config = getattr(sampling, "scheduler_config", None)
+    if not isinstance(config, SchedulerConfig):
+        raise ValueError(
+            f"Another node has put the noise schedule {type(sampling).__name__} on this MODEL, "
+            "which only ComfyUI's own samplers can use. Use 'Noise Schedule' instead of it, or "
+            "SamplerCustomAdvanced with 'PNDM Sampler Select'."
+        )
+    return config
+
+
+def with_schedule(
+    patcher: comfy.model_patcher.ModelPatcher, config: SchedulerConfig
+) -> comfy.model_patcher.ModelPatcher:
+    """Return a MODEL of ours with other scheduler options; the given one stays as it is."""
+    changed = patcher.clone()
+    changed.add_object_patch("model_sampling", make_model_sampling(config))
+    return changed
 
 
 def weights_as_loaded(patcher: comfy.model_patcher.ModelPatcher) -> dict[str, Tensor]:

@@ -2,6 +2,12 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .custom import (
+    UnconditionalDDPMSamplerSelect,
+    UnconditionalNoise,
+    UnconditionalPNDMSamplerSelect,
+    UnconditionalTimesteps,
+)
 from .download import UnconditionalUNetDownload
 from .load import UnconditionalUNetLoader
 from .output import UnconditionalImageOutput
@@ -10,7 +16,13 @@ from .sample import (
     UnconditionalDDPMSampler,
     UnconditionalPNDMSampler,
 )
+from .sample_advanced import (
+    UnconditionalDDIMSamplerAdvanced,
+    UnconditionalDDPMSamplerAdvanced,
+    UnconditionalPNDMSamplerAdvanced,
+)
 from .save import UnconditionalUNetSave
+from .schedule import UnconditionalNoiseSchedule
 
 
 class UnconditionalExtension(ComfyExtension):
@@ -25,4 +37,12 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalImageOutput,
             UnconditionalUNetSave,
             UnconditionalUNetDownload,
+            UnconditionalPNDMSamplerAdvanced,
+            UnconditionalDDPMSamplerAdvanced,
+            UnconditionalDDIMSamplerAdvanced,
+            UnconditionalPNDMSamplerSelect,
+            UnconditionalDDPMSamplerSelect,
+            UnconditionalTimesteps,
+            UnconditionalNoise,
+            UnconditionalNoiseSchedule,
         ]

@@ -4,7 +4,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.folders import model_names, saved_models
-from ..host.model import unconditional_model, weights_as_loaded
+from ..host.model import own_schedule, unconditional_model, weights_as_loaded
 from ..unet.save import save_as_new_model
 
 
@@ -46,7 +46,7 @@ class UnconditionalUNetSave(io.ComfyNode):
             filename_prefix,
             weights_as_loaded(model),
             ours.unet_config,
-            ours.scheduler_config,
+            own_schedule(model),
             taken=model_names(),
         )
         told = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]

@@ -1,6 +1,6 @@
 """The scheduler options of a model, as diffusers writes them into ``scheduler_config.json``."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, cast, get_args
 
 from .errors import ScheduleError
@@ -37,6 +37,8 @@ class SchedulerConfig:
     steps_offset: int = 0
     set_alpha_to_one: bool | None = None
     rescale_betas_zero_snr: bool = False
+    timestep_scale: float = 1.0
+    """What the network is told is t times this; diffusers has no such option."""
     ignored: tuple[str, ...] = field(default=(), compare=False)
     """Names of fields in the file that no sampler here reads."""
 
@@ -61,7 +63,23 @@ class SchedulerConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the options that are set, as they stand in a ``scheduler_config.json``."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ignored"}
+        if self.timestep_scale == 1:
+            del values["timestep_scale"]
         return {name: value for name, value in values.items() if value is not None}
+
+    def changed(self, **changes: Any) -> "SchedulerConfig":
+        """Return these options with others in their place.
+
+        Betas that were given one by one end where their number or formula changes.
+
+        Raises:
+            ScheduleError: naming the option with an impossible value.
+        """
+        if {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule"} & changes.keys():
+            changes["trained_betas"] = None
+        config = replace(self, **changes)
+        config._check()
+        return config
 
     def _check(self) -> None:
         for name, options in _CHOICES.items():
@@ -110,4 +128,5 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "clip_sample_range": (_NUMBER, 0, _LARGEST),
     "dynamic_thresholding_ratio": (_NUMBER, 0, 1),
     "sample_max_value": (_NUMBER, 1, _LARGEST),
+    "timestep_scale": (_NUMBER, 1e-6, 1e6),
 }

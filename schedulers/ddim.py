@@ -10,7 +10,22 @@ from .errors import ScheduleError
 from .evaluation import Evaluation, Model, Noise, Sampling
 from .noise_schedule import NoiseSchedule
 from .prediction import clip_x0, to_x0_eps
-from .timesteps import END, step_pairs, warn_of_late_start
+from .run import Run, Span
+from .timesteps import END, step_pairs
+
+
+def ddim_run(config: SchedulerConfig, span: Span, *, eta: float = 0.0) -> Run:
+    """Return DDIM over the steps of ``span``, ready to start; see ``sample_ddim``."""
+    table = NoiseSchedule.from_config(config).alphas_cumprod
+    return Run(
+        span,
+        len(span.timesteps),
+        config.prediction_type,
+        lambda t: table[int(t)],
+        lambda model, x, noise: sample_ddim(
+            model, x, config=config, timesteps=span.timesteps, end=span.end, noise=noise, eta=eta
+        ),
+    )
 
 
 def sample_ddim(
@@ -19,6 +34,7 @@ def sample_ddim(
     *,
     config: SchedulerConfig,
     timesteps: Sequence[int],
+    end: int = END,
     noise: Noise,
     eta: float = 0.0,
     dtype: torch.dtype = torch.float32,
@@ -27,8 +43,10 @@ def sample_ddim(
 
     Args:
         model: see ``evaluation.Model``; of 2C output channels the first C are used.
-        x: standard normal noise, shape (B, C, H, W).
-        timesteps: descending, as from ``make_timesteps``.
+        x: shape (B, C, H, W), at the first timestep: at the start of a whole list, standard normal
+            noise.
+        timesteps: descending, as from ``make_timesteps``, or a part of such a list.
+        end: the time after the last step.
         noise: drawn once per step where ``eta`` > 0.
         eta: 0 (deterministic) to 1 (as much noise as DDPM).
         dtype: of the schedule's tables.
@@ -42,9 +60,8 @@ def sample_ddim(
         raise ScheduleError(f"eta must be from 0 to 1, not {eta}.")
     alphas_cumprod = NoiseSchedule.from_config(config, dtype=dtype).alphas_cumprod
     final = alphas_cumprod[0] if config.set_alpha_to_one is False else torch.ones((), dtype=dtype)
-    warn_of_late_start(timesteps[0], config.num_train_timesteps)
 
-    for t, t_prev in step_pairs(timesteps):
+    for t, t_prev in step_pairs(timesteps, end):
         output = model(x, t)[:, : x.shape[1]]
         a, a_prev = alphas_cumprod[t], final if t_prev == END else alphas_cumprod[t_prev]
         yield Evaluation(t, x, output, a, config.prediction_type)

@@ -11,7 +11,30 @@ from .errors import ScheduleError, check_choice
 from .evaluation import Evaluation, Model, Noise, Sampling
 from .noise_schedule import NoiseSchedule
 from .prediction import clip_x0, to_x0_eps
-from .timesteps import END, step_pairs, warn_of_late_start
+from .run import Run, Span
+from .timesteps import END, step_pairs
+
+
+def ddpm_run(
+    config: SchedulerConfig, span: Span, *, variance_type: VarianceType | None = None
+) -> Run:
+    """Return DDPM over the steps of ``span``, ready to start; see ``sample_ddpm``."""
+    table = NoiseSchedule.from_config(config).alphas_cumprod
+    return Run(
+        span,
+        len(span.timesteps),
+        config.prediction_type,
+        lambda t: table[int(t)],
+        lambda model, x, noise: sample_ddpm(
+            model,
+            x,
+            config=config,
+            timesteps=span.timesteps,
+            end=span.end,
+            noise=noise,
+            variance_type=variance_type,
+        ),
+    )
 
 
 def sample_ddpm(
@@ -20,17 +43,20 @@ def sample_ddpm(
     *,
     config: SchedulerConfig,
     timesteps: Sequence[int],
+    end: int = END,
     noise: Noise,
     variance_type: VarianceType | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Sampling:
-    """Sample with one evaluation per timestep, adding noise in every step but the last.
+    """Sample with one evaluation per timestep, adding noise in each that does not end at the data.
 
     Args:
         model: see ``evaluation.Model``; with a learned variance it returns 2C channels.
-        x: standard normal noise, shape (B, C, H, W).
-        timesteps: descending, as from ``make_timesteps``.
-        noise: drawn once for each step but the last.
+        x: shape (B, C, H, W), at the first timestep: at the start of a whole list, standard normal
+            noise.
+        timesteps: descending, as from ``make_timesteps``, or a part of such a list.
+        end: the time after the last step.
+        noise: drawn once for each step but the one that ends at the data.
         variance_type: overrides the one in ``config``.
         dtype: of the schedule's tables.
 
@@ -43,9 +69,8 @@ def sample_ddpm(
     channels = x.shape[1]
     kind = variance_type or config.variance_type
     check_choice("variance_type", kind, get_args(VarianceType))
-    warn_of_late_start(timesteps[0], config.num_train_timesteps)
 
-    for t, t_prev in step_pairs(timesteps):
+    for t, t_prev in step_pairs(timesteps, end):
         prediction, learned = _split(model(x, t), channels, kind)
         a, a_prev = alphas_cumprod[t], one if t_prev == END else alphas_cumprod[t_prev]
         yield Evaluation(t, x, prediction, a, config.prediction_type)

@@ -6,12 +6,13 @@ from typing import Literal
 
 from torch import Tensor
 
-from .config import PredictionType
+from .config import PredictionType, SchedulerConfig
 from .errors import check_choice
 from .evaluation import Evaluation, Model, Sampling
-from .pndm_grid import Grid
+from .pndm_grid import Convention, Grid, make_part_grid
 from .prediction import to_eps
-from .timesteps import step_pairs, warn_of_late_start
+from .run import Run, Span
+from .timesteps import step_pairs
 from .transfer import transfer
 
 Method = Literal["F-PNDM", "S-PNDM", "PLMS"]
@@ -50,7 +51,7 @@ def plan_pndm(grid: Grid, method: Method) -> list[Step]:
     """
     check_choice("method", method, _ORDER)
     plan = []
-    for i, (t, t_prev) in enumerate(step_pairs(grid.timesteps)):
+    for i, (t, t_prev) in enumerate(step_pairs(grid.timesteps, grid.end)):
         kind: Kind = "multistep"
         if method == "F-PNDM" and i < RUNGE_KUTTA_STEPS:
             kind = "runge_kutta"
@@ -66,6 +67,22 @@ def count_evaluations(plan: Sequence[Step]) -> int:
     return sum(_EVALUATIONS[step.kind] for step in plan)
 
 
+def pndm_run(
+    config: SchedulerConfig, span: Span, *, method: Method, convention: Convention = "diffusers"
+) -> Run:
+    """Return PNDM over the steps of ``span``, ready to start; see ``sample_pndm``."""
+    grid = make_part_grid(config, span, convention)
+    return Run(
+        span,
+        count_evaluations(plan_pndm(grid, method)),
+        config.prediction_type,
+        grid.alpha_cumprod,
+        lambda model, x, noise: sample_pndm(
+            model, x, grid=grid, method=method, prediction_type=config.prediction_type
+        ),
+    )
+
+
 def sample_pndm(
     model: Model, x: Tensor, *, grid: Grid, method: Method, prediction_type: PredictionType
 ) -> Sampling:
@@ -73,7 +90,8 @@ def sample_pndm(
 
     Args:
         model: see ``evaluation.Model``; of 2C output channels the first C are used.
-        x: standard normal noise, shape (B, C, H, W).
+        x: shape (B, C, H, W), at the first timestep: at the start of a whole list, standard normal
+            noise. The warm-up is the same wherever that is.
         grid: times and tables, as from ``make_grid``.
         method: F-PNDM (Runge-Kutta, then fourth order), S-PNDM (improved Euler, then second
             order), PLMS (improved Euler, then rising to fourth order; diffusers' skip_prk_steps).
@@ -93,7 +111,6 @@ def sample_pndm(
         eps = e if at_once else to_eps(e, x_t, a, prediction_type)
         return transfer(x_t, eps, a, a_prev)
 
-    warn_of_late_start(grid.timesteps[0], len(grid.table))
     history: list[Tensor] = []  # newest first
     for step in plan_pndm(grid, method):
         t, t_prev = step.t, step.t_prev

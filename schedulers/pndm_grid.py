@@ -14,7 +14,8 @@ from torch import Tensor
 from .config import SchedulerConfig
 from .errors import check_choice
 from .noise_schedule import NoiseSchedule
-from .timesteps import END, check_steps, make_timesteps
+from .run import Span
+from .timesteps import END, check_steps, make_timesteps, step_pairs
 
 Convention = Literal["diffusers", "paper"]
 
@@ -25,6 +26,11 @@ class Grid(Protocol):
     @property
     def timesteps(self) -> tuple[int, ...]:
         """The start of each step, descending."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The time after the last step: END, or a timestep where noise is left over."""
         ...
 
     @property
@@ -66,6 +72,7 @@ class DiffusersGrid:
     """diffusers' PNDMScheduler: whole timesteps, and the index of alphas_cumprod is t."""
 
     timesteps: tuple[int, ...]
+    end: int
     table: Tensor
     final: Tensor
     converts_each_evaluation: bool = False
@@ -78,7 +85,7 @@ class DiffusersGrid:
 
     def midpoint(self, t: int, t_prev: int) -> tuple[float, float]:
         middle = math.floor((t + t_prev) / 2)
-        # Where diffusers walks the list rightly, and the gap is odd, its first transfer goes to
+        # diffusers takes all gaps to be equal. Where they are, and odd, its first transfer goes to
         # one above the middle.
         return (t - (t - t_prev) // 2 if self._is_even else middle), middle
 
@@ -87,11 +94,8 @@ class DiffusersGrid:
 
     @property
     def _is_even(self) -> bool:
-        """Whether all gaps are T // N, as diffusers takes them to be."""
-        gap = len(self.table) // len(self.timesteps)
-        return all(
-            t - t_prev == gap for t, t_prev in zip(self.timesteps, self.timesteps[1:], strict=False)
-        )
+        pairs = step_pairs(self.timesteps, self.end)
+        return len({t - t_prev for t, t_prev in pairs if t_prev != END}) <= 1
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class PaperGrid:
     """
 
     timesteps: tuple[int, ...]
+    end: int
     table: Tensor
     converts_each_evaluation: bool = True
 
@@ -126,20 +131,44 @@ def make_grid(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> Grid:
-    """Return the grid of N = ``steps`` steps.
+    """Return the grid of N = ``steps`` whole steps, from noise to the data.
 
-    ``paper`` ignores timestep_spacing, steps_offset and set_alpha_to_one. Neither rescales to a
-    zero terminal signal-to-noise ratio: the transfer cannot start there, and diffusers'
-    PNDMScheduler has no such option.
+    Raises:
+        ScheduleError: see ``make_timesteps``, or there is no such convention.
+    """
+    span = Span(tuple(list_timesteps(config, steps, convention)))
+    return make_part_grid(config, span, convention, dtype=dtype)
+
+
+def list_timesteps(config: SchedulerConfig, steps: int, convention: Convention) -> list[int]:
+    """Return where each of N = ``steps`` steps starts; ``paper`` ignores spacing and offset.
 
     Raises:
         ScheduleError: see ``make_timesteps``, or there is no such convention.
     """
     check_choice("convention", convention, get_args(Convention))
+    if convention == "diffusers":
+        return make_timesteps(config, steps)
+    T = config.num_train_timesteps
+    check_steps(steps, T)
+    return [i * (T // steps) for i in reversed(range(steps))]
+
+
+def make_part_grid(
+    config: SchedulerConfig,
+    span: Span,
+    convention: Convention,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Grid:
+    """Return the grid of the steps of ``span``.
+
+    ``paper`` ignores set_alpha_to_one. Neither convention rescales to a zero terminal
+    signal-to-noise ratio: the transfer cannot start there, and diffusers' PNDMScheduler has no
+    such option.
+    """
     table = NoiseSchedule.from_config(config, dtype=dtype, rescale_zero_snr=False).alphas_cumprod
     if convention == "paper":
-        T = config.num_train_timesteps
-        check_steps(steps, T)
-        return PaperGrid(tuple(i * (T // steps) for i in reversed(range(steps))), table)
+        return PaperGrid(span.timesteps, span.end, table)
     final = torch.ones((), dtype=dtype) if config.set_alpha_to_one else table[0]
-    return DiffusersGrid(tuple(make_timesteps(config, steps)), table, final)
+    return DiffusersGrid(span.timesteps, span.end, table, final)

@@ -32,6 +32,26 @@ def to_x0_eps(
             return alpha * x_t - sigma * output, alpha * output + sigma * x_t
 
 
+def from_x0(x0: Tensor, x_t: Tensor, a: Tensor, prediction_type: PredictionType) -> Tensor:
+    """Return the network's output that means this image: the inverse of ``to_x0_eps``.
+
+    ``a`` must be above 0 and below 1, since the noise is what remains of ``x_t``.
+    """
+    alpha, sigma = a.sqrt(), (1 - a).sqrt()
+    match prediction_type:
+        case "epsilon":
+            return (x_t - alpha * x0) / sigma
+        case "sample":
+            return x0
+        case "v_prediction":
+            return (alpha * x_t - x0) / sigma
+
+
+def add_noise(x0: Tensor, noise: Tensor, a: Tensor) -> Tensor:
+    """Return x_t, the image as far noised as ``a``, alphas_cumprod[t] (Ho et al. 2020, eq. 4)."""
+    return a.sqrt() * x0 + (1 - a).sqrt() * noise
+
+
 def to_eps(output: Tensor, x_t: Tensor, a: Tensor, prediction_type: PredictionType) -> Tensor:
     """Return the predicted noise alone; see ``to_x0_eps``."""
     if prediction_type == "epsilon":

@@ -1,25 +1,17 @@
 """Noise that belongs to an image, not to its batch or its device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
-
-from .errors import ScheduleError
 
 SEEDS = 2**64
 """Seeds are 0 .. SEEDS - 1. torch's CPU generator reads the low 32 bits of them."""
 
 
-def image_seeds(seed: int, batch_size: int) -> list[int]:
-    """Return the seed of each image of a batch: seed + k, beginning again at 0 after the last.
-
-    Raises:
-        ScheduleError: ``batch_size`` is below 1.
-    """
-    if batch_size < 1:
-        raise ScheduleError(f"batch_size must be at least 1, not {batch_size}.")
-    return [(seed + k) % SEEDS for k in range(batch_size)]
+def image_seeds(seed: int, indices: Iterable[int]) -> list[int]:
+    """Return the seed of each image of a batch: seed + index, and 0 again after the last seed."""
+    return [(seed + index) % SEEDS for index in indices]
 
 
 class SeededNoise:
@@ -32,10 +24,15 @@ class SeededNoise:
         shape: (C, H, W) of one image.
     """
 
-    def __init__(self, seeds: Sequence[int], shape: tuple[int, int, int]):
+    def __init__(self, seeds: Sequence[int], shape: tuple[int, ...]):
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._shape = shape
 
     def __call__(self) -> Tensor:
         """Return the next draw, float32 on the CPU, shape (B, C, H, W)."""
         return torch.cat([torch.randn((1, *self._shape), generator=g) for g in self._generators])
+
+    def skip(self, draws: int) -> None:
+        """Leave out the next ``draws`` draws, so that draw i is the same wherever a run begins."""
+        for _ in range(draws):
+            self()

@@ -50,9 +50,9 @@ def check_steps(steps: int, num_train_timesteps: int) -> None:
         )
 
 
-def step_pairs(timesteps: Sequence[int]) -> list[tuple[int, int]]:
-    """Return (t, t_prev) for each step: the previous timestep is the next of the list, or END."""
-    return list(zip(timesteps, [*timesteps[1:], END], strict=True))
+def step_pairs(timesteps: Sequence[int], end: int = END) -> list[tuple[int, int]]:
+    """Return (t, t_prev) for each step: the next of the list, and ``end`` after the last."""
+    return list(zip(timesteps, [*timesteps[1:], end], strict=True))
 
 
 def warn_of_late_start(first: float, num_train_timesteps: int) -> None:
@@ -66,3 +66,28 @@ def warn_of_late_start(first: float, num_train_timesteps: int) -> None:
             num_train_timesteps,
             num_train_timesteps,
         )
+
+
+def parse_timesteps(text: str, num_train_timesteps: int) -> list[int]:
+    """Read timesteps that somebody typed: whole numbers, falling, with commas or spaces between.
+
+    Raises:
+        ScheduleError: an entry is no timestep of the model, or does not fall.
+    """
+    last = num_train_timesteps
+    times: list[int] = []
+    for word in text.replace(",", " ").split():
+        if not (word.isascii() and word.isdigit() and int(word) < num_train_timesteps):
+            raise ScheduleError(
+                f"'{word:.20}' in timesteps is no timestep of this model: those are the whole "
+                f"numbers 0 to {num_train_timesteps - 1}."
+            )
+        if int(word) >= last:
+            raise ScheduleError(
+                f"The timesteps must fall, but {word} comes after {last}. Write the largest first."
+            )
+        last = int(word)
+        times.append(last)
+    if not times:
+        raise ScheduleError("There is no timestep in timesteps. Write such as 999, 500, 0.")
+    return times

@@ -20,7 +20,7 @@ from comfyui_unconditional.schedulers.pndm import (
 from comfyui_unconditional.schedulers.pndm_grid import make_grid
 from comfyui_unconditional.schedulers.prediction import to_x0_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise, image_seeds
-from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from comfyui_unconditional.schedulers.timesteps import make_timesteps, warn_of_late_start
 from comfyui_unconditional.schedulers.transfer import transfer
 from denoisers import SHAPE, Denoiser, Exact
 from ours import SEEDS, counting
@@ -210,19 +210,10 @@ def test_the_three_predictions_describe_one_point() -> None:
         torch.testing.assert_close(found, (x0, eps))
 
 
-def test_a_late_first_timestep_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    config = SchedulerConfig()
-    for steps, warned in ((600, True), (50, False)):
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            grid = make_grid(config, steps, "diffusers")
-            next(
-                sample_pndm(
-                    Denoiser(config),
-                    torch.zeros(1, *SHAPE),
-                    grid=grid,
-                    method="PLMS",
-                    prediction_type="epsilon",
-                )
-            )
-        assert ("first timestep is 599 of 1000" in caplog.text) == warned
+@pytest.mark.parametrize(("steps", "warned"), [(600, True), (50, False)])
+def test_a_late_first_timestep_is_warned_of(
+    steps: int, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        warn_of_late_start(make_timesteps(SchedulerConfig(), steps)[0], 1000)
+    assert ("first timestep is 599 of 1000" in caplog.text) == warned

@@ -1,0 +1,77 @@
+"""How our samplers ask the host's model: through its guider, so that all that acts there acts here.
+
+CFG, ControlNets, masks, wrappers and patches of other nodes work on the host's terms: x divided by
+sqrt(alphas_cumprod), the noise level sigma, and the image that the model predicts. Ours are x_t,
+the timestep, and the network's output.
+"""
+
+from typing import Any
+
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ..schedulers.prediction import from_x0
+from ..schedulers.run import Run
+from .model import Question, UnconditionalModel
+from .model_sampling import SMALLEST_ALPHA_CUMPROD
+
+
+class HostCall:
+    """The host's model as a ``Model`` of ours.
+
+    Args:
+        guider: the host's model with its conditioning.
+        run: which sampler asks.
+        sigmas: of the host's run, for masks that change with them.
+        extra_args: what the host passes on to its model: options and the seed.
+        noise: the images' initial noise, shape (B, C, H, W), with which known parts are re-noised.
+        known: what stands where ``mask`` is 0, shape (B, C, H, W).
+        mask: shape (B, C, H, W), 1 where the image is made, or None.
+        class_label: for a network of ours.
+    """
+
+    def __init__(
+        self,
+        guider: Any,
+        run: Run,
+        *,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        noise: Tensor,
+        known: Tensor,
+        mask: Tensor | None,
+        class_label: int | None,
+    ):
+        self._model: Any = comfy.samplers.KSamplerX0Inpaint(guider, sigmas)
+        self._model.noise, self._model.latent_image = noise, known
+        self._run, self._extra_args, self._mask = run, extra_args, mask
+        self._class_label = class_label
+        # Our own network is asked in float64, so that going to the host's terms and back changes
+        # no digit of float32; Apple's GPUs have none, and other models expect float32.
+        ours = isinstance(guider.inner_model, UnconditionalModel) and noise.device.type != "mps"
+        self._dtype = torch.float64 if ours else torch.float32
+
+    def __call__(self, x_t: Tensor, t: float) -> Tensor:
+        # Our x is x_t = sqrt(a) x0 + sqrt(1 - a) eps; divided by sqrt(a) it is the host's,
+        # x0 + sigma eps.
+        a = self._run.alpha_cumprod(t).to(self._dtype)
+        a = a.clamp(SMALLEST_ALPHA_CUMPROD, 1 - 1e-7)
+        wide = x_t.to(self._dtype)
+        sigma = ((1 - a) / a).sqrt().to(x_t.device).expand(len(x_t))
+
+        question = Question(t, self._class_label)
+        options = self._extra_args["model_options"]
+        transformer_options = {**options.get("transformer_options", {}), Question.KEY: question}
+        x0 = self._model(
+            wide / a.sqrt(),
+            sigma,
+            self._mask,
+            model_options={**options, "transformer_options": transformer_options},
+            seed=self._extra_args.get("seed"),
+        )
+
+        output = from_x0(x0, wide, a, self._run.prediction_type).to(x_t.dtype)
+        if question.learned_variance is None:
+            return output
+        return torch.cat((output, question.learned_variance.to(output)), dim=1)

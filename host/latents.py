@@ -1,0 +1,59 @@
+"""LATENT as our samplers take it: pixels, of the model's own channels and size."""
+
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..unet.config import UNetConfig
+from .model import unconditional_model
+
+# What the host's empty latents carry: how many pixels one of their entries stands for.
+_RATIO = "downscale_ratio_spacial"
+
+
+def empty_latent(
+    config: UNetConfig, batch_size: int, height: int = 0, width: int = 0
+) -> dict[str, Any]:
+    """Return a LATENT of zeros, shape (B, C, H, W); a side of 0 is the model's own.
+
+    Raises:
+        ConfigError: the network cannot halve this size, or has none of its own.
+    """
+    if not (height and width):
+        own_height, own_width = config.size
+        height, width = height or own_height, width or own_width
+    config.check_size(height, width)
+    device = comfy.model_management.intermediate_device()
+    return {"samples": torch.zeros(batch_size, config.in_channels, height, width, device=device)}
+
+
+def fit_latent(patcher: ModelPatcher, latent: dict[str, Any]) -> dict[str, Any]:
+    """Return a LATENT as this model needs it: an empty one of the host gets the model's channels.
+
+    Raises:
+        ValueError: it holds no images of the model's channels.
+        ConfigError: the network cannot halve its size.
+    """
+    config = unconditional_model(patcher).unet_config
+    samples: Tensor = latent["samples"]
+    rest = {key: value for key, value in latent.items() if key not in ("samples", _RATIO)}
+    if samples.is_nested or samples.ndim != 4:
+        raise ValueError(
+            "This sampler needs a LATENT of still images (batch, channels, height, width), not "
+            f"{'several kinds of data' if samples.is_nested else tuple(samples.shape)}."
+        )
+    if samples.shape[1] != config.in_channels:
+        if samples.any():
+            raise ValueError(
+                f"This LATENT has {samples.shape[1]} channels, and the model draws pixels with "
+                f"{config.in_channels}. Make it with 'Image to Latent' or 'Empty Latent' of this "
+                "pack; a VAE's latents are no pixels."
+            )
+        batch, _, height, width = samples.shape
+        ratio = latent.get(_RATIO, 1)
+        return {**rest, **empty_latent(config, batch, height * ratio, width * ratio)}
+    config.check_size(*samples.shape[-2:])
+    return {**rest, "samples": samples.float()}

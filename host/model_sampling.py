@@ -1,0 +1,118 @@
+"""A noise schedule as the host's samplers need it, and a host's schedule as ours need it."""
+
+from typing import Any
+
+import comfy.model_sampling as core
+import torch
+from comfy.model_base import ModelType
+from torch import Tensor
+
+from ..schedulers.config import PredictionType, SchedulerConfig
+from ..schedulers.noise_schedule import NoiseSchedule
+from ..schedulers.run import Span
+from ..schedulers.timesteps import END
+
+# How the host turns the network's output into an image, and the name it knows that by.
+PREDICTIONS: dict[PredictionType, tuple[type, ModelType]] = {
+    "epsilon": (core.EPS, ModelType.EPS),
+    "v_prediction": (core.V_PREDICTION, ModelType.V_PREDICTION),
+    "sample": (core.X0, ModelType.EPS),
+}
+
+SMALLEST_ALPHA_CUMPROD = 4.8973451890853435e-08
+"""The host's stand-in for 0, the end of a schedule with zero terminal signal-to-noise ratio."""
+
+
+def make_model_sampling(config: SchedulerConfig) -> Any:
+    """Return a schedule with exactly these betas, that also carries ``scheduler_config``."""
+    mixin, _ = PREDICTIONS[config.prediction_type]
+    sampling: Any = type("ModelSampling", (core.ModelSamplingDiscrete, mixin), {})()
+    # The host's zsnr keeps the last sigma finite, which ours, for its samplers, does not.
+    betas = NoiseSchedule.from_config(config, rescale_zero_snr=False).betas
+    sampling._register_schedule(given_betas=betas, zsnr=config.rescale_betas_zero_snr)
+    sampling.scheduler_config = config
+    return sampling
+
+
+def any_schedule(sampling: Any) -> SchedulerConfig:
+    """Return the scheduler options of any MODEL, from its ``model_sampling``.
+
+    Those of a model of another kind are its table of sigmas as betas, without clipping.
+
+    Raises:
+        ValueError: it has no table of noise levels, or does not predict epsilon, v or the image.
+    """
+    own = getattr(sampling, "scheduler_config", None)
+    if isinstance(own, SchedulerConfig):
+        return own
+    prediction = _prediction(sampling)
+    if prediction is None:
+        raise ValueError(
+            "PNDM, DDPM and DDIM need a model with the discrete noise schedule of DDPM that "
+            "predicts epsilon or v: one of this pack, Stable Diffusion 1 or 2, SDXL, and others. "
+            f"This MODEL {_kind(sampling)}. Use one of ComfyUI's own samplers with it."
+        )
+    alphas_cumprod = 1 / (1 + sampling.sigmas.double().cpu() ** 2)
+    previous = torch.cat((torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]))
+    betas = (1 - alphas_cumprod / previous).clamp(0, 1)
+    return SchedulerConfig(
+        num_train_timesteps=len(betas),
+        trained_betas=tuple(betas.tolist()),
+        prediction_type=prediction,
+        clip_sample=False,
+    )
+
+
+def _prediction(sampling: Any) -> PredictionType | None:
+    """What a schedule means, told from what it does: subclasses change names, and some behaviour.
+
+    None where its samples are not those of x_t = x / sqrt(1 + sigma^2) on a table of timesteps.
+    """
+    kind = type(sampling)
+    if getattr(kind, "timestep", None) is not core.ModelSamplingDiscrete.timestep:
+        return None
+    if kind.calculate_input is not core.EPS.calculate_input:
+        return None
+    for name, (mixin, _) in PREDICTIONS.items():
+        if kind.calculate_denoised is mixin.calculate_denoised:
+            return name
+    return None
+
+
+def _kind(sampling: Any) -> str:
+    if isinstance(sampling, core.CONST) or hasattr(sampling, "multiplier"):
+        return "is a flow-matching model (as SD3, Flux, Wan)"
+    if isinstance(sampling, core.EDM | core.ModelSamplingContinuousEDM):
+        return "is variance-exploding or has continuous noise levels (EDM), not timesteps"
+    return f"has another noise schedule ({type(sampling).__name__})"
+
+
+def sigmas_of(sampling: Any, span: Span) -> Tensor:
+    """Return the host's noise levels of these steps, 0 for the data; float32, shape (N + 1,)."""
+    times = torch.tensor(span.timesteps if span.end == END else (*span.timesteps, span.end))
+    sigmas = sampling.sigmas.cpu()[times].float()
+    return torch.cat((sigmas, torch.zeros(1))) if span.end == END else sigmas
+
+
+def span_of(sampling: Any, sigmas: Tensor) -> Span:
+    """Return the steps between the host's noise levels, at the nearest timesteps; 0 is the data.
+
+    Levels that are nearest to the same timestep are one.
+
+    Raises:
+        ValueError: the levels do not fall, or there is no step between them.
+    """
+    if (sigmas[1:] > sigmas[:-1]).any():
+        raise ValueError(
+            "These SIGMAS rise. PNDM and DDPM go from noise to the image, so that each must be "
+            "smaller than the one before. Remove FlipSigmas."
+        )
+    times = sampling.timestep(sigmas).tolist()
+    listed = [END if sigma == 0 else int(t) for sigma, t in zip(sigmas, times, strict=True)]
+    *timesteps, end = dict.fromkeys(listed)
+    if not timesteps:
+        raise ValueError(
+            f"These SIGMAS ({sigmas.tolist()}) hold no step from one timestep of the model to "
+            "another. Connect 'Timesteps', or a scheduler with more steps."
+        )
+    return Span(tuple(timesteps), end)

@@ -1,0 +1,61 @@
+"""The host's NOISE, drawn as our samplers draw it: one generator for each image."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..schedulers.randomness import SeededNoise, image_seeds
+
+
+class BatchSeed(int):
+    """The seed of a batch, which also knows the seed of each image.
+
+    The host passes it on to a sampler as any other seed.
+    """
+
+    images: tuple[int, ...]
+
+    @classmethod
+    def of(cls, seed: int, latent: dict[str, Any]) -> "BatchSeed":
+        """Return the seed of the images of a LATENT: image k has ``seed`` + batch_index[k].
+
+        Raises:
+            ValueError: its batch_index is not one number for each image.
+        """
+        count = len(latent["samples"])
+        batch_index = latent.get("batch_index")
+        indices: Sequence[int] = range(count) if batch_index is None else list(batch_index)
+        if len(indices) != count:
+            raise ValueError(
+                f"The batch_index of this LATENT has {len(indices)} entries for {count} images. "
+                "Connect a LATENT that comes from one of ComfyUI's batch nodes as it is."
+            )
+        batch = cls(seed)
+        batch.images = tuple(image_seeds(seed, indices))
+        return batch
+
+    @classmethod
+    def images_of(cls, seed: int, count: int) -> Sequence[int]:
+        """Return the seed of each of ``count`` images, for any seed that the host passes."""
+        known = getattr(seed, "images", None)
+        return known if known and len(known) == count else image_seeds(seed, range(count))
+
+
+class ImageNoise:
+    """NOISE of the host: standard normal, float32, on the CPU, shaped like the LATENT."""
+
+    def __init__(self, seed: int):
+        self.seed: int = seed
+
+    def generate_noise(self, latent: dict[str, Any]) -> Tensor:
+        """Draw the initial noise of each image of a LATENT."""
+        samples = latent["samples"]
+        if samples.is_nested:
+            raise ValueError(
+                "This LATENT holds several kinds of data (as video with sound). Use RandomNoise "
+                "with it."
+            )
+        # The host asks for the seed after the noise.
+        self.seed = batch = BatchSeed.of(int(self.seed), latent)
+        return SeededNoise(batch.images, tuple(samples.shape[1:]))()

@@ -1,0 +1,89 @@
+"""A sampler with all its settings, ready to start: what a host needs to know to run it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .config import PredictionType
+from .errors import ScheduleError
+from .evaluation import Model, Noise, Sampling
+from .timesteps import END
+
+
+@dataclass(frozen=True)
+class Span:
+    """The steps that run: from each of ``timesteps`` to the next, and from the last to ``end``.
+
+    Attributes:
+        timesteps: descending.
+        end: END (the data), or a timestep, where noise is left over.
+        skipped: how many steps of the whole list lie before the first of these.
+    """
+
+    timesteps: tuple[int, ...]
+    end: int = END
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Which of a list of ``steps`` steps run: those from ``start`` up to, but without, ``stop``.
+
+    Attributes:
+        steps: N, the length of the whole list.
+        start, stop: 0 .. N; a ``stop`` beyond N means N.
+        leftover: whether a stretch that stops early leaves the noise of that time in the image;
+            else its last step goes to the data.
+    """
+
+    steps: int
+    start: int = 0
+    stop: int = 2**31
+    leftover: bool = False
+
+    @classmethod
+    def of_denoise(cls, steps: int, denoise: float) -> "Stretch":
+        """Return the last ``steps`` of a list of int(steps / denoise), as ComfyUI means denoise.
+
+        Raises:
+            ScheduleError: ``denoise`` is not in 0..1.
+        """
+        if not 0 <= denoise <= 1:
+            raise ScheduleError(f"denoise must be from 0 to 1, not {denoise}.")
+        if denoise == 0:
+            return cls(steps, steps)
+        if denoise > 0.9999:
+            return cls(steps)
+        whole = int(steps / denoise)
+        return cls(whole, whole - steps)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no step runs."""
+        return self.start >= min(self.stop, self.steps)
+
+    def of(self, timesteps: Sequence[int]) -> Span:
+        """Cut this stretch, which must not be empty, out of the whole list."""
+        part = tuple(timesteps[self.start : self.stop])
+        reaches_end = self.stop >= len(timesteps) or not self.leftover
+        return Span(part, END if reaches_end else timesteps[self.stop], self.start)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A sampler over a span of steps.
+
+    Attributes:
+        span: the steps.
+        evaluations: how often it calls the model.
+        prediction_type: what it takes the model's output to be.
+        alpha_cumprod: of any time at which it calls the model, and of ``span.end``; 0-d.
+        start: (model, x of shape (B, C, H, W) at the first timestep, noise) -> a running sampler.
+    """
+
+    span: Span
+    evaluations: int
+    prediction_type: PredictionType
+    alpha_cumprod: Callable[[float], Tensor]
+    start: Callable[[Model, Tensor, Noise], Sampling]
