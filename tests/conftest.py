@@ -15,6 +15,7 @@ from devtools.host import Host
 from devtools.torchvision_on_cpu import declare_missing_operators
 
 declare_missing_operators()
+pytest.register_assert_rewrite("graphs")  # so that what fails in it shows its values
 # The tensors here are tiny: threads cost more than they give.
 torch.set_num_threads(1)
 

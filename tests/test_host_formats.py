@@ -11,8 +11,8 @@ import pytest
 import test_formats
 import torch
 import toys
+from graphs import fails, files, graph, model_names
 from PIL import Image
-from test_host import fails, files, graph, model_names
 
 from devtools.client import Client, RefusedError
 from devtools.host import Host

@@ -1,0 +1,90 @@
+"""The prompts that the tests queue in the host, and what came of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ours
+from comfyui_unconditional.host.images import latent_to_image
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.unet.checkpoint import read_checkpoint
+from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.unet.unet2d import UNet2D
+from PIL import Image
+
+from devtools.client import Client, Graph, Run
+from devtools.host import Host
+
+
+def graph(sampler: str = "PNDM", model_name: str = "digits-16", **inputs: Any) -> Graph:
+    """The graph of the README; inputs go to the node that has them, others to the sampler."""
+    defaults: dict[str, dict[str, Any]] = {
+        "1": {"model_name": model_name, "dtype": "auto"},
+        "2": {"model": ["1", 0], "seed": 7, "steps": 10, "batch_size": 1},
+        "3": {"samples": ["2", 0], "filename_prefix": "test", "format": "png", "scale": 1},
+    }
+    defaults["2"] |= {
+        "PNDM": {"method": "F-PNDM", "convention": "diffusers"},
+        "DDPM": {"variance_type": "model"},
+        "DDIM": {"eta": 0.0},
+    }[sampler]
+    for name, value in inputs.items():
+        owners = (node for node in defaults.values() if name in node)
+        next(owners, defaults["2"])[name] = value
+    kinds = {
+        "1": "UnconditionalUNetLoader",
+        "2": f"Unconditional{sampler}Sampler",
+        "3": "UnconditionalImageOutput",
+    }
+    return {key: {"class_type": kinds[key], "inputs": defaults[key]} for key in kinds}
+
+
+def save_graph(model_name: str, filename_prefix: str, dtype: str = "auto") -> Graph:
+    prompt = graph(model_name=model_name, dtype=dtype)
+    inputs = {"model": ["1", 0], "filename_prefix": filename_prefix}
+    prompt["4"] = {"class_type": "UnconditionalUNetSave", "inputs": inputs}
+    return prompt
+
+
+def files(host: Host, run: Run, node: str = "3") -> list[Path]:
+    """The files that a node shows."""
+    assert run.error is None, run.error
+    assert not run.interrupted
+    folders = {"output": host.output, "temp": host.folder / "temp"}
+    return [
+        folders[image["type"]] / image["subfolder"] / image["filename"]
+        for image in run.outputs[node]["images"]
+    ]
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    picture = Image.open(path)
+    if path.suffix == ".png":
+        return {name: json.loads(text) for name, text in picture.text.items()}  # type: ignore[attr-defined]
+    texts = [value for value in picture.getexif().values() if isinstance(value, str)]
+    return {text.split(":", 1)[0]: json.loads(text.split(":", 1)[1]) for text in texts}
+
+
+def model_names(client: Client) -> list[str]:
+    kind, options = client.get("/object_info/UnconditionalUNetLoader")["UnconditionalUNetLoader"][
+        "input"
+    ]["required"]["model_name"]
+    return options.get("options") or kind
+
+
+def digits(seeds: list[int], steps: int = 10) -> np.ndarray:
+    """What our core gives without a host: (B, H, W, 1) in 0..1."""
+    network = read_checkpoint(find_files(ours.DIGITS)).build(UNet2D)
+    final = ours.run_pndm(SchedulerConfig(), steps, network, seeds, (1, 16, 16))
+    return latent_to_image(final).numpy()
+
+
+def fails(client: Client, prompt: Graph, node: str, words: str) -> None:
+    """Assert that a prompt fails on this node with these words, and that the next one runs."""
+    run = client.run(prompt)
+    assert run.error is not None, "nothing failed"
+    assert run.error["node_id"] == node
+    assert words in run.error["exception_message"], run.error["exception_message"]
+    after = client.run(graph(seed=1))
+    assert after.error is None

@@ -1,0 +1,177 @@
+"""In the real ComfyUI: bad input, and whether the next prompt runs after it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toys
+from graphs import fails, graph
+from safetensors.torch import load_file, save_file
+
+from devtools.client import Client, RefusedError
+from devtools.host import Host
+
+
+@pytest.mark.parametrize(
+    ("sampler", "inputs", "node", "words"),
+    [
+        ("PNDM", {"steps": 1001}, "2", "from 1 to 1000"),
+        ("DDPM", {"steps": 1001}, "2", "from 1 to 1000"),
+        ("DDIM", {"steps": 1001}, "2", "from 1 to 1000"),
+        ("DDIM", {"eta": float("nan")}, "2", "eta must be from 0 to 1"),
+        ("DDPM", {"variance_type": "learned_range"}, "2", "2 output channels"),
+        ("PNDM", {"filename_prefix": "../outside"}, "3", "outside the output folder"),
+    ],
+)
+def test_a_bad_input_is_an_error_on_its_node(
+    sampler: str, inputs: dict[str, Any], node: str, words: str, client: Client
+) -> None:
+    fails(client, graph(sampler, **inputs), node, words)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"steps": 0},
+        {"batch_size": 0},
+        {"scale": 17},
+        {"method": "RK45"},
+        {"seed": -1},
+        {"dtype": "int8"},
+    ],
+    ids=str,
+)
+def test_a_value_beyond_the_widget_is_refused(inputs: dict[str, Any], client: Client) -> None:
+    # The host refuses it; an older one does not compare choices, and there the node does.
+    def refusal() -> str:
+        try:
+            run = client.run(graph(**inputs))
+        except RefusedError as error:
+            return str(error)
+        return run.error["exception_message"] if run.error else ""
+
+    assert str(next(iter(inputs.values()))) in refusal()
+
+
+def test_a_model_that_is_not_there_is_refused_with_what_to_do(client: Client) -> None:
+    with pytest.raises(RefusedError, match="There is no model 'somebody/elses'") as refusal:
+        client.run(graph(model_name="somebody/elses"))
+    assert "1" in refusal.value.errors
+
+
+def weights_name(folder: Path) -> str:
+    return next(path.name for path in folder.glob("*.safetensors"))
+
+
+def break_empty(folder: Path) -> None:
+    (folder / weights_name(folder)).unlink()
+
+
+def break_json(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def break_scheduler(folder: Path) -> None:
+    (folder / "scheduler_config.json").write_text('{"beta_schedule": "steep"}')
+
+
+def break_block(folder: Path) -> None:
+    fields = {**toys.TINY, "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"]}
+    (folder / "config.json").write_text(json.dumps(fields))
+
+
+def break_class(folder: Path) -> None:
+    fields = {**toys.TINY, "_class_name": "UNet2DConditionModel"}
+    (folder / "config.json").write_text(json.dumps(fields))
+
+
+def break_truncate(folder: Path) -> None:
+    path = folder / weights_name(folder)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def break_shape(folder: Path) -> None:
+    fields = {**toys.TINY, "block_out_channels": [8, 24]}
+    (folder / "config.json").write_text(json.dumps(fields))
+
+
+def break_nan(folder: Path) -> None:
+    path = folder / weights_name(folder)
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    tensors["conv_in.bias"][0] = torch.nan
+    save_file(tensors, path)
+
+
+def break_size(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({**toys.TINY, "sample_size": 15}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (break_empty, "has no weights"),
+        (break_json, "not valid JSON"),
+        (break_scheduler, "beta_schedule"),
+        (break_block, "CrossAttnDownBlock2D"),
+        (break_class, "UNet2DConditionModel"),
+        (break_truncate, "not a readable safetensors file"),
+        (break_shape, "of another shape"),
+        (break_nan, "conv_in.bias contains NaN"),
+        (break_size, "divisible by 2"),
+    ],
+)
+def test_a_broken_model_is_an_error_on_the_loader(
+    damage: Any, words: str, client: Client, models: Path
+) -> None:
+    folder = models / damage.__name__
+    toys.write_checkpoint(folder, toys.TINY, scheduler={})
+    damage(folder)
+    fails(client, graph(model_name=damage.__name__), "1", words)
+
+
+def test_a_model_without_a_size_is_an_error_on_the_sampler(client: Client, models: Path) -> None:
+    toys.write_checkpoint(models / "sizeless", toys.TINY, scheduler={})
+    (models / "sizeless" / "config.json").write_text(json.dumps({**toys.TINY, "sample_size": None}))
+    fails(client, graph(model_name="sizeless"), "2", "sample_size")
+
+
+def test_a_result_that_is_not_finite_is_said_and_not_drawn_black(
+    host: Host, client: Client, models: Path
+) -> None:
+    folder = models / "endless"
+    toys.write_checkpoint(folder, toys.TINY, scheduler={})
+    path = folder / weights_name(folder)
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    tensors["conv_out.weight"].fill_(1e38)  # finite itself, but no sum of it is
+    save_file(tensors, path)
+    for sampler in ("PNDM", "DDIM"):
+        prompt = graph(sampler, "endless", filename_prefix="endless")
+        fails(client, prompt, "2", "NaN or infinite")
+    assert not list(host.output.rglob("endless*"))
+
+
+def test_a_model_of_another_kind_is_refused_with_what_to_connect(client: Client) -> None:
+    prompt = graph()
+    prompt["1"] = {"class_type": "TestForeignModel", "inputs": {}}
+    fails(client, prompt, "2", "Connect 'Load Unconditional UNet'")
+
+
+def test_a_full_or_unwritable_output_folder_is_said_and_leaves_nothing_half_written(
+    host: Host, client: Client
+) -> None:
+    # A file where the folder should be: no user, not even root, can write below it.
+    (host.output / "blocked").write_text("")
+    fails(client, graph(filename_prefix="blocked/x"), "3", "cannot be saved")
+    assert not list(host.output.rglob("*.unfinished"))
+
+
+def test_a_latent_of_another_shape_is_an_error_in_words(client: Client) -> None:
+    prompt = graph()
+    prompt["2"] = {
+        "class_type": "EmptyHunyuanLatentVideo",
+        "inputs": {"width": 64, "height": 64, "length": 5, "batch_size": 1},
+    }
+    del prompt["1"]
+    fails(client, prompt, "3", "needs still images")

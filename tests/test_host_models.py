@@ -1,0 +1,289 @@
+"""In the real ComfyUI: kinds of models, saving them, downloading them."""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ours
+import pytest
+import torch
+import toys
+from comfyui_unconditional.host.images import latent_to_image
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.unet.checkpoint import read_checkpoint
+from comfyui_unconditional.unet.files import find_files
+from graphs import digits, fails, files, graph, model_names, read_metadata, save_graph
+from hub_lookalike import TOKEN, Hub, Repo
+from PIL import Image
+
+from devtools.client import Client, Graph, RefusedError
+from devtools.environment import ROOT
+from devtools.host import Host
+from devtools.workflows import to_prompt
+
+# Classes and other kinds of models
+
+CLASSES = {**toys.TINY, "num_class_embeds": 5}
+
+
+@pytest.mark.parametrize("sampler", ["PNDM", "DDPM", "DDIM"])
+def test_a_class_label_is_that_of_diffusers_and_is_recorded(
+    sampler: str, host: Host, client: Client, models: Path
+) -> None:
+    name = f"classes-{sampler}"
+    theirs = toys.write_checkpoint(models / name, CLASSES, scheduler={"beta_end": 0.002})
+    config = SchedulerConfig(beta_end=0.002)
+    run_core = {"PNDM": ours.run_pndm, "DDPM": ours.run_ddpm, "DDIM": ours.run_ddim}[sampler]
+    for label in (0, 4):
+        prefix = f"class-{sampler}-{label}"
+        for file_format in ("npy", "png"):
+            prompt = graph(
+                sampler,
+                name,
+                class_label=label,
+                steps=5,
+                batch_size=2,
+                format=file_format,
+                filename_prefix=prefix,
+            )
+            shown = files(host, client.run(prompt))
+        assert read_metadata(shown[0])["unconditional"]["class_label"] == label
+
+        def call(x: torch.Tensor, t: float, label: int = label) -> torch.Tensor:
+            return theirs(x, t, torch.tensor([label])).sample
+
+        expected = latent_to_image(run_core(config, 5, call, [7, 8], (3, 8, 8)))
+        assert np.abs(np.load(host.output / f"{prefix}_00001_.npy") - expected.numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float16", "bfloat16"])
+def test_a_model_of_skip_blocks_and_tables_samples_in_each_precision(
+    dtype: str, host: Host, client: Client, models: Path
+) -> None:
+    fields = {
+        **CLASSES,
+        "block_out_channels": [32, 32],
+        "down_block_types": ["AttnSkipDownBlock2D"] * 2,
+        "up_block_types": ["AttnSkipUpBlock2D"] * 2,
+        "time_embedding_type": "learned",
+        "num_train_timesteps": 1000,
+    }
+    toys.write_checkpoint(models / "tables", fields, scheduler={"beta_end": 0.002})
+    for sampler in ("PNDM", "DDPM", "DDIM"):
+        files(host, client.run(graph(sampler, "tables", dtype=dtype, class_label=2)))
+
+
+@pytest.mark.parametrize("sampler", ["PNDM", "DDPM", "DDIM"])
+@pytest.mark.parametrize(
+    ("fields", "inputs", "words"),
+    [
+        (CLASSES, {}, "Set class_label (0 to 4)"),
+        (CLASSES, {"class_label": 5}, "class_label 5 is not one of this model's classes, 0 to 4"),
+        (toys.TINY, {"class_label": 0}, "without classes"),
+        ({**toys.TINY, "time_embedding_type": "fourier"}, {}, "trained on noise levels (sigmas)"),
+    ],
+    ids=["none", "beyond", "unconditional", "variance-exploding"],
+)
+def test_what_a_sampler_cannot_make_is_an_error_on_it(
+    sampler: str,
+    fields: dict[str, Any],
+    inputs: dict[str, Any],
+    words: str,
+    client: Client,
+    models: Path,
+) -> None:
+    toys.write_checkpoint(models / "refused", fields, scheduler={})
+    fails(client, graph(sampler, "refused", **inputs), "2", words)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (CLASSES, "this sampler cannot name one"),
+        ({**toys.TINY, "time_embedding_type": "fourier"}, "trained on sigmas"),
+    ],
+    ids=["classes", "variance-exploding"],
+)
+def test_what_the_hosts_samplers_cannot_make_is_an_error_on_them(
+    fields: dict[str, Any], words: str, client: Client, models: Path
+) -> None:
+    toys.write_checkpoint(models / "refused", fields, scheduler={})
+    prompt = graph(model_name="refused")
+    prompt["4"] = {"class_type": "TestNothing", "inputs": {}}
+    prompt["2"] = {
+        "class_type": "KSampler",
+        "inputs": {
+            "model": ["1", 0],
+            "seed": 0,
+            "steps": 2,
+            "cfg": 1.0,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "positive": ["4", 0],
+            "negative": ["4", 0],
+            "latent_image": ["4", 1],
+            "denoise": 1.0,
+        },
+    }
+    fails(client, prompt, "2", words)
+
+
+def test_a_workflow_saved_before_class_label_still_runs(client: Client) -> None:
+    saved = json.loads((ROOT / "example_workflows" / "ddim.json").read_text())
+    prompt = to_prompt(saved, client.get("/object_info"))
+    assert not any("class_label" in node["inputs"] for node in prompt.values())
+    assert client.run(prompt).error is None
+
+
+# Saving and downloading models
+
+
+def test_a_saved_model_is_listed_loads_and_draws_the_same_picture(
+    host: Host, client: Client
+) -> None:
+    run = client.run(save_graph("digits-16", "mine/digits"))
+    before = np.asarray(Image.open(files(host, run)[0]))
+    assert run.outputs["4"]["text"][0].startswith("Saved as mine/digits in ")
+    assert "mine/digits" in model_names(client)
+    original, saved = (
+        read_checkpoint(find_files(folder)).weights
+        for folder in (ours.DIGITS, host.output / "diffusers" / "mine" / "digits")
+    )
+    assert all(torch.equal(saved[name], tensor) for name, tensor in original.items())
+    after = files(host, client.run(graph(model_name="mine/digits")))
+    assert np.array_equal(before, np.asarray(Image.open(after[0])))
+
+
+def test_a_model_that_was_used_in_half_precision_is_saved_in_it(host: Host, client: Client) -> None:
+    original = read_checkpoint(find_files(ours.DIGITS)).weights
+    for dtype in (torch.float16, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        files(host, client.run(save_graph("digits-16", f"half-{name}", name)))
+        saved = read_checkpoint(find_files(host.output / "diffusers" / f"half-{name}"))
+        assert saved.dtype == dtype
+        for key, tensor in original.items():
+            assert torch.equal(saved.weights[key], tensor.to(dtype))
+
+
+def test_a_patched_model_is_saved_as_it_was_loaded(host: Host, client: Client) -> None:
+    prompt = save_graph("digits-16", "patched")
+    prompt["5"] = {"class_type": "TestPatchedModel", "inputs": {"model": ["1", 0]}}
+    for node in ("2", "4"):
+        prompt[node]["inputs"]["model"] = ["5", 0]
+    # A sampler before it, so that the host has put the patch into the weights.
+    save = prompt.pop("4")
+    run = client.run(prompt)
+    told = client.run({**prompt, "4": save}).outputs["4"]["text"][0]
+    assert "patches that other nodes put on the model are not in it" in told
+    original = read_checkpoint(find_files(ours.DIGITS)).weights
+    saved = read_checkpoint(find_files(host.output / "diffusers" / "patched")).weights
+    assert all(torch.equal(saved[name], tensor) for name, tensor in original.items())
+    plain = files(host, client.run(graph(seed=7)))
+    pictures = [np.asarray(Image.open(path)) for path in (*files(host, run), *plain)]
+    assert not np.array_equal(*pictures)
+
+
+def test_saving_again_takes_the_next_free_name_and_says_so(host: Host, client: Client) -> None:
+    # The name of the bundled model would hide the saved one.
+    run = client.run(save_graph("digits-16", "digits-16"))
+    told = run.outputs["4"]["text"][0]
+    assert told.startswith("Saved as digits-16_00002 in ")
+    assert "digits-16 was taken" in told
+    assert "digits-16_00002" in model_names(client)
+    for dtype in ("float32", "float16"):  # so that the node runs again
+        run = client.run(save_graph("digits-16", "twice", dtype))
+    assert run.outputs["4"]["text"][0].startswith("Saved as twice_00002 in ")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [("../outside", "cannot be the name"), ("", "cannot be the name")],
+)
+def test_a_bad_name_of_a_saved_model_is_an_error_on_its_node(
+    prefix: str, words: str, client: Client
+) -> None:
+    fails(client, save_graph("digits-16", prefix), "4", words)
+
+
+def test_saving_a_model_of_another_kind_is_refused(client: Client) -> None:
+    prompt = save_graph("digits-16", "foreign")
+    prompt["5"] = {"class_type": "TestForeignModel", "inputs": {}}
+    prompt["4"]["inputs"]["model"] = ["5", 0]
+    fails(client, prompt, "4", "Connect 'Load Unconditional UNet'")
+
+
+def download_graph(repo_id: str, **inputs: Any) -> Graph:
+    prompt = graph()
+    prompt["1"] = {
+        "class_type": "UnconditionalUNetDownload",
+        "inputs": {"repo_id": repo_id, "revision": "main", "variant": "", **inputs},
+    }
+    return prompt
+
+
+def digits_repository() -> Repo:
+    found = [path for path in ours.DIGITS.rglob("*") if path.is_file()]
+    return Repo({path.relative_to(ours.DIGITS).as_posix(): path.read_bytes() for path in found})
+
+
+def test_a_model_is_downloaded_once_and_draws_its_picture(
+    hub: Hub, host: Host, client: Client, models: Path
+) -> None:
+    hub.reset()
+    hub.repos["somebody/digits"] = digits_repository()
+    run = client.run(download_graph("somebody/digits"))
+    picture = np.asarray(Image.open(files(host, run)[0]))
+    assert np.abs(picture - (digits([7])[0, ..., 0] * 255).round()).max() <= 1
+    assert read_metadata(files(host, run)[0])["unconditional"]["model"] == "somebody--digits"
+    assert max(maximum for _, maximum in run.progress) > 100_000  # bytes
+    assert "somebody--digits" in model_names(client)
+    assert hub.requests
+    hub.reset()
+    files(host, client.run(download_graph("somebody/digits")))
+    assert not hub.requests
+    written = [path for path in (models / "somebody--digits").rglob("*") if path.is_file()]
+    for path in (host.log, *written, *files(host, run)):
+        assert TOKEN.encode() not in path.read_bytes()
+
+
+def test_cancel_stops_a_download_and_the_next_run_completes_it(
+    hub: Hub, host: Host, client: Client, models: Path
+) -> None:
+    hub.reset()
+    hub.repos["somebody/slow"] = digits_repository()
+    reached = threading.Event()
+
+    def hold() -> None:
+        if not reached.is_set() and hub.requests[-1].path.endswith(".safetensors"):
+            reached.set()
+            client.post("/interrupt", {})
+
+    hub.delay = hold
+    run = client.run(download_graph("somebody/slow"))
+    assert reached.is_set()
+    assert run.interrupted
+    assert run.error is None
+    assert not (models / "somebody--slow").exists()
+    files(host, client.run(download_graph("somebody/slow")))
+    assert (models / "somebody--slow" / "model_index.json").exists()
+
+
+def test_a_download_that_fails_is_an_error_on_its_node(hub: Hub, client: Client) -> None:
+    hub.reset()
+    fails(client, download_graph("somebody/nobody"), "1", "no somebody/nobody on the hub")
+    hub.repos["somebody/gated"] = digits_repository()
+    hub.repos["somebody/gated"].refusal = (403, "GatedRepo")
+    fails(client, download_graph("somebody/gated"), "1", "is gated")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [{"repo_id": "../x"}, {"repo_id": ""}, {"revision": "../x"}, {"variant": "/x"}],
+    ids=str,
+)
+def test_a_download_that_leads_outside_is_refused(inputs: dict[str, str], client: Client) -> None:
+    with pytest.raises(RefusedError) as refusal:
+        client.run(download_graph(**{"repo_id": "a/b", **inputs}))
+    assert "1" in refusal.value.errors

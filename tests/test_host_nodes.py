@@ -1,0 +1,286 @@
+"""In the real ComfyUI: registration, the main job, previews, cancel."""
+
+import io
+import json
+import shutil
+import threading
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ours
+import pytest
+import toys
+from graphs import digits, files, graph, model_names
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from devtools.client import Client
+from devtools.environment import ROOT
+from devtools.host import Host
+from devtools.workflows import to_prompt
+
+NODES: dict[str, dict[str, Any]] = {
+    "UnconditionalUNetLoader": {
+        "title": "Load Unconditional UNet",
+        "inputs": {
+            "model_name": None,
+            "dtype": ["auto", "float32", "float16", "bfloat16"],
+        },
+        "outputs": ["MODEL"],
+    },
+    "UnconditionalPNDMSampler": {
+        "title": "PNDM Sampler",
+        "inputs": {
+            "model": "MODEL",
+            "seed": 0,
+            "steps": 50,
+            "batch_size": 1,
+            "method": ["F-PNDM", "S-PNDM", "PLMS"],
+            "convention": ["diffusers", "paper"],
+        },
+        "optional": {"class_label": -1},
+        "outputs": ["LATENT"],
+    },
+    "UnconditionalDDPMSampler": {
+        "title": "DDPM Sampler",
+        "inputs": {
+            "model": "MODEL",
+            "seed": 0,
+            "steps": 1000,
+            "batch_size": 1,
+            "variance_type": [
+                "model",
+                "fixed_small",
+                "fixed_small_log",
+                "fixed_large",
+                "fixed_large_log",
+                "learned",
+                "learned_range",
+            ],
+        },
+        "optional": {"class_label": -1},
+        "outputs": ["LATENT"],
+    },
+    "UnconditionalDDIMSampler": {
+        "title": "DDIM Sampler",
+        "inputs": {"model": "MODEL", "seed": 0, "steps": 50, "batch_size": 1, "eta": 0.0},
+        "optional": {"class_label": -1},
+        "outputs": ["LATENT"],
+    },
+    "UnconditionalImageOutput": {
+        "title": "Image Output",
+        "inputs": {
+            "samples": "LATENT",
+            "filename_prefix": "unconditional",
+            "format": ["png", "webp", "npy"],
+            "scale": 1,
+        },
+        "outputs": ["IMAGE"],
+    },
+    "UnconditionalUNetSave": {
+        "title": "Save Unconditional UNet",
+        "inputs": {"model": "MODEL", "filename_prefix": "unconditional"},
+        "outputs": [],
+    },
+    "UnconditionalUNetDownload": {
+        "title": "Download Unconditional UNet",
+        "inputs": {"repo_id": "google/ddpm-cifar10-32", "revision": "main", "variant": ""},
+        "outputs": ["MODEL"],
+    },
+}
+
+
+# Registration
+
+
+def test_the_nodes_are_those_that_saved_workflows_depend_on(client: Client) -> None:
+    info = client.get("/object_info")
+    assert {name for name in info if name.startswith("Unconditional")} == set(NODES)
+    for node_id, expected in NODES.items():
+        found = info[node_id]
+        assert found["display_name"] == expected["title"]
+        assert found["category"] == "unconditional"
+        assert found["description"]
+        assert found["output"] == expected["outputs"]
+        # Saved workflows keep values by position: what is new comes last.
+        optional = expected.get("optional", {})
+        assert found["input_order"]["required"] == list(expected["inputs"])
+        assert found["input_order"].get("optional", []) == list(optional)
+        declared = {**found["input"]["required"], **found["input"].get("optional", {})}
+        for name, default in {**expected["inputs"], **optional}.items():
+            kind, options = declared[name]
+            assert options["tooltip"], f"{node_id}.{name} has no tooltip"
+            if isinstance(default, list):
+                assert (options.get("options") or kind) == default
+            elif isinstance(default, str) and default.isupper():
+                assert kind == default
+            elif default is not None:
+                assert options["default"] == default
+    seed = info["UnconditionalPNDMSampler"]["input"]["required"]["seed"][1]
+    assert seed["control_after_generate"]
+    assert seed["max"] == 2**64 - 1
+    scale = info["UnconditionalImageOutput"]["input"]["required"]["scale"][1]
+    assert (scale["min"], scale["max"]) == (1, 16)
+
+
+def test_a_model_folder_appears_when_it_is_added(client: Client, models: Path) -> None:
+    assert model_names(client)[0] == "digits-16"
+    toys.write_checkpoint(models / "mine" / "deep" / "tiny", toys.TINY)
+    toys.write_checkpoint(models / "pipeline", toys.TINY, layout="pipeline", scheduler={})
+    names = model_names(client)
+    assert "mine/deep/tiny" in names
+    assert "pipeline" in names
+    assert "pipeline/unet" not in names
+
+
+def test_help_is_served_for_every_node(client: Client) -> None:
+    for node_id in NODES:
+        path = ROOT / "web" / "docs" / f"{node_id}.md"
+        assert path.is_file(), path
+        url = f"{client.url}/extensions/comfyui-unconditional/docs/{node_id}.md"
+        with urllib.request.urlopen(url, timeout=10) as response:
+            assert response.read() == path.read_bytes()
+
+
+# The main job
+
+
+@pytest.mark.parametrize("name", ["quick_start_pndm", "ddpm", "ddim"])
+def test_an_example_workflow_runs(name: str, host: Host, client: Client) -> None:
+    saved = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text())
+    prompt = to_prompt(saved, client.get("/object_info"))
+    run = client.run(prompt)
+    pictures = files(host, run)
+    assert len(pictures) == 16
+    assert {Image.open(path).size for path in pictures} == {(128, 128)}
+    # Digits are white on black: some of both, in each.
+    for path in pictures:
+        pixels = np.asarray(Image.open(path))
+        assert pixels.max() > 200
+        assert pixels.min() < 30
+
+
+def test_the_picture_is_that_of_the_core_and_of_diffusers(host: Host, client: Client) -> None:
+    run = client.run(graph(batch_size=3, seed=2**64 - 1))
+    expected = digits([2**64 - 1, 0, 1])
+    for k, path in enumerate(files(host, run)):
+        picture = Image.open(path)
+        assert picture.mode == "L"
+        assert np.abs(np.asarray(picture) - (expected[k, ..., 0] * 255).round()).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("sampler", "inputs", "evaluations"),
+    [
+        ("PNDM", {"steps": 10}, 18),
+        ("PNDM", {"steps": 10, "method": "PLMS"}, 10),
+        ("PNDM", {"steps": 10, "method": "S-PNDM"}, 10),
+        ("PNDM", {"steps": 10, "convention": "paper"}, 19),
+        ("DDPM", {"steps": 25}, 25),
+        ("DDIM", {"steps": 12, "eta": 0.5}, 12),
+    ],
+)
+def test_progress_counts_the_evaluations_and_previews_show_the_predicted_image(
+    sampler: str, inputs: dict[str, Any], evaluations: int, host: Host, client: Client
+) -> None:
+    run = client.run(graph(sampler, seed=1000 + evaluations, **inputs))
+    picture = np.asarray(Image.open(files(host, run)[0]))
+    assert run.progress[-1] == (evaluations, evaluations)
+    assert {maximum for _, maximum in run.progress} == {evaluations}
+    assert len(run.previews) == evaluations
+    preview = Image.open(io.BytesIO(run.previews[-1])).convert("L").resize((16, 16))
+    likeness = np.corrcoef(np.asarray(preview).ravel(), picture.ravel())[0, 1]
+    assert likeness > 0.9
+
+
+def test_a_second_prompt_gives_the_same_picture(host: Host, client: Client) -> None:
+    first = client.run(graph(seed=21, filename_prefix="first"))
+    client.run(graph(seed=22, filename_prefix="between"))
+    again = client.run(graph(seed=21, filename_prefix="again"))
+    one, two = (np.asarray(Image.open(files(host, run)[0])) for run in (first, again))
+    assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_draws_nearly_the_same(dtype: str, host: Host, client: Client) -> None:
+    run = client.run(graph(dtype=dtype))
+    picture = np.asarray(Image.open(files(host, run)[0])) / 255
+    assert np.abs(picture - digits([7])[0, ..., 0]).mean() < 0.05
+
+
+def test_a_retrained_model_is_loaded_anew(host: Host, client: Client, models: Path) -> None:
+    folder = models / "retrained"
+    shutil.copytree(ours.DIGITS, folder)
+    before = client.run(graph(model_name="retrained"))
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    tensors["conv_out.weight"] *= 1.05
+    replacement = weights.with_suffix(".new")
+    save_file(tensors, replacement)
+    replacement.replace(weights)
+    after = client.run(graph(model_name="retrained"))
+    one, two = (np.asarray(Image.open(files(host, run)[0])) for run in (before, after))
+    assert not np.array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "options"),
+    [
+        (
+            "google--ddpm-cifar10-32",
+            toys.CIFAR,
+            {"suffix": "bin", "legacy": True, "scheduler": {"variance_type": "fixed_large"}},
+        ),
+        ("google--ddpm-cat-64", {**toys.CAT, "sample_size": 64}, {"suffix": "bin", "legacy": True}),
+        (
+            "trained",
+            toys.TRAINED,
+            {"layout": "pipeline", "scheduler": {"beta_schedule": "squaredcos_cap_v2"}},
+        ),
+        ("wide", {**toys.CIFAR, "sample_size": [16, 32]}, {"scheduler": {}}),
+    ],
+)
+def test_the_configurations_that_people_have_load_and_sample(
+    name: str,
+    fields: dict[str, Any],
+    options: dict[str, Any],
+    host: Host,
+    client: Client,
+    models: Path,
+) -> None:
+    toys.write_checkpoint(models / name, fields, **options)
+    for sampler in ("PNDM", "DDPM", "DDIM"):
+        run = client.run(graph(sampler, name, steps=4))
+        size = fields["sample_size"]
+        height, width = size if isinstance(size, list) else (size, size)
+        assert Image.open(files(host, run)[0]).size == (width, height)
+
+
+def test_a_model_without_a_scheduler_file_is_warned_of(
+    host: Host, client: Client, models: Path
+) -> None:
+    toys.write_checkpoint(models / "bare", toys.TINY)
+    files(host, client.run(graph("DDIM", "bare")))
+    log = host.log.read_text(errors="replace")
+    assert "bare has no scheduler_config.json. Using the defaults" in log
+    assert "'beta_end': 0.02" in log
+
+
+# Cancel
+
+
+def test_cancel_stops_within_an_evaluation_and_the_next_prompt_runs(
+    host: Host, client: Client
+) -> None:
+    def cancel(value: int, maximum: int) -> None:
+        if value == 5:
+            threading.Thread(target=client.post, args=("/interrupt", {})).start()
+
+    run = client.run(graph("DDPM", steps=1000, batch_size=16, seed=4), cancel)
+    assert run.interrupted
+    assert run.error is None
+    assert run.progress[-1][0] < 100
+    files(host, client.run(graph()))
