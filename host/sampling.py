@@ -1,6 +1,6 @@
 """The driver that drains a sampler inside the host's, with its progress, preview and cancel."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -28,6 +28,10 @@ MakeRun = Callable[[Any, Tensor], Run]
 """(the model's ``model_sampling``, sigmas of shape (N + 1,)) -> what runs."""
 
 
+_KNOWN = "unconditional_known"
+"""In a LATENT with a mask and noise left over: what stands outside the mask, without noise."""
+
+
 class HostSampler(comfy.samplers.Sampler):
     """One of our samplers as the host's SAMPLER.
 
@@ -35,12 +39,18 @@ class HostSampler(comfy.samplers.Sampler):
         make_run: decides what runs, when the model is known.
         start: what from; None: from noise alone where the LATENT is empty, else from it, noised.
         class_label: for a network of ours.
+        known: what stands outside a mask, shape (B, C, H, W); None: the LATENT.
     """
 
     def __init__(
-        self, make_run: MakeRun, start: Start | None = None, class_label: int | None = None
+        self,
+        make_run: MakeRun,
+        start: Start | None = None,
+        class_label: int | None = None,
+        known: Tensor | None = None,
     ):
-        self._make_run, self._start, self._class_label = make_run, start, class_label
+        self._make_run, self._start = make_run, start
+        self._class_label, self._known = class_label, known
 
     def sample(
         self,
@@ -73,16 +83,16 @@ class HostSampler(comfy.samplers.Sampler):
         latent = torch.zeros_like(noise) if latent_image is None else latent_image
         start = self._start or ("noised" if latent.any() else "noise")
 
-        # The first x_t. What stands outside a mask is what it was before it was noised.
+        known = latent if self._known is None else self._known.to(latent)
+
+        # The first x_t.
         first = _alpha_cumprod(run, run.span.timesteps[0])
-        known = latent
         if start == "noise":
             x = noise
         elif start == "noised":
             x = add_noise(latent, noise, first)
         else:
             x = first.sqrt() * latent
-            known = latent - ((1 - first) / first).sqrt() * noise
 
         # The image's own draws: the first was the initial noise, then one for each step.
         seeds = BatchSeed.images_of(extra_args.get("seed") or 0, len(noise))
@@ -132,7 +142,7 @@ def run_sampler(
     *,
     start: Start = "noise",
     class_label: int | None = None,
-) -> tuple[Tensor, tuple[int, ...]]:
+) -> tuple[dict[str, Any], Sequence[int]]:
     """Sample the images of a LATENT with a MODEL of ours.
 
     Args:
@@ -144,8 +154,8 @@ def run_sampler(
         class_label: of all images; None where the model has no classes.
 
     Returns:
-        The images, unclipped, float32, shape (B, C, H, W), model range about -1..1, on the host's
-        intermediate device; and the seed of each.
+        The LATENT with the images, unclipped, float32, shape (B, C, H, W), model range about
+        -1..1, on the host's intermediate device; and the seed of each.
 
     Raises:
         ValueError: the result is not finite, the MODEL is of another kind or was trained on
@@ -164,6 +174,7 @@ def run_sampler(
         warn_of_late_start(run.span.timesteps[0], own_schedule(patcher).num_train_timesteps)
 
     noise = ImageNoise(seed)
+    known = latent.get(_KNOWN) if start == "as is" else None
     initial = noise.generate_noise(latent)
     guider = comfy.samplers.CFGGuider(patcher)
     guider.set_conds([[None, {}]], [[None, {}]])
@@ -171,7 +182,7 @@ def run_sampler(
         samples = guider.sample(
             initial,
             latent["samples"],
-            HostSampler(lambda *_: run, start, class_label),
+            HostSampler(lambda *_: run, start, class_label, known),
             _sigmas(run),
             denoise_mask=latent.get("noise_mask"),
             callback=latent_preview.prepare_callback(patcher, run.evaluations),
@@ -184,8 +195,12 @@ def run_sampler(
             "choose dtype float32 or bfloat16 in the loader; else the noise schedule does not fit "
             "the model, or the model is broken."
         )
-    seeds = BatchSeed.images_of(noise.seed, len(samples))
-    return samples.to(comfy.model_management.intermediate_device()), tuple(seeds)
+    samples = samples.to(comfy.model_management.intermediate_device())
+    result = {**latent, "samples": samples}
+    result.pop(_KNOWN, None)
+    if run.span.end != END and "noise_mask" in latent:
+        result[_KNOWN] = latent["samples"] if known is None else known
+    return result, BatchSeed.images_of(noise.seed, len(samples))
 
 
 def _sigmas(run: Run) -> Tensor:

@@ -141,7 +141,7 @@ def _run(
     latent = fit_latent(model, latent)
     run = recipe.make_run(stretch)
     label = None if class_label == -1 else class_label
-    samples, seeds = run_sampler(model, run, latent, seed, start=start, class_label=label)
+    result, seeds = run_sampler(model, run, latent, seed, start=start, class_label=label)
     record = {
         **recipe.settings,
         **settings,
@@ -151,5 +151,4 @@ def _run(
         "sha256": ours.source.sha256,
         "dtype": str(ours.get_dtype()).removeprefix("torch."),
     }
-    records = make_records(samples, seeds, record)
-    return io.NodeOutput({**latent, "samples": samples, KEY: records})
+    return io.NodeOutput({**result, KEY: make_records(result["samples"], seeds, record)})

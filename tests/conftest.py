@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hub_lookalike import TOKEN, Hub
+from wiring import Bench
 
 from devtools.client import Client
 from devtools.environment import ROOT
@@ -46,6 +47,7 @@ def host(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     folder = tmp_path_factory.mktemp("host")
     shutil.copytree(ROOT / "tests" / "host_pack", folder / "custom_nodes" / "host_pack")
     environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
+    environment["OMP_NUM_THREADS"] = "1"  # as above
     environment["HF_HOME"] = str(folder / "huggingface")
     with Host(folder, environment=environment) as running:
         yield running
@@ -57,6 +59,12 @@ def client(host: Host) -> Iterator[Client]:
     connected = Client(host.url)
     yield connected
     connected.close()
+
+
+@pytest.fixture
+def bench(host: Host, client: Client) -> Bench:
+    """Runs graphs and hands tensors to and fro."""
+    return Bench(host, client)
 
 
 @pytest.fixture

@@ -2,32 +2,15 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-
-class TestForeignModel(io.ComfyNode):
-    """A MODEL of another kind: Stable Diffusion's, without weights."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestForeignModel",
-            category="test",
-            inputs=[],
-            outputs=[io.Model.Output()],
-        )
-
-    @classmethod
-    def execute(cls) -> io.NodeOutput:
-        import comfy.model_base
-        import comfy.model_management
-        import comfy.model_patcher
-        import comfy.supported_models
-        import torch
-
-        config = comfy.supported_models.SD15({"disable_unet_model_creation": True})
-        model = comfy.model_base.BaseModel(config)
-        model.diffusion_model = torch.nn.Identity()
-        device = comfy.model_management.get_torch_device()
-        return io.NodeOutput(comfy.model_patcher.ModelPatcher(model, device, torch.device("cpu")))
+from .latents import TestLoadLatent, TestSaveLatent, TestSaveSigmas
+from .models import (
+    TestConditioning,
+    TestDiffusersSampler,
+    TestForeignModel,
+    TestPatchedModel,
+    TestTinyModel,
+    TestWrappedModel,
+)
 
 
 class TestNothing(io.ComfyNode):
@@ -49,32 +32,20 @@ class TestNothing(io.ComfyNode):
         return io.NodeOutput([[torch.zeros(1, 1, 1), {}]], {"samples": torch.zeros(1, 3, 8, 8)})
 
 
-class TestPatchedModel(io.ComfyNode):
-    """The MODEL with a patch on its weights, as a LoRA or a merge puts one there."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestPatchedModel",
-            category="test",
-            inputs=[io.Model.Input("model")],
-            outputs=[io.Model.Output()],
-        )
-
-    @classmethod
-    def execute(cls, model: object) -> io.NodeOutput:
-        import torch
-
-        patched = model.clone()  # type: ignore[attr-defined]
-        name = "diffusion_model.conv_out.weight"
-        weight = patched.model_state_dict()[name]
-        patched.add_patches({name: ("diff", (torch.full(weight.shape, 0.05),))})
-        return io.NodeOutput(patched)
-
-
 class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [TestForeignModel, TestNothing, TestPatchedModel]
+        return [
+            TestConditioning,
+            TestDiffusersSampler,
+            TestForeignModel,
+            TestLoadLatent,
+            TestNothing,
+            TestPatchedModel,
+            TestSaveLatent,
+            TestSaveSigmas,
+            TestTinyModel,
+            TestWrappedModel,
+        ]
 
 
 async def comfy_entrypoint() -> TestExtension:
