@@ -1,0 +1,327 @@
+"""In the real ComfyUI: our samplers as SAMPLER and SIGMAS, on our models and on others."""
+
+from typing import Any
+
+import ours
+import pytest
+import torch
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
+from comfyui_unconditional.schedulers.randomness import SeededNoise
+from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from test_host_latents import half_mask, sampler, some_images
+from wiring import Bench, Link, Wires
+
+METHODS = ("F-PNDM", "S-PNDM", "PLMS")
+
+
+def select(wires: Wires, method: str = "F-PNDM") -> Link:
+    return wires("UnconditionalPNDMSamplerSelect", method=method)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("schedule", ["linear", "squaredcos_cap_v2"])
+@pytest.mark.parametrize("steps", [4, 10, 50])
+def test_sampler_sigmas_and_noise_give_the_image_of_the_pndm_sampler(
+    steps: int, schedule: str, batch: int, bench: Bench, figure: Any
+) -> None:
+    for prediction in ("epsilon", "v_prediction"):
+        wires = Wires()
+        model = wires.model(beta_schedule=schedule, prediction_type=prediction)
+        latent = bench.put(wires, torch.zeros(batch, 1, 16, 16))
+        for method in METHODS:
+            sigmas = wires.timesteps(model, steps)
+            custom = wires.custom(model, select(wires, method), sigmas, latent, seed=7)
+            node = sampler(wires, "PNDM", model, steps=steps, batch_size=batch, method=method)
+            one, two = bench.get(wires, custom, node)
+            figure("PNDM as SAMPLER", ours.difference(one, two, inside=False), 1e-3)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+def test_the_same_holds_for_every_spacing_and_for_a_zero_terminal_snr(
+    spacing: str, bench: Bench, figure: Any
+) -> None:
+    for options in (
+        {"timestep_spacing": spacing},
+        {
+            "timestep_spacing": spacing,
+            "rescale_betas_zero_snr": "true",
+            "prediction_type": "v_prediction",
+        },
+        {"timestep_spacing": spacing, "set_alpha_to_one": "true"},
+    ):
+        wires = Wires()
+        model = wires.model(**options)
+        latent = bench.put(wires, torch.zeros(1, 1, 16, 16))
+        custom = wires.custom(model, select(wires), wires.timesteps(model, 10), latent, seed=7)
+        one, two = bench.get(wires, custom, sampler(wires, "PNDM", model))
+        figure("PNDM as SAMPLER", ours.difference(one, two, inside=False), 1e-3)
+
+
+@pytest.mark.parametrize("variance_type", ["model", "fixed_large"])
+def test_ddpm_as_sampler_draws_the_noise_of_the_ddpm_sampler(
+    variance_type: str, bench: Bench
+) -> None:
+    wires = Wires()
+    model = wires.model()
+    latent = bench.put(wires, torch.zeros(2, 1, 16, 16), batch_index="[4, 1]")
+    ddpm = wires("UnconditionalDDPMSamplerSelect", variance_type=variance_type)
+    custom = wires.custom(model, ddpm, wires.timesteps(model, 20), latent, seed=7)
+    node = sampler(wires, "DDPM", model, steps=20, latent=latent, variance_type=variance_type)
+    one, two = bench.get(wires, custom, node)
+    assert (one - two).abs().max() < 1e-4
+
+
+def test_denoise_and_masks_act_as_in_the_pndm_sampler(bench: Bench) -> None:
+    for mask in (None, half_mask()):
+        wires = Wires()
+        model = wires.model()
+        more = {} if mask is None else {"mask": mask}
+        latent = bench.put(wires, some_images(), **more)
+        sigmas = wires.timesteps(model, 10, denoise=0.5)
+        custom = wires.custom(model, select(wires), sigmas, latent, seed=7)
+        node = sampler(wires, "PNDM", model, latent=latent, denoise=0.5)
+        one, two = bench.get(wires, custom, node)
+        assert (one - two).abs().max() < 1e-3
+
+
+def test_split_sigmas_leave_the_noise_for_the_next_sampler(bench: Bench) -> None:
+    wires = Wires()
+    model = wires.model()
+    latent = bench.put(wires, torch.zeros(1, 1, 16, 16))
+    sigmas = wires.timesteps(model, 50)
+    split = wires("SplitSigmas", sigmas=sigmas, step=20)
+    first = wires.custom(model, select(wires), split, latent, seed=7)
+    guider = wires("BasicGuider", model=model, conditioning=wires("TestNothing"))
+    second = wires(
+        "SamplerCustomAdvanced",
+        noise=wires("DisableNoise"),
+        guider=guider,
+        sampler=select(wires),
+        sigmas=[split[0], 1],
+        latent_image=first,
+    )
+    results = bench.get(wires, second, sampler(wires, "PNDM", model, steps=50))
+    assert (results[0] - results[1]).abs().max() < 0.1  # the warm-up
+
+
+# SIGMAS
+
+
+def sigmas_of(bench: Bench, **inputs: Any) -> list[float]:
+    wires = Wires()
+    wires("TestSaveSigmas", sigmas=wires.timesteps(wires.model(), **inputs))
+    return bench.run(wires).outputs[str(len(wires.graph))]["sigmas"]
+
+
+def expected_sigmas(times: list[int]) -> list[float]:
+    a = NoiseSchedule.from_config(SchedulerConfig()).alphas_cumprod
+    return [*((1 - a[times]) / a[times]).sqrt().tolist(), 0.0]
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+def test_timesteps_are_those_of_the_schedulers_as_sigmas(spacing: str, bench: Bench) -> None:
+    for steps in (1, 7, 50):
+        config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
+        found = sigmas_of(bench, spacing=spacing, steps=steps)
+        assert found == pytest.approx(expected_sigmas(make_timesteps(config, steps)), rel=1e-5)
+    half = sigmas_of(bench, spacing=spacing, steps=7, denoise=0.5)
+    config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
+    assert half == pytest.approx(expected_sigmas(make_timesteps(config, 14)[7:]), rel=1e-5)
+    assert sigmas_of(bench, denoise=0.0) == []
+
+
+def test_timesteps_may_be_typed(bench: Bench) -> None:
+    found = sigmas_of(bench, timesteps="999, 500 20,0")
+    assert found == pytest.approx(expected_sigmas([999, 500, 20, 0]), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"timesteps": "1000, 0"}, "'1000' in timesteps is no timestep"),
+        ({"timesteps": "9.5"}, "'9.5' in timesteps is no timestep"),
+        ({"timesteps": "5, 5"}, "must fall, but 5 comes after 5"),
+        ({"timesteps": ","}, "no timestep in timesteps"),
+        ({"steps": 1001}, "steps must be from 1 to 1000"),
+        ({"denoise": float("nan")}, "denoise must be from 0 to 1"),
+        ({"steps": 1000, "steps_offset": 5}, "steps_offset = 5 leads to timestep 1004"),
+    ],
+    ids=str,
+)
+def test_timesteps_that_cannot_be_are_an_error_on_the_node(
+    inputs: dict[str, Any], words: str, bench: Bench
+) -> None:
+    wires = Wires()
+    node = wires.timesteps(wires.model(), **inputs)
+    wires("TestSaveSigmas", sigmas=node)
+    run = bench.client.run(wires.graph)
+    assert run.error
+    assert run.error["node_id"] == node[0]
+    assert words in run.error["exception_message"]
+
+
+# The host's own DDIM
+
+
+def ddim_pair(bench: Bench, **clipping: str) -> float:
+    """How far the host's ddim is from our DDIM Sampler on the same noise and timesteps."""
+    wires = Wires()
+    model = wires.model(timestep_spacing="trailing", set_alpha_to_one="true", **clipping)
+    latent = bench.put(wires, torch.zeros(2, 1, 16, 16))
+    native = wires("KSamplerSelect", sampler_name="ddim")
+    custom = wires.custom(model, native, wires.timesteps(model, 50), latent, seed=7)
+    node = sampler(wires, "DDIM", model, steps=50, batch_size=2, eta=0.0)
+    one, two = bench.get(wires, custom, node)
+    return ours.difference(one, two)
+
+
+def test_the_hosts_ddim_and_ours_give_the_same_image_without_clipping(
+    bench: Bench, figure: Any
+) -> None:
+    figure("DDIM, native and ours", ddim_pair(bench, clip_sample="false"), 1e-3)
+
+
+def test_clipping_is_the_difference_between_the_hosts_ddim_and_ours(bench: Bench) -> None:
+    assert ddim_pair(bench, clip_sample="true") > 1e-2
+
+
+# NOISE
+
+
+def test_noise_per_image_is_that_of_our_samplers(bench: Bench) -> None:
+    wires = Wires()
+    latent = bench.put(wires, torch.zeros(2, 1, 16, 16), batch_index="[3, 0]")
+    model = wires.model()
+    noised = wires(
+        "AddNoise",
+        model=model,
+        noise=wires("UnconditionalNoise", seed=2**64 - 1),
+        sigmas=wires("ManualSigmas", sigmas="1.0, 0.0"),
+        latent_image=latent,
+    )
+    try:
+        (result,) = bench.get(wires, noised)
+    except Exception:
+        if "ManualSigmas" in bench.client.get("/object_info"):
+            raise
+        return  # an older host; the samplers above have shown the same
+    assert (result - SeededNoise([2, 2**64 - 1], (1, 16, 16))()).abs().max() < 1e-5
+
+
+# Other models
+
+
+def guided(wires: Wires, model: Link, sampler_link: Link, sigmas: Link, latent: Link) -> Link:
+    return wires(
+        "SamplerCustomAdvanced",
+        noise=wires("UnconditionalNoise", seed=7),
+        guider=wires(
+            "CFGGuider",
+            model=model,
+            positive=wires("TestConditioning", seed=1),
+            negative=wires("TestConditioning", seed=2),
+            cfg=2.0,
+        ),
+        sampler=sampler_link,
+        sigmas=sigmas,
+        latent_image=latent,
+    )
+
+
+@pytest.mark.parametrize("kind", ["EPS", "V_PREDICTION"])
+@pytest.mark.parametrize("method", ["F-PNDM", "PLMS"])
+@pytest.mark.parametrize("steps", [10, 25])
+def test_on_a_model_shaped_like_stable_diffusion_it_equals_diffusers_pndm(
+    steps: int, method: str, kind: str, bench: Bench, figure: Any
+) -> None:
+    for offset in (0, 1):
+        wires = Wires()
+        model = wires("TestTinyModel", kind=kind, seed=0)
+        sigmas = wires.timesteps(model, steps, spacing="leading", steps_offset=offset)
+        latent = bench.put(wires, torch.zeros(2, 4, 8, 8))
+        theirs = wires(
+            "TestDiffusersSampler",
+            steps=steps,
+            skip_prk_steps=method == "PLMS",
+            steps_offset=offset,
+            prediction_type="epsilon" if kind == "EPS" else "v_prediction",
+        )
+        one, two = bench.get(
+            wires,
+            guided(wires, model, select(wires, method), sigmas, latent),
+            guided(wires, model, theirs, sigmas, latent),
+        )
+        figure("PNDM on a model like SD", ours.difference(one, two, inside=False), 1e-3)
+        assert two.std() > 0.1
+
+
+def test_ddpm_and_masks_run_on_a_model_shaped_like_stable_diffusion(bench: Bench) -> None:
+    wires = Wires()
+    model = wires("TestTinyModel", kind="EPS", seed=0)
+    images = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    mask = torch.zeros(1, 8, 8)
+    mask[..., 4:] = 1
+    latent = bench.put(wires, images, mask=mask)
+    sigmas = wires.timesteps(model, 10)
+    ddpm = wires("UnconditionalDDPMSamplerSelect", variance_type="fixed_small")
+    for link in (select(wires), ddpm):
+        (result,) = bench.get(wires, guided(wires, model, link, sigmas, latent))
+        assert torch.isfinite(result).all()
+        # The host scales latents of this kind on the way in and out.
+        assert (result - images)[..., :4].abs().max() < 1e-5
+        assert (result - images)[..., 4:].abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")],
+)
+def test_models_of_other_processes_are_refused_in_words(
+    kind: str, words: str, bench: Bench
+) -> None:
+    wires = Wires()
+    model = wires("TestTinyModel", kind=kind, seed=0)
+    latent = bench.put(wires, torch.zeros(1, 4, 8, 8))
+    node = wires.timesteps(model, 10)
+    result = guided(wires, model, select(wires), node, latent)
+    wires("TestSaveLatent", samples=result, name="x")
+    run = bench.client.run(wires.graph)
+    assert run.error
+    assert run.error["node_id"] == node[0]
+    assert words in run.error["exception_message"]
+
+    # With SIGMAS of the host the sampler says it.
+    wires = Wires()
+    model = wires("TestTinyModel", kind=kind, seed=0)
+    latent = bench.put(wires, torch.zeros(1, 4, 8, 8))
+    sigmas = wires("BasicScheduler", model=model, scheduler="simple", steps=5, denoise=1.0)
+    result = guided(wires, model, select(wires), sigmas, latent)
+    wires("TestSaveLatent", samples=result, name="x")
+    run = bench.client.run(wires.graph)
+    assert run.error
+    assert run.error["node_id"] == result[0]
+    assert words in run.error["exception_message"]
+
+
+def test_sigmas_that_rise_are_refused_in_words(bench: Bench) -> None:
+    wires = Wires()
+    model = wires.model()
+    flipped = wires("FlipSigmas", sigmas=wires.timesteps(model, 5))
+    latent = bench.put(wires, torch.zeros(1, 1, 16, 16))
+    node = wires.custom(model, select(wires), flipped, latent, seed=0)
+    wires("TestSaveLatent", samples=node, name="x")
+    run = bench.client.run(wires.graph)
+    assert run.error
+    assert "These SIGMAS rise" in run.error["exception_message"]
+
+
+@pytest.mark.parametrize("scheduler", ["karras", "exponential", "normal", "sgm_uniform", "beta"])
+def test_the_hosts_schedulers_drive_our_sampler_too(scheduler: str, bench: Bench) -> None:
+    wires = Wires()
+    model = wires.model()
+    sigmas = wires("BasicScheduler", model=model, scheduler=scheduler, steps=20, denoise=1.0)
+    latent = bench.put(wires, torch.zeros(1, 1, 16, 16))
+    (result,) = bench.get(wires, wires.custom(model, select(wires), sigmas, latent, seed=7))
+    assert result.abs().max() < 2
+    assert result.std() > 0.3

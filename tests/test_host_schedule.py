@@ -1,0 +1,162 @@
+"""In the real ComfyUI: the Noise Schedule node."""
+
+from pathlib import Path
+from typing import Any
+
+import ours
+import pytest
+import torch
+import toys
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.unet.checkpoint import read_checkpoint
+from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.unet.unet2d import UNet2D
+from test_host_latents import sampler
+from wiring import UNCHANGED, Bench, Wires
+
+SHAPE = (1, 16, 16)
+
+
+def network() -> UNet2D:
+    return read_checkpoint(find_files(ours.DIGITS)).build(UNet2D)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options"),
+    [
+        ({}, {}),
+        ({"beta_schedule": "squaredcos_cap_v2"}, {"beta_schedule": "squaredcos_cap_v2"}),
+        ({"beta_start": 0.001, "beta_end": 0.01}, {"beta_start": 0.001, "beta_end": 0.01}),
+        ({"num_train_timesteps": 500}, {"num_train_timesteps": 500}),
+        ({"prediction_type": "v_prediction"}, {"prediction_type": "v_prediction"}),
+        ({"prediction_type": "sample"}, {"prediction_type": "sample"}),
+        ({"timestep_spacing": "trailing"}, {"timestep_spacing": "trailing"}),
+        ({"steps_offset": 1}, {"steps_offset": 1}),
+        ({"set_alpha_to_one": "false"}, {"set_alpha_to_one": False}),
+        ({"clip_sample": "false"}, {"clip_sample": False}),
+        ({"clip_sample_range": 0.5}, {"clip_sample_range": 0.5}),
+        ({"thresholding": "true"}, {"thresholding": True}),
+        (
+            {"rescale_betas_zero_snr": "true", "prediction_type": "v_prediction"},
+            {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
+        ),
+    ],
+    ids=str,
+)
+def test_each_option_wins_over_the_models(
+    inputs: dict[str, Any], options: dict[str, Any], bench: Bench
+) -> None:
+    config = SchedulerConfig(**options)
+    wires = Wires()
+    plain = wires.model()
+    changed = wires.scheduled(plain, **inputs)
+    results = bench.get(
+        wires,
+        sampler(wires, "DDIM", changed, eta=0.0),
+        sampler(wires, "PNDM", changed, method="PLMS"),
+        sampler(wires, "DDIM", plain, eta=0.0),
+    )
+    expected = ours.run_ddim(config, 10, network(), [7], SHAPE)
+    assert ours.difference(results[0], expected, inside=False) < 1e-4
+    expected = ours.run_pndm(config, 10, network(), [7], SHAPE, method="PLMS")
+    assert ours.difference(results[1], expected, inside=False) < 1e-4
+    # The MODEL that came in is as it was.
+    expected = ours.run_ddim(SchedulerConfig(), 10, network(), [7], SHAPE)
+    assert ours.difference(results[2], expected) < 1e-4
+
+
+def test_the_network_is_told_times_on_its_own_scale(bench: Bench) -> None:
+    wires = Wires()
+    model = wires.model(num_train_timesteps=4000, timestep_scale=0.25)
+    (result,) = bench.get(wires, sampler(wires, "DDIM", model, eta=0.0))
+    scaled = network()
+    expected = ours.run_ddim(
+        SchedulerConfig(num_train_timesteps=4000),
+        10,
+        lambda x, t: scaled(x, t * 0.25),
+        [7],
+        SHAPE,
+    )
+    assert ours.difference(result, expected, inside=False) < 1e-4
+
+
+def test_the_hosts_samplers_use_the_changed_schedule_too(bench: Bench) -> None:
+    wires = Wires()
+    model = wires.model(beta_schedule="squaredcos_cap_v2")
+    wires("TestSaveSigmas", sigmas=wires.timesteps(model, 5))
+    found = bench.run(wires).outputs[str(len(wires.graph))]["sigmas"]
+    plain = Wires()
+    plain("TestSaveSigmas", sigmas=plain.timesteps(plain.model(), 5))
+    assert found != bench.run(plain).outputs[str(len(plain.graph))]["sigmas"]
+
+
+def test_betas_given_one_by_one_end_where_their_formula_is_chosen(
+    bench: Bench, models: Path
+) -> None:
+    betas = [0.0001 + 2e-5 * i for i in range(1000)]
+    toys.write_checkpoint(models / "betas", toys.TINY, scheduler={"trained_betas": betas})
+    wires = Wires()
+    kept = wires.model("betas", clip_sample="true")
+    changed = wires.scheduled(kept, beta_schedule="linear", beta_end=0.002)
+    one, two = bench.get(wires, *(sampler(wires, "DDIM", m) for m in (kept, changed)))
+    assert not torch.equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"num_train_timesteps": 0}, "'num_train_timesteps' is 0"),
+        ({"beta_end": float("nan")}, "'beta_end' is nan"),
+        ({"timestep_scale": 0}, "'timestep_scale' is 0"),
+    ],
+    ids=str,
+)
+def test_an_option_that_cannot_be_is_an_error_on_the_node(
+    inputs: dict[str, Any], words: str, bench: Bench
+) -> None:
+    wires = Wires()
+    node = wires.model(**inputs)
+    wires("TestSaveLatent", samples=sampler(wires, "DDIM", node), name="x")
+    run = bench.client.run(wires.graph)
+    assert run.error
+    assert run.error["node_id"] == node[0]
+    assert words in run.error["exception_message"]
+
+
+def test_a_model_of_another_kind_is_refused(bench: Bench) -> None:
+    wires = Wires()
+    foreign = wires("TestForeignModel")
+    node = wires("UnconditionalNoiseSchedule", model=foreign, **UNCHANGED)
+    wires("TestSaveLatent", samples=sampler(wires, "DDIM", node), name="x")
+    run = bench.client.run(wires.graph)
+    assert run.error
+    assert "Connect 'Load Unconditional UNet'" in run.error["exception_message"]
+
+
+def test_the_hosts_own_schedule_node_is_refused_by_our_samplers_with_what_to_use(
+    bench: Bench,
+) -> None:
+    wires = Wires()
+    model = wires("ModelSamplingDiscrete", model=wires.model(), sampling="v_prediction", zsnr=True)
+    wires("TestSaveLatent", samples=sampler(wires, "DDIM", model), name="x")
+    run = bench.client.run(wires.graph)
+    assert run.error
+    assert "Use 'Noise Schedule' instead" in run.error["exception_message"]
+
+    # As a SAMPLER it follows that schedule.
+    wires = Wires()
+    model = wires("ModelSamplingDiscrete", model=wires.model(), sampling="eps", zsnr=False)
+    select = wires("UnconditionalPNDMSamplerSelect", method="F-PNDM")
+    latent = bench.put(wires, torch.zeros(1, *SHAPE))
+    bench.get(wires, wires.custom(model, select, wires.timesteps(model, 10), latent, seed=7))
+
+
+def test_a_saved_model_keeps_the_changed_schedule(bench: Bench) -> None:
+    wires = Wires()
+    changed = wires.model(beta_schedule="squaredcos_cap_v2", timestep_scale=0.5)
+    inputs = {"model": changed, "filename_prefix": "rescheduled"}
+    wires("UnconditionalUNetSave", **inputs)
+    (before,) = bench.get(wires, sampler(wires, "DDIM", changed))
+    wires = Wires()
+    (after,) = bench.get(wires, sampler(wires, "DDIM", wires.model("rescheduled")))
+    assert torch.equal(before, after)
