@@ -120,6 +120,7 @@ class UNet2D(nn.Module):
         for block in self.down_blocks:
             x, left, image = block(x, temb, image)
             skips += left
+            del left
         if self.mid_block is not None:
             x = self.mid_block(x, temb)
         image = None
