@@ -2,13 +2,21 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+
+def _gelu(x: Tensor, inplace: bool = False) -> Tensor:
+    # The one that has no such argument.
+    return torch.ops.aten.gelu_(x) if inplace else F.gelu(x)
+
+
+# Each also takes `inplace`, to overwrite its input.
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "silu": F.silu,
     "swish": F.silu,
     "mish": F.mish,
-    "gelu": F.gelu,
+    "gelu": _gelu,
     "relu": F.relu,
 }

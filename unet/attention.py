@@ -53,11 +53,12 @@ class Attention(nn.Module):
         # (B, C, H, W) -> (B, H*W, C)
         hidden = hidden.flatten(2).transpose(1, 2)
         # (B, H*W, heads * head_dim) -> (B, heads, H*W, head_dim)
-        query, key, value = (
+        query_key_value = (
             project(hidden).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for project in (self.to_q, self.to_k, self.to_v)
         )
-        hidden = F.scaled_dot_product_attention(query, key, value)
+        # Without names of their own the three are freed before the output is projected.
+        hidden = F.scaled_dot_product_attention(*query_key_value)
         hidden = self.to_out[0](hidden.transpose(1, 2).flatten(2))
         # (B, H*W, C) -> (B, C, H, W)
         out = x + hidden.transpose(1, 2).reshape(batch, channels, height, width)

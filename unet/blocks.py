@@ -2,7 +2,8 @@
 
 A new kind is one class in a file beside this one, or arguments to one that is there, and one line
 in a table. A block going down maps ``(x, temb, image)`` to ``(x, skips, image)``, one going up
-``(x, skips, temb, image)`` to ``(x, image)``; most leave the image alone.
+``(skips, temb, image)`` to ``(x, image)``, where its input is the last of ``skips``: it takes it
+from there, since an argument would stay alive until the block returns. Most leave the image alone.
 """
 
 from collections.abc import Callable

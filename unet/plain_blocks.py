@@ -67,11 +67,13 @@ class UpBlock(nn.Module):
             self.upsamplers = nn.ModuleList([upsampler])
 
     def forward(
-        self, x: Tensor, skips: list[Tensor], temb: Tensor, image: Tensor | None
+        self, skips: list[Tensor], temb: Tensor, image: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Consume as many of ``skips``, from its end, as the level has resnets."""
+        """Consume from the end of ``skips`` the input, then one skip for each resnet."""
+        x = skips.pop()
         for i, resnet in enumerate(self.resnets):
-            x = resnet(torch.cat((x, skips.pop()), dim=1), temb)
+            x = torch.cat((x, skips.pop()), dim=1)
+            x = resnet(x, temb)
             if self.attentions is not None:
                 x = self.attentions[i](x)
         if self.upsamplers is not None:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .normalization import group_norm
 
-Activation = Callable[[Tensor], Tensor]
+Activation = Callable[..., Tensor]
 Resample = Callable[[Tensor], Tensor]
 
 
@@ -67,7 +68,9 @@ class ResnetBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
-        hidden = self.activation(self.norm1(x))
+        # Training needs what the norms give; else the activation may overwrite it.
+        inplace = not torch.is_grad_enabled()
+        hidden = self.activation(self.norm1(x), inplace=inplace)
         if self.resample is not None:
             x, hidden = self.resample(x), self.resample(hidden)
         hidden = self.conv1(hidden)
@@ -77,7 +80,7 @@ class ResnetBlock(nn.Module):
             hidden = self.norm2(hidden) * (1 + scale) + shift
         else:
             hidden = self.norm2(hidden + time)
-        hidden = self.conv2(self.dropout(self.activation(hidden)))
+        hidden = self.conv2(self.dropout(self.activation(hidden, inplace=inplace)))
         if self.conv_shortcut is not None:
             x = self.conv_shortcut(x)
         out = x + hidden

@@ -77,14 +77,17 @@ class SkipUpBlock(nn.Module):
             self.skip_conv = _conv(out, SKIP_IMAGE_CHANNELS, 3, **layers)
 
     def forward(
-        self, x: Tensor, skips: list[Tensor], temb: Tensor, image: Tensor | None
+        self, skips: list[Tensor], temb: Tensor, image: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Consume ``skips`` from its end; return the output and the image with the level's part.
+        """Consume from the end of ``skips`` the input, then one skip for each resnet.
 
-        ``image`` is None before the first level that adds to it.
+        Return the output and the image with the level's part; ``image`` is None before the first
+        level that adds to it.
         """
+        x = skips.pop()
         for resnet in self.resnets:
-            x = resnet(torch.cat((x, skips.pop()), dim=1), temb)
+            x = torch.cat((x, skips.pop()), dim=1)
+            x = resnet(x, temb)
         if self.attentions is not None:
             x = self.attentions[0](x)
         if image is not None:

@@ -120,11 +120,14 @@ class UNet2D(nn.Module):
         for block in self.down_blocks:
             x, left, image = block(x, temb, image)
             skips += left
+            del left
         if self.mid_block is not None:
             x = self.mid_block(x, temb)
         image = None
         for block in self.up_blocks:
-            x, image = block(x, skips, temb, image)
+            skips.append(x)
+            del x  # so that the block's input is freed as soon as it was joined with a skip
+            x, image = block(skips, temb, image)
 
         x = self.conv_out(F.silu(self.conv_norm_out(x)))
         if image is not None:

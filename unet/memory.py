@@ -1,0 +1,121 @@
+"""How much memory one evaluation of the network takes."""
+
+from dataclasses import dataclass
+
+import torch
+
+from .config import SKIP_IMAGE_CHANNELS, UNetConfig
+
+# Numbers in the filter of NCSN++, and how often it is in memory while it is made.
+_FIR_NUMBERS = 2 * 4 * 4
+
+
+def activation_bytes(
+    config: UNetConfig, shape: tuple[int, int, int, int], dtype: torch.dtype
+) -> int:
+    """Return the peak of the intermediate tensors of one UNet2D forward pass in inference mode.
+
+    Counted is every tensor that the layers hand on, the output included. Not counted are weights,
+    the input, and what a kernel uses for itself: the workspace of a convolution, or the matrix of
+    an attention whose head width no fused kernel takes (an odd one on a GPU).
+
+    Args:
+        shape: of the input, (B, C, H, W); the result is proportional to B.
+        dtype: that the network computes in.
+    """
+    batch, _, height, width = shape
+    return batch * dtype.itemsize * _Walk(config, height * width).peak()
+
+
+@dataclass
+class _Walk:
+    """A forward pass of one image that only counts; all sizes are numbers of tensor elements."""
+
+    config: UNetConfig
+    pixels: int
+    most: int = 0
+
+    def peak(self) -> int:
+        config, area = self.config, self.pixels
+        widths = config.block_out_channels
+        kinds = (*config.down_block_types, *config.up_block_types)
+        skips = [widths[0] * area]
+        # What lives from the first level to the last: the centred input and the image of Skip
+        # blocks (before and after a step, and the sum of both), the time and what is made of it.
+        kept = config.in_channels * area if config.center_input_sample else 0
+        aside = 4 * config.time_channels + 4 * max(widths)
+        if any("Skip" in kind for kind in kinds):
+            kept += 3 * SKIP_IMAGE_CHANNELS * area
+            aside += _FIR_NUMBERS * max(widths)
+
+        before = widths[0]
+        for i, kind in enumerate(config.down_block_types):
+            out, skip = widths[i], "Skip" in kind
+            for _ in range(config.layers_per_block):
+                self._note(skips, _resnet(before, out, area, scaled=skip))
+                if "Attn" in kind:
+                    self._note(skips, _attention(out * area))
+                skips.append(out * area)
+                before = out
+            if i < len(widths) - 1:
+                if _is_resnet(kind, config.downsample_type):
+                    more = out * area // 4 if skip else 0
+                    self._note(skips, more, _resampling_resnet(out, area, area // 4))
+                else:  # all of it is padded
+                    self._note(skips, out * area * 2)
+                area //= 4
+                skips.append(out * area)
+
+        scaled = config.mid_block_scale_factor != 1
+        if config.mid_block_type is not None:
+            middle = widths[-1] * area
+            self._note(skips, middle, _resnet(widths[-1], widths[-1], area, scaled=scaled))
+            if config.add_attention:
+                self._note(skips, _attention(middle))
+
+        before = widths[-1]
+        for i, kind in enumerate(config.up_block_types):
+            out, skip = widths[-1 - i], "Skip" in kind
+            for _ in range(config.layers_per_block + 1):
+                joined = before * area + skips[-1]
+                self._note(skips, before * area, joined)
+                channels = before + skips.pop() // area
+                self._note(skips, joined, _resnet(channels, out, area, scaled=skip))
+                if "Attn" in kind and not skip:
+                    self._note(skips, _attention(out * area))
+                before = out
+            if "Attn" in kind and skip:
+                self._note(skips, _attention(out * area))
+            if i < len(widths) - 1:
+                if _is_resnet(kind, config.upsample_type):
+                    self._note(skips, out * area, _resampling_resnet(out, area, 4 * area))
+                else:
+                    self._note(skips, out * area, 2 * out * 4 * area)
+                area *= 4
+        return kept + aside + self.most
+
+    def _note(self, skips: list[int], *sizes: int) -> None:
+        """Take note that these tensors, or layers, are in memory together."""
+        self.most = max(self.most, sum(skips) + sum(sizes))
+
+
+def _is_resnet(kind: str, resample_type: str | None) -> bool:
+    """Whether a block changes the size in a resnet instead of one convolution."""
+    if "Skip" in kind or "Resnet" in kind:
+        return True
+    return "Attn" in kind and resample_type == "resnet"
+
+
+def _resnet(channels: int, out: int, area: int, *, scaled: bool) -> int:
+    """The most that a resnet adds to its input: around its first convolution, or at its end."""
+    return max(channels + out, (4 if scaled else 3) * out) * area
+
+
+def _resampling_resnet(width: int, area: int, new_area: int) -> int:
+    """The same where both branches change their size first."""
+    return width * max(area + 2 * new_area, 4 * new_area)
+
+
+def _attention(size: int) -> int:
+    """Attention's input, normalised input, query, key, value and their result."""
+    return 6 * size
