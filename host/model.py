@@ -1,5 +1,6 @@
 """Our network as ComfyUI's MODEL: placed, moved and cast by the host like its own models."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -10,12 +11,14 @@ import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.supported_models_base
 import torch
+from comfy.cli_args import args
 from torch import Tensor
 
 from ..schedulers.config import SchedulerConfig
 from ..unet.checkpoint import Checkpoint
 from ..unet.digest import FileDigest
 from ..unet.errors import ConfigError
+from ..unet.memory import activation_bytes
 from ..unet.unet2d import UNet2D
 from .model_sampling import PREDICTIONS, make_model_sampling
 
@@ -158,6 +161,21 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         """The precision that the network computes in."""
         return self.manual_cast_dtype or self.get_dtype()
 
+    def memory_required(
+        self, input_shape: Sequence[int], cond_shapes: dict[str, Any] | None = None
+    ) -> float:
+        """Return how many bytes an evaluation of (B, C, H, W) needs beside the weights.
+
+        The host frees as much before it samples.
+        """
+        batch, channels, height, width = input_shape
+        layers = activation_bytes(
+            self.unet_config, (batch, channels, height, width), self.compute_dtype
+        )
+        # What the kernels use for themselves; then the samplers' own x, x0, noise and history.
+        images = batch * channels * height * width
+        return 1.25 * layers + 16 * torch.float64.itemsize * images
+
     def _apply_model(
         self,
         x: Tensor,
@@ -194,6 +212,15 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         if output.shape[1] > channels:
             question.learned_variance = output[:, channels:]
         return self.model_sampling.calculate_denoised(t, output[:, :channels], x)
+
+
+def forced_dtype() -> torch.dtype | None:
+    """Return the precision that the host was started with (as by --fp16-unet), None without."""
+    for name in ("float32", "float64", "bfloat16", "float16"):
+        option = name.replace("bfloat", "bf").replace("float", "fp") + "_unet"
+        if getattr(args, option, False):
+            return getattr(torch, name)
+    return torch.float32 if getattr(args, "force_fp32", False) else None
 
 
 def make_model(

@@ -7,7 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.folders import check_name, model_files, model_names
-from ..host.model import ModelSource, make_model
+from ..host.model import ModelSource, forced_dtype, make_model
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import check_choice
 from ..unet.checkpoint import read_checkpoint
@@ -46,8 +46,9 @@ class UnconditionalUNetLoader(io.ComfyNode):
                 io.Combo.Input(
                     "dtype",
                     options=list(_DTYPES),
-                    tooltip="Precision of the weights; auto keeps the file's own. Half precision "
-                    "needs less memory and gives slightly other images.",
+                    tooltip="Precision of the weights; auto keeps the file's own, unless ComfyUI "
+                    "was started with another (--fp16-unet). Half precision needs less memory and "
+                    "gives slightly other images.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model, for the samplers of this pack.")],
@@ -75,10 +76,12 @@ class UnconditionalUNetLoader(io.ComfyNode):
 def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -> ModelPatcher:
     """Return the model of these files as a MODEL that is known as ``name``.
 
+    Without a ``dtype`` it is the host's, where that was told one, else the file's own.
+
     Raises:
         CheckpointError, ScheduleError: it cannot be loaded.
     """
-    checkpoint = read_checkpoint(files, dtype)
+    checkpoint = read_checkpoint(files, dtype or forced_dtype())
     if checkpoint.scheduler is not None:
         scheduler_config = SchedulerConfig.from_dict(checkpoint.scheduler)
     else:

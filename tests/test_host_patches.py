@@ -1,0 +1,159 @@
+"""In the real ComfyUI: what other nodes and the host itself do to our MODEL."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ours
+import pytest
+import torch
+import toys
+from comfyui_unconditional.unet.checkpoint import read_checkpoint
+from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.unet.memory import activation_bytes
+from graphs import digits, files, graph
+from PIL import Image
+from test_host_latents import SAMPLERS, ksampler, sampler
+from wiring import Bench, Wires
+
+from devtools.client import Client
+from devtools.host import Host
+
+EMPTY = torch.zeros(1, 1, 16, 16)
+
+
+# Wrappers and patches
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("wrapper", ["unet function", "apply model", "diffusion model", "post cfg"])
+def test_a_wrapper_acts_in_our_samplers_as_in_the_hosts(
+    wrapper: str, kind: str, bench: Bench
+) -> None:
+    wires = Wires()
+    model = wires.model(timestep_spacing="trailing", clip_sample="false", set_alpha_to_one="true")
+    wrapped = wires("TestWrappedModel", model=model, kind=wrapper, name="")
+    plain, changed = bench.get(
+        wires, *(sampler(wires, kind, m, steps=20) for m in (model, wrapped))
+    )
+    assert (plain - changed).abs().max() > 0.05
+    if kind == "DDIM":
+        # The host's own ddim, over the same timesteps, gives the very image.
+        wires = Wires()
+        model = wires.model(
+            timestep_spacing="trailing", clip_sample="false", set_alpha_to_one="true"
+        )
+        wrapped = wires("TestWrappedModel", model=model, kind=wrapper, name="")
+        latent = bench.put(wires, EMPTY)
+        native = wires("KSamplerSelect", sampler_name="ddim")
+        custom = wires.custom(wrapped, native, wires.timesteps(model, 20), latent, seed=7)
+        one, two = bench.get(wires, custom, sampler(wires, kind, wrapped, steps=20, eta=0.0))
+        assert (one - two).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_compiled_model_gives_the_same_image(kind: str, bench: Bench) -> None:
+    wires = Wires()
+    model = wires.model()
+    compiled = wires("TestWrappedModel", model=model, kind="compiled", name="")
+    results = bench.get(wires, *(sampler(wires, kind, m) for m in (model, compiled)))
+    assert (results[0] - results[1]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_patches_of_the_weights_act_and_leave_with_their_node(kind: str, bench: Bench) -> None:
+    wires = Wires()
+    model = wires.model()
+    patched = wires("TestPatchedModel", model=model)
+    links = [sampler(wires, kind, m, seed=s) for m, s in ((model, 1), (patched, 1), (model, 1))]
+    first, changed = bench.get(wires, *links[:2])
+    (again,) = bench.get(wires, links[2])
+    assert (first - changed).abs().max() > 1e-2
+    assert torch.equal(first, again)
+
+
+def test_patches_for_places_that_the_network_has_not_are_refused(bench: Bench) -> None:
+    for make in (
+        lambda wires: sampler(wires, "DDIM", freeu(wires)),
+        lambda wires: ksampler(wires, freeu(wires), bench.put(wires, EMPTY), steps=2),
+    ):
+        wires = Wires()
+        node = make(wires)
+        wires("TestSaveLatent", samples=node, name="x")
+        run = bench.client.run(wires.graph)
+        assert run.error
+        assert run.error["node_id"] == node[0]
+        assert "Another node has put patches" in run.error["exception_message"]
+
+
+def freeu(wires: Wires) -> list[Any]:
+    # FreeU itself asks for Stable Diffusion's widths; HyperTile puts its patch on any model.
+    return wires(
+        "HyperTile", model=wires.model(), tile_size=256, swap_size=2, max_depth=0, scale_depth=False
+    )
+
+
+# Memory
+
+
+@pytest.mark.parametrize("size", [16, 256])
+def test_the_host_is_told_an_honest_size(size: int, bench: Bench) -> None:
+    wires, shape = Wires(), (2, 1, size, size)
+    wires("TestMemory", model=wires.model(), latent=bench.put(wires, torch.zeros(shape)))
+    (told,) = bench.run(wires).outputs[str(len(wires.graph))]["bytes"]
+    needed = activation_bytes(read_checkpoint(find_files(ours.DIGITS)).config, shape, torch.float32)
+    assert needed < told < 1.6 * needed
+
+
+def test_an_evaluation_with_offloaded_weights_is_the_same(bench: Bench) -> None:
+    wires = Wires()
+    wires("TestLowVram", model=wires.model())
+    shown = bench.run(wires).outputs[str(len(wires.graph))]
+    assert shown["offloaded"] == [True]
+    assert shown["difference"][0] < 1e-6
+
+
+def test_unloaded_and_after_another_model_it_draws_the_same_image(
+    host: Host, client: Client, models: Path
+) -> None:
+    toys.write_checkpoint(models / "another", toys.TINY, scheduler={"beta_end": 0.002})
+    expected = np.asarray(Image.open(files(host, client.run(graph(seed=61)))[0]))
+    for k, prepare in enumerate(
+        (
+            lambda: client.post("/free", {"unload_models": True, "free_memory": True}),
+            lambda: client.post("/free", {"unload_models": True}),
+            lambda: files(host, client.run(graph("DDIM", "another"))),
+        )
+    ):
+        prepare()
+        run = client.run(graph(seed=61, filename_prefix=f"again-{k}"))
+        assert np.array_equal(np.asarray(Image.open(files(host, run)[0])), expected)
+
+
+# How the host was started
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dtype"),
+    [
+        (("--force-fp16", "--disable-smart-memory"), "float16"),
+        (("--bf16-unet", "--force-channels-last", "--cache-none"), "bfloat16"),
+        (("--fp32-unet", "--use-split-cross-attention", "--deterministic"), "float32"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_the_flags_of_the_host_act_on_our_models(
+    arguments: tuple[str, ...], dtype: str, host: Host, tmp_path: Path
+) -> None:
+    assert host.is_running  # of the same version
+    environment = {"OMP_NUM_THREADS": "1"}
+    with Host(tmp_path, arguments=arguments, environment=environment) as other:
+        client = Client(other.url)
+        for name in SAMPLERS:
+            (path,) = files(other, client.run(graph(name)))
+            found = Image.open(path)
+            assert f'"dtype": "{dtype}"' in found.text["unconditional"]  # type: ignore[attr-defined]
+            if name == "PNDM":
+                picture = np.asarray(found) / 255
+                assert np.abs(picture - digits([7])[0, ..., 0]).mean() < 0.05
+        client.close()
