@@ -16,6 +16,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="run the quick-start workflow in a real ComfyUI")
     test = commands.add_parser("test", help="lint, type check and tests")
+    test.add_argument("--host", metavar="PATH", help="test on this ComfyUI only")
     test.add_argument("pytest_arguments", nargs="*", help="passed on to pytest, after --")
     arguments = parser.parse_args()
 
@@ -36,7 +37,7 @@ def main() -> int:
         return demo()
     from devtools.checks import run_checks
 
-    return run_checks(arguments.pytest_arguments)
+    return run_checks(arguments.pytest_arguments, arguments.host)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,28 @@
 """`python dev.py test`: lint, type check and tests; the same here and in continuous integration."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from .comfyui import HostError, comfyui_path, versions_to_test
 from .environment import ROOT
-from .host import HostError, comfyui_path
 
 
-def run_checks(pytest_arguments: Sequence[str]) -> int:
-    """Run all checks, also after one that failed, and return the exit status."""
+def run_checks(pytest_arguments: Sequence[str], host: str | None = None) -> int:
+    """Run all checks, also after one that failed, and return the exit status.
+
+    Args:
+        pytest_arguments: further ones for pytest.
+        host: a ComfyUI's folder to test on instead of our copies, as COMFYUI_PATH names one.
+    """
+    named = host or os.environ.get("COMFYUI_PATH")
+    if named:
+        # The checks run in another folder than the one that it may be relative to.
+        os.environ["COMFYUI_PATH"] = str(Path(named).resolve())
     try:
-        comfyui_path()  # the type check reads its sources too
+        folders = [comfyui_path(version) for version in versions_to_test()]
     except HostError as error:
         print(error, file=sys.stderr)
         return 1
@@ -21,10 +32,12 @@ def run_checks(pytest_arguments: Sequence[str]) -> int:
         "types": ["basedpyright"],
         "tests": ["pytest", *pytest_arguments],
     }
+    # Where there is no copy of ours, the type check finds ComfyUI's modules in the named one.
+    environments = {"types": {**os.environ, "PYTHONPATH": str(folders[0])}}
     failed = []
     for name, command in checks.items():
         print(f"\n== {name}: {' '.join(command)}", flush=True)
-        if subprocess.call([sys.executable, "-m", *command], cwd=ROOT):
+        if subprocess.call([sys.executable, "-m", *command], cwd=ROOT, env=environments.get(name)):
             failed.append(name)
     print(f"\n{'Failed: ' + ', '.join(failed) if failed else 'All checks passed'}")
     return bool(failed)

@@ -8,8 +8,9 @@ from typing import Any
 from tqdm import tqdm
 
 from .client import Client, RefusedError
+from .comfyui import HostError
 from .environment import ROOT
-from .host import Host, HostError
+from .host import Host
 from .workflows import to_prompt
 
 _WORKFLOW = ROOT / "example_workflows" / "quick_start_pndm.json"

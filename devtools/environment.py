@@ -63,7 +63,9 @@ def ensure_environment() -> Path:
 def _wanted() -> str:
     """A name for all that the environment is made from."""
     digest = hashlib.sha256(sys.version.split()[0].encode())
-    for path in (*sorted(REQUIREMENTS.glob("*.txt")), ROOT / "pyproject.toml", Path(__file__)):
+    # What is downloaded only, not installed, does not count.
+    installed = set(REQUIREMENTS.glob("*.txt")) - set(REQUIREMENTS.glob("comfyui-*.txt"))
+    for path in (*sorted(installed), ROOT / "pyproject.toml", Path(__file__)):
         digest.update(path.read_bytes())
     # The editable install points here.
     digest.update(str(ROOT).encode())

@@ -1,12 +1,11 @@
-"""A real ComfyUI with the pack in it: obtained, started, stopped."""
+"""A real ComfyUI with the pack in it: started, stopped."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
-import tarfile
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -14,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from .environment import REQUIREMENTS, ROOT
+from .comfyui import HostError, comfyui_path, version_of
+from .environment import ROOT
 
-_OWN = ROOT / ".host" / "ComfyUI"
 _NOT_THE_PACK = (
     ".*",
     "__pycache__",
@@ -29,55 +28,12 @@ _NOT_THE_PACK = (
 )
 
 
-class HostError(Exception):
-    """ComfyUI could not be obtained or started; the message says what to do."""
-
-
-def comfyui_path() -> Path:
-    """Return a ComfyUI: the one that COMFYUI_PATH names, else our own copy, obtained if missing.
-
-    Raises:
-        HostError: it cannot be had.
-    """
-    named = os.environ.get("COMFYUI_PATH")
-    if named:
-        if not (Path(named) / "main.py").is_file():
-            raise HostError(f"COMFYUI_PATH is {named}, but there is no main.py in it.")
-        return Path(named).resolve()
-    if not (_OWN / "main.py").is_file():
-        _obtain()
-    return _OWN
-
-
-def _obtain() -> None:
-    print("Obtaining ComfyUI 0.30.0", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        # The hash is checked before pip runs anything of the package to read its metadata.
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes"]
-        command += ["--no-deps", "--no-binary", ":all:", "--ignore-requires-python"]
-        command += ["--no-build-isolation", "--disable-pip-version-check", "-d", folder]
-        command += ["-r", str(REQUIREMENTS / "comfyui.txt")]
-        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        archives = list(Path(folder).glob("*.tar.gz"))
-        if result.returncode or not archives:
-            raise HostError(
-                f"{result.stdout.decode(errors='replace')}\nDownloading ComfyUI failed. Check the "
-                "network and try again, or set COMFYUI_PATH to a ComfyUI that you have."
-            )
-        unpacked = Path(folder) / "unpacked"
-        with tarfile.open(archives[0]) as archive:
-            archive.extractall(unpacked, filter="data")
-        tree = next(unpacked.glob("*/vendor/ComfyUI"))
-        _OWN.parent.mkdir(exist_ok=True)
-        shutil.rmtree(_OWN, ignore_errors=True)
-        shutil.move(str(tree), str(_OWN))
-
-
 class Host:
     """A running ComfyUI, for a ``with`` block.
 
     Args:
         folder: ComfyUI's base directory: models, custom nodes, input, temporary files, log.
+        comfyui: where its own files are; None is ``comfyui_path()``.
         output: its output folder; None is ``folder / "output"``.
         arguments: further ones for ComfyUI.
         environment: variables that it has beside ours.
@@ -90,11 +46,13 @@ class Host:
         self,
         folder: Path,
         *,
+        comfyui: Path | None = None,
         output: Path | None = None,
         arguments: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
     ):
         self.folder, self.output = folder, output or folder / "output"
+        self._comfyui = comfyui or comfyui_path()
         self.log = folder / "comfyui.log"
         self._arguments = arguments
         self._environment = {**os.environ, **(environment or {})}
@@ -107,8 +65,8 @@ class Host:
         self.output.mkdir(parents=True, exist_ok=True)
         (self.folder / "user").mkdir(parents=True, exist_ok=True)  # for its database
         _copy_pack(self.folder / "custom_nodes" / "comfyui-unconditional")
-        main = comfyui_path() / "main.py"
         launcher = Path(__file__).with_name("launch_host.py")
+        main = self._comfyui / "main.py"
         command = [sys.executable, str(launcher), str(main), "--cpu", "--listen", "127.0.0.1"]
         command += ["--port", str(self.port), "--preview-method", "auto", "--disable-api-nodes"]
         command += ["--base-directory", str(self.folder), "--output-directory", str(self.output)]
@@ -134,6 +92,11 @@ class Host:
         trace: TracebackType | None,
     ) -> None:
         self._stop()
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """ComfyUI's version, such as (0, 30, 0), for what differs between them."""
+        return tuple(int(number) for number in re.findall(r"\d+", version_of(self._comfyui))[:3])
 
     @property
     def is_running(self) -> bool:

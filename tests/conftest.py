@@ -11,6 +11,7 @@ from hub_lookalike import TOKEN, Hub
 from wiring import Bench
 
 from devtools.client import Client
+from devtools.comfyui import comfyui_path, versions_to_test
 from devtools.environment import ROOT
 from devtools.host import Host
 from devtools.torchvision_on_cpu import declare_missing_operators
@@ -41,15 +42,19 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def host(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """The real ComfyUI with the pack in it, started once for all tests."""
+@pytest.fixture(
+    scope="session", params=versions_to_test(), ids=lambda version: f"ComfyUI-{version}"
+)
+def host(
+    request: pytest.FixtureRequest, hub: Hub, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
+    """The real ComfyUI with the pack in it: each version started once, one after the other."""
     folder = tmp_path_factory.mktemp("host")
     shutil.copytree(ROOT / "tests" / "host_pack", folder / "custom_nodes" / "host_pack")
     environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
     environment["OMP_NUM_THREADS"] = "1"  # as above
     environment["HF_HOME"] = str(folder / "huggingface")
-    with Host(folder, environment=environment) as running:
+    with Host(folder, comfyui=comfyui_path(request.param), environment=environment) as running:
         yield running
         assert running.is_running, running.log.read_text(errors="replace")[-3000:]
 

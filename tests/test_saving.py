@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from devtools.host import comfyui_path
+from devtools.comfyui import comfyui_path
 
 
 @pytest.fixture
