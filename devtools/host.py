@@ -52,7 +52,7 @@ class Host:
         environment: Mapping[str, str] | None = None,
     ):
         self.folder, self.output = folder, output or folder / "output"
-        self._comfyui = comfyui or comfyui_path()
+        self.comfyui = comfyui or comfyui_path()
         self.log = folder / "comfyui.log"
         self._arguments = arguments
         self._environment = {**os.environ, **(environment or {})}
@@ -66,7 +66,7 @@ class Host:
         (self.folder / "user").mkdir(parents=True, exist_ok=True)  # for its database
         _copy_pack(self.folder / "custom_nodes" / "comfyui-unconditional")
         launcher = Path(__file__).with_name("launch_host.py")
-        main = self._comfyui / "main.py"
+        main = self.comfyui / "main.py"
         command = [sys.executable, str(launcher), str(main), "--cpu", "--listen", "127.0.0.1"]
         command += ["--port", str(self.port), "--preview-method", "auto", "--disable-api-nodes"]
         command += ["--base-directory", str(self.folder), "--output-directory", str(self.output)]
@@ -96,7 +96,7 @@ class Host:
     @property
     def version(self) -> tuple[int, ...]:
         """ComfyUI's version, such as (0, 30, 0), for what differs between them."""
-        return tuple(int(number) for number in re.findall(r"\d+", version_of(self._comfyui))[:3])
+        return tuple(int(number) for number in re.findall(r"\d+", version_of(self.comfyui))[:3])
 
     @property
     def is_running(self) -> bool:

@@ -52,6 +52,8 @@ class UnconditionalUNetSave(io.ComfyNode):
         told = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
         if name != filename_prefix:
             told.append(f"The name {filename_prefix} was taken.")
+        if own_schedule(model).timestep_scale != 1:
+            told.append("diffusers does not know its timestep_scale and would sample it wrongly.")
         if model.patches:
             told.append("The patches that other nodes put on the model are not in it.")
         return io.NodeOutput(ui={"text": [" ".join(told)]})

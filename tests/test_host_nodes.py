@@ -12,6 +12,7 @@ import numpy as np
 import ours
 import pytest
 import toys
+from contract import NODES
 from graphs import digits, files, graph, model_names
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -20,77 +21,6 @@ from devtools.client import Client
 from devtools.environment import ROOT
 from devtools.host import Host
 from devtools.workflows import to_prompt
-
-NODES: dict[str, dict[str, Any]] = {
-    "UnconditionalUNetLoader": {
-        "title": "Load Unconditional UNet",
-        "inputs": {
-            "model_name": None,
-            "dtype": ["auto", "float32", "float16", "bfloat16"],
-        },
-        "outputs": ["MODEL"],
-    },
-    "UnconditionalPNDMSampler": {
-        "title": "PNDM Sampler",
-        "inputs": {
-            "model": "MODEL",
-            "seed": 0,
-            "steps": 50,
-            "batch_size": 1,
-            "method": ["F-PNDM", "S-PNDM", "PLMS"],
-            "convention": ["diffusers", "paper"],
-        },
-        "optional": {"class_label": -1},
-        "outputs": ["LATENT"],
-    },
-    "UnconditionalDDPMSampler": {
-        "title": "DDPM Sampler",
-        "inputs": {
-            "model": "MODEL",
-            "seed": 0,
-            "steps": 1000,
-            "batch_size": 1,
-            "variance_type": [
-                "model",
-                "fixed_small",
-                "fixed_small_log",
-                "fixed_large",
-                "fixed_large_log",
-                "learned",
-                "learned_range",
-            ],
-        },
-        "optional": {"class_label": -1},
-        "outputs": ["LATENT"],
-    },
-    "UnconditionalDDIMSampler": {
-        "title": "DDIM Sampler",
-        "inputs": {"model": "MODEL", "seed": 0, "steps": 50, "batch_size": 1, "eta": 0.0},
-        "optional": {"class_label": -1},
-        "outputs": ["LATENT"],
-    },
-    "UnconditionalImageOutput": {
-        "title": "Image Output",
-        "inputs": {
-            "samples": "LATENT",
-            "filename_prefix": "unconditional",
-            "format": ["png", "webp", "npy"],
-            "scale": 1,
-        },
-        "outputs": ["IMAGE"],
-    },
-    "UnconditionalUNetSave": {
-        "title": "Save Unconditional UNet",
-        "inputs": {"model": "MODEL", "filename_prefix": "unconditional"},
-        "outputs": [],
-    },
-    "UnconditionalUNetDownload": {
-        "title": "Download Unconditional UNet",
-        "inputs": {"repo_id": "google/ddpm-cifar10-32", "revision": "main", "variant": ""},
-        "outputs": ["MODEL"],
-    },
-}
-
 
 # Registration
 

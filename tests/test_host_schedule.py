@@ -155,7 +155,9 @@ def test_a_saved_model_keeps_the_changed_schedule(bench: Bench) -> None:
     wires = Wires()
     changed = wires.model(beta_schedule="squaredcos_cap_v2", timestep_scale=0.5)
     inputs = {"model": changed, "filename_prefix": "rescheduled"}
-    wires("UnconditionalUNetSave", **inputs)
+    key, _ = wires("UnconditionalUNetSave", **inputs)
+    told = bench.run(wires).outputs[key]["text"][0]
+    assert "diffusers does not know its timestep_scale" in told
     (before,) = bench.get(wires, sampler(wires, "DDIM", changed))
     wires = Wires()
     (after,) = bench.get(wires, sampler(wires, "DDIM", wires.model("rescheduled")))

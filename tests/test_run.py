@@ -1,0 +1,158 @@
+"""Which steps run, and what they start from."""
+
+import pytest
+import torch
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.ddim import ddim_run
+from comfyui_unconditional.schedulers.ddpm import ddpm_run
+from comfyui_unconditional.schedulers.errors import ScheduleError
+from comfyui_unconditional.schedulers.evaluation import drain
+from comfyui_unconditional.schedulers.pndm import pndm_run
+from comfyui_unconditional.schedulers.pndm_grid import list_timesteps
+from comfyui_unconditional.schedulers.prediction import add_noise, from_x0, to_x0_eps
+from comfyui_unconditional.schedulers.randomness import SeededNoise
+from comfyui_unconditional.schedulers.run import Run, Span, Stretch
+from comfyui_unconditional.schedulers.timesteps import END, make_timesteps, parse_timesteps
+from denoisers import SHAPE, Denoiser
+from ours import SEEDS
+from torch import Tensor
+
+
+@pytest.mark.parametrize(
+    ("steps", "denoise", "whole", "start"),
+    [(20, 1.0, 20, 0), (20, 0.99995, 20, 0), (20, 0.5, 40, 20), (10, 0.3, 33, 23)],
+)
+def test_denoise_means_the_last_steps_of_a_longer_list(
+    steps: int, denoise: float, whole: int, start: int
+) -> None:
+    stretch = Stretch.of_denoise(steps, denoise)
+    assert (stretch.steps, stretch.start) == (whole, start)
+    span = stretch.of(make_timesteps(SchedulerConfig(), whole))
+    assert len(span.timesteps) == steps
+    assert (span.end, span.skipped) == (END, start)
+
+
+def test_denoise_0_runs_nothing() -> None:
+    assert Stretch.of_denoise(20, 0).is_empty
+
+
+@pytest.mark.parametrize("denoise", [-0.1, 1.1, float("nan")])
+def test_denoise_beyond_0_to_1_is_an_error(denoise: float) -> None:
+    with pytest.raises(ScheduleError, match="denoise must be from 0 to 1"):
+        Stretch.of_denoise(20, denoise)
+
+
+def test_a_stretch_ends_at_the_next_timestep_or_at_the_data() -> None:
+    times = [900, 600, 300, 0]
+    assert Stretch(4, 1, 3, leftover=True).of(times) == Span((600, 300), 0, 1)
+    assert Stretch(4, 1, 3).of(times) == Span((600, 300), END, 1)
+    assert Stretch(4, 2, leftover=True).of(times) == Span((300, 0), END, 2)
+    assert Stretch(4, 0, 99, leftover=True).of(times) == Span((900, 600, 300, 0), END, 0)
+    for start, stop in ((4, 9), (2, 2), (3, 1)):
+        assert Stretch(4, start, stop).is_empty
+
+
+def drained(run: Run, config: SchedulerConfig, x: Tensor | None = None) -> Tensor:
+    noise = SeededNoise(SEEDS, SHAPE)
+    first = noise()
+    noise.skip(run.span.skipped)
+    return drain(run.start(Denoiser(config), first if x is None else x, noise))
+
+
+@pytest.mark.parametrize("cut", [1, 7, 20, 49])
+@pytest.mark.parametrize(
+    "eta", [0.0, 0.5, 1.0, None], ids=lambda eta: "DDPM" if eta is None else eta
+)
+def test_two_parts_of_ddim_and_ddpm_are_bit_for_bit_the_whole(eta: float | None, cut: int) -> None:
+    for options in ({}, {"timestep_spacing": "trailing", "beta_schedule": "squaredcos_cap_v2"}):
+        config = SchedulerConfig(**options)
+        times = make_timesteps(config, 50)
+
+        def make(
+            stretch: Stretch, config: SchedulerConfig = config, times: list[int] = times
+        ) -> Run:
+            span = stretch.of(times)
+            return ddpm_run(config, span) if eta is None else ddim_run(config, span, eta=eta)
+
+        whole = drained(make(Stretch(50)), config)
+        first = drained(make(Stretch(50, 0, cut, leftover=True)), config)
+        second = drained(make(Stretch(50, cut)), config, first)
+        assert torch.equal(second, whole)
+
+
+@pytest.mark.parametrize("convention", ["diffusers", "paper"])
+@pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS"])
+def test_a_part_of_pndm_warms_up_afresh_and_goes_on_to_the_same_image(
+    method: str, convention: str
+) -> None:
+    config = SchedulerConfig()
+    times = list_timesteps(config, 100, convention)  # type: ignore[arg-type]
+
+    def make(stretch: Stretch) -> Run:
+        return pndm_run(config, stretch.of(times), method=method, convention=convention)  # type: ignore[arg-type]
+
+    whole, part = make(Stretch(100)), make(Stretch(100, 40))
+    extra = 9 if method == "F-PNDM" else 1
+    # The last step of diffusers' leading list changes nothing, and is left out.
+    assert part.evaluations == 60 + extra - (convention == "diffusers")
+    first = drained(make(Stretch(100, 0, 40, leftover=True)), config)
+    assert (drained(part, config, first) - drained(whole, config)).abs().max() < 0.01
+
+
+def test_a_run_knows_how_often_it_calls_the_model_and_at_which_noise() -> None:
+    config = SchedulerConfig()
+    span = Stretch(20, 5, 15, leftover=True).of(make_timesteps(config, 20))
+    for run in (
+        ddim_run(config, span),
+        ddpm_run(config, span),
+        pndm_run(config, span, method="F-PNDM"),
+    ):
+        denoise = Denoiser(config)
+        drain(run.start(denoise, torch.zeros(1, *SHAPE), SeededNoise([0], SHAPE)))
+        assert len(denoise.times) == run.evaluations
+        for t in (*denoise.times, run.span.end):
+            assert 0 < run.alpha_cumprod(t) < 1
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+def test_the_output_that_means_an_image_is_found_again(prediction: str) -> None:
+    output, x = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
+    for level in (1e-7, 0.3, 1 - 1e-7):
+        a = torch.tensor(level, dtype=torch.float64)
+        x0, _ = to_x0_eps(output, x, a, prediction)  # type: ignore[arg-type]
+        found = from_x0(x0, x, a, prediction)  # type: ignore[arg-type]
+        torch.testing.assert_close(found, output, rtol=1e-5, atol=1e-7)
+
+
+def test_a_noised_image_is_the_image_and_the_noise_in_their_parts() -> None:
+    x0, eps = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
+    a = torch.tensor(0.3, dtype=torch.float64)
+    torch.testing.assert_close(to_x0_eps(eps, add_noise(x0, eps, a), a, "epsilon"), (x0, eps))
+
+
+def test_skipped_draws_leave_the_next_ones_as_they_were() -> None:
+    whole, part = SeededNoise(SEEDS, SHAPE), SeededNoise(SEEDS, SHAPE)
+    draws = [whole() for _ in range(4)]
+    part.skip(3)
+    assert torch.equal(part(), draws[3])
+
+
+def test_typed_timesteps_are_read_with_commas_and_spaces() -> None:
+    assert parse_timesteps("999, 500 20,0", 1000) == [999, 500, 20, 0]
+    for text in ("1000", "-1", "x", "1.5", "3, 3", "1 2", " ", "٣"):
+        with pytest.raises(ScheduleError, match="timestep"):
+            parse_timesteps(text, 1000)
+
+
+def test_changing_the_formula_ends_betas_given_one_by_one() -> None:
+    config = SchedulerConfig(trained_betas=(0.1,) * 1000)
+    assert config.changed(clip_sample=False).trained_betas == config.trained_betas
+    assert config.changed(beta_end=0.5).trained_betas is None
+    with pytest.raises(ScheduleError, match="'steps_offset' is -3"):
+        config.changed(steps_offset=-3)
+
+
+def test_the_timestep_scale_is_written_only_where_there_is_one() -> None:
+    assert "timestep_scale" not in SchedulerConfig().to_dict()
+    scaled = SchedulerConfig(timestep_scale=0.25)
+    assert SchedulerConfig.from_dict(scaled.to_dict()) == scaled
