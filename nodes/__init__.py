@@ -4,6 +4,11 @@ from comfy_api.latest import ComfyExtension, io
 
 from .download import UnconditionalUNetDownload
 from .load import UnconditionalUNetLoader
+from .native import (
+    UnconditionalConditioning,
+    UnconditionalEmptyLatent,
+    UnconditionalImageToLatent,
+)
 from .output import UnconditionalImageOutput
 from .sample import (
     UnconditionalDDIMSampler,
@@ -25,4 +30,7 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalImageOutput,
             UnconditionalUNetSave,
             UnconditionalUNetDownload,
+            UnconditionalEmptyLatent,
+            UnconditionalConditioning,
+            UnconditionalImageToLatent,
         ]

@@ -95,6 +95,21 @@ NODES: dict[str, dict[str, Any]] = {
         "inputs": {"repo_id": "google/ddpm-cifar10-32", "revision": "main", "variant": ""},
         "outputs": ["MODEL"],
     },
+    "UnconditionalEmptyLatent": {
+        "title": "Empty Pixel Latent",
+        "inputs": {"model": "MODEL", "width": 0, "height": 0, "batch_size": 1},
+        "outputs": ["LATENT"],
+    },
+    "UnconditionalConditioning": {
+        "title": "Empty Conditioning",
+        "inputs": {},
+        "outputs": ["CONDITIONING"],
+    },
+    "UnconditionalImageToLatent": {
+        "title": "Image to Pixel Latent",
+        "inputs": {"image": "IMAGE", "model": "MODEL", "fit": ["crop", "stretch", "keep size"]},
+        "outputs": ["LATENT"],
+    },
 }
 
 
@@ -201,7 +216,7 @@ def test_help_is_served_for_every_node(client: Client) -> None:
 # The main job
 
 
-@pytest.mark.parametrize("name", ["quick_start_pndm", "ddpm", "ddim"])
+@pytest.mark.parametrize("name", ["quick_start_pndm", "ddpm", "ddim", "native_ksampler"])
 def test_an_example_workflow_runs(name: str, host: Host, client: Client) -> None:
     saved = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text())
     prompt = to_prompt(saved, client.get("/object_info"))
