@@ -45,6 +45,7 @@ def host(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     folder = tmp_path_factory.mktemp("host")
     shutil.copytree(ROOT / "tests" / "host_pack", folder / "custom_nodes" / "host_pack")
     environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
+    environment["OMP_NUM_THREADS"] = "1"  # as above
     environment["HF_HOME"] = str(folder / "huggingface")
     with Host(folder, environment=environment) as running:
         yield running
