@@ -4,6 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# ITU-R BT.601's luminance of red, green and blue: Pillow's "L".
+_LUMINANCE = (0.299, 0.587, 0.114)
+
 
 def latent_to_image(samples: Tensor) -> Tensor:
     """Convert model pixels to image values, keeping the channels.
@@ -33,6 +36,36 @@ def to_rgb(images: Tensor) -> Tensor:
     if channels == 2:
         return torch.cat((images, torch.zeros_like(images[..., :1])), dim=-1)
     return images[..., :3].contiguous()
+
+
+def to_channels(images: Tensor, channels: int) -> Tensor:
+    """Return images in a model's channels.
+
+    Grey is the luminance (ITU-R BT.601) of a colour and is repeated to make one. Alpha is 1 where
+    an image has none, and is left out where the model has none.
+
+    Args:
+        images: shape (B, H, W, 1, 3 or 4): grey, RGB or RGBA.
+        channels: of the result: 1, 3 or 4 as well.
+
+    Raises:
+        ValueError: either number of channels is another.
+    """
+    if channels not in (1, 3, 4):
+        raise ValueError(
+            f"The model has {channels} channels, and what they mean is not known. Only a model of "
+            "1 (grey), 3 (RGB) or 4 (RGBA) can take an image."
+        )
+    if images.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"The image has {images.shape[-1]} channels; it can have 1 (grey), 3 (RGB) or 4 (RGBA)."
+        )
+    if images.shape[-1] == channels:
+        return images
+    if channels == 1:
+        return (images[..., :3] * images.new_tensor(_LUMINANCE)).sum(-1, keepdim=True)
+    colour = to_rgb(images)
+    return colour if channels == 3 else torch.cat((colour, torch.ones_like(colour[..., :1])), -1)
 
 
 def to_bytes(image: Tensor) -> np.ndarray:

@@ -10,6 +10,11 @@ from .custom import (
 )
 from .download import UnconditionalUNetDownload
 from .load import UnconditionalUNetLoader
+from .native import (
+    UnconditionalConditioning,
+    UnconditionalEmptyLatent,
+    UnconditionalImageToLatent,
+)
 from .output import UnconditionalImageOutput
 from .sample import (
     UnconditionalDDIMSampler,
@@ -45,4 +50,7 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalTimesteps,
             UnconditionalNoise,
             UnconditionalNoiseSchedule,
+            UnconditionalEmptyLatent,
+            UnconditionalConditioning,
+            UnconditionalImageToLatent,
         ]

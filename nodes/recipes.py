@@ -79,7 +79,7 @@ def sample(
         if stretch.start:
             raise ScheduleError(
                 f"denoise {denoise} begins with an image, but no latent is connected. Connect "
-                "'Image to Latent', or set denoise to 1."
+                "'Image to Pixel Latent', or set denoise to 1."
             )
         if batch_size < 1:
             raise ScheduleError(f"batch_size must be at least 1, not {batch_size}.")

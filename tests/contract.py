@@ -159,4 +159,19 @@ NODES: dict[str, dict[str, Any]] = {
         },
         "outputs": ["MODEL"],
     },
+    "UnconditionalEmptyLatent": {
+        "title": "Empty Pixel Latent",
+        "inputs": {"model": "MODEL", "width": 0, "height": 0, "batch_size": 1},
+        "outputs": ["LATENT"],
+    },
+    "UnconditionalConditioning": {
+        "title": "Empty Conditioning",
+        "inputs": {},
+        "outputs": ["CONDITIONING"],
+    },
+    "UnconditionalImageToLatent": {
+        "title": "Image to Pixel Latent",
+        "inputs": {"image": "IMAGE", "model": "MODEL", "fit": ["crop", "stretch", "keep size"]},
+        "outputs": ["LATENT"],
+    },
 }

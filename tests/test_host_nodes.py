@@ -77,7 +77,7 @@ def test_help_is_served_for_every_node(client: Client) -> None:
 # The main job
 
 
-@pytest.mark.parametrize("name", ["quick_start_pndm", "ddpm", "ddim"])
+@pytest.mark.parametrize("name", ["quick_start_pndm", "ddpm", "ddim", "native_ksampler"])
 def test_an_example_workflow_runs(name: str, host: Host, client: Client) -> None:
     saved = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text())
     prompt = to_prompt(saved, client.get("/object_info"))

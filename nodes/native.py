@@ -1,0 +1,123 @@
+"""What ComfyUI's own samplers ask for beside a MODEL."""
+
+from typing import Any, get_args
+
+import comfy.model_management
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..host.images import image_to_latent, to_channels
+from ..host.latents import empty_latent
+from ..host.model import unconditional_model
+from ..host.resizing import Fit, resize
+from ..schedulers.errors import check_choice
+
+_LARGEST_SIDE = 16384
+
+
+class UnconditionalEmptyLatent(io.ComfyNode):
+    """Empty Pixel Latent."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UnconditionalEmptyLatent",
+            display_name="Empty Pixel Latent",
+            category="unconditional",
+            description="Empty images of the model's size and channels, for KSampler and the "
+            "other samplers of ComfyUI. The samplers of this pack need none.",
+            inputs=[
+                io.Model.Input("model", tooltip="From Load Unconditional UNet."),
+                _side("width"),
+                _side("height"),
+                io.Int.Input(
+                    "batch_size", default=1, min=1, max=4096, tooltip="How many images, at once."
+                ),
+            ],
+            outputs=[io.Latent.Output(tooltip="Zeros, for the latent_image of a sampler.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: ModelPatcher, width: int, height: int, batch_size: int
+    ) -> io.NodeOutput:
+        config = unconditional_model(model).unet_config
+        if min(width, height) < 0 or batch_size < 1:
+            raise ValueError(
+                f"width and height must be 0 or more and batch_size 1 or more, not {width}, "
+                f"{height} and {batch_size}."
+            )
+        return io.NodeOutput(empty_latent(config, batch_size, height, width))
+
+
+class UnconditionalConditioning(io.ComfyNode):
+    """Empty Conditioning."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UnconditionalConditioning",
+            display_name="Empty Conditioning",
+            category="unconditional",
+            description="What KSampler wants as positive and negative beside a model that takes "
+            "no prompt. Leave cfg at 1: anything else takes twice the time for the same image.",
+            inputs=[],
+            outputs=[io.Conditioning.Output(tooltip="For both positive and negative of KSampler.")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput([[torch.zeros(1, 1, 1), {}]])
+
+
+class UnconditionalImageToLatent(io.ComfyNode):
+    """Image to Pixel Latent."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UnconditionalImageToLatent",
+            display_name="Image to Pixel Latent",
+            category="unconditional",
+            description="Turns an IMAGE into the pixels that a model works on, at the model's size "
+            "and in its channels: what VAE Encode is for other models.",
+            inputs=[
+                io.Image.Input("image", tooltip="One picture or a batch of them."),
+                io.Model.Input(
+                    "model", tooltip="From Load Unconditional UNet: its size and channels."
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=list(get_args(Fit)),
+                    tooltip="crop: cut the centre out in the model's proportions, then resize. "
+                    "stretch: resize as it is. keep size: neither, for another size than the "
+                    "model's own. A picture of the right size is never resampled.",
+                ),
+            ],
+            outputs=[io.Latent.Output(tooltip="For a sampler's latent_image, with denoise < 1.")],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, model: ModelPatcher, fit: Any) -> io.NodeOutput:
+        check_choice("fit", fit, get_args(Fit))
+        config = unconditional_model(model).unet_config
+        height, width = image.shape[1:3] if fit == "keep size" else config.size
+        config.check_size(height, width)
+        resized = resize(image, height, width, fit)
+        return _latent(image_to_latent(to_channels(resized, config.in_channels)))
+
+
+def _side(name: str) -> Any:
+    return io.Int.Input(
+        name,
+        default=0,
+        min=0,
+        max=_LARGEST_SIDE,
+        tooltip="In pixels; 0 is the model's own. Models draw other sizes than their own badly.",
+    )
+
+
+def _latent(samples: Tensor) -> io.NodeOutput:
+    return io.NodeOutput({"samples": samples.to(comfy.model_management.intermediate_device())})
