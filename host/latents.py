@@ -49,8 +49,8 @@ def fit_latent(patcher: ModelPatcher, latent: dict[str, Any]) -> dict[str, Any]:
         if samples.any():
             raise ValueError(
                 f"This LATENT has {samples.shape[1]} channels, and the model draws pixels with "
-                f"{config.in_channels}. Make it with 'Image to Pixel Latent' or 'Empty Pixel Latent'; a "
-                "VAE's latents are no pixels."
+                f"{config.in_channels}. Make it with 'Image to Pixel Latent' or 'Empty Pixel "
+                "Latent'; a VAE's latents are no pixels."
             )
         batch, _, height, width = samples.shape
         ratio = latent.get(_RATIO, 1)

@@ -22,6 +22,16 @@ from devtools.environment import ROOT
 from devtools.host import Host
 from devtools.workflows import to_prompt
 
+EXAMPLES = [
+    "quick_start_pndm",
+    "ddpm",
+    "ddim",
+    "native_ksampler",
+    "image_to_image",
+    "half_core_half_pndm",
+]
+
+
 # Registration
 
 
@@ -77,12 +87,12 @@ def test_help_is_served_for_every_node(client: Client) -> None:
 # The main job
 
 
-@pytest.mark.parametrize("name", ["quick_start_pndm", "ddpm", "ddim", "native_ksampler"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_workflow_runs(name: str, host: Host, client: Client) -> None:
     saved = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text())
     prompt = to_prompt(saved, client.get("/object_info"))
     run = client.run(prompt)
-    pictures = files(host, run)
+    pictures = files(host, run, list(run.outputs)[-1])
     assert len(pictures) == 16
     assert {Image.open(path).size for path in pictures} == {(128, 128)}
     # Digits are white on black: some of both, in each.
@@ -90,6 +100,34 @@ def test_an_example_workflow_runs(name: str, host: Host, client: Client) -> None
         pixels = np.asarray(Image.open(path))
         assert pixels.max() > 200
         assert pixels.min() < 30
+
+
+def test_the_example_with_a_checkpoint_runs_on_a_model_shaped_like_it(client: Client) -> None:
+    saved = json.loads((ROOT / "example_workflows" / "pndm_on_a_checkpoint.json").read_text())
+    prompt = to_prompt(saved, client.get("/object_info"))
+    stand_ins: dict[str, dict[str, Any]] = {
+        "CheckpointLoaderSimple": {"class_type": "TestTinyModel"},
+        "CLIPTextEncode": {"class_type": "TestConditioning", "inputs": {"seed": 1}},
+        "SaveImage": {"class_type": "TestSaveLatent"},
+    }
+    stand_ins["CheckpointLoaderSimple"]["inputs"] = {"kind": "EPS", "seed": 0}
+    sampler = next(k for k, node in prompt.items() if node["class_type"] == "SamplerCustomAdvanced")
+    stand_ins["SaveImage"]["inputs"] = {"samples": [sampler, 0], "name": "checkpoint"}
+    prompt = {
+        key: stand_ins.get(node["class_type"], node)
+        for key, node in prompt.items()
+        if node["class_type"] != "VAEDecode"
+    }
+    empty = next(node for node in prompt.values() if node["class_type"] == "EmptyLatentImage")
+    empty["inputs"] |= {"width": 64, "height": 64}
+    run = client.run(prompt)
+    assert run.error is None, run.error
+    assert run.progress[-1] == (34, 34)  # 25 steps and the warm-up
+
+
+def test_every_example_is_run_by_a_test() -> None:
+    found = {path.stem for path in (ROOT / "example_workflows").glob("*.json")}
+    assert found == {*EXAMPLES, "pndm_on_a_checkpoint"}
 
 
 def test_the_picture_is_that_of_the_core_and_of_diffusers(host: Host, client: Client) -> None:
