@@ -1,4 +1,4 @@
-"""Try the pack, or test it, from an empty machine: `python dev.py demo`, `python dev.py test`.
+"""Try the pack, test it or time it, from an empty machine: `python dev.py demo`, `test`, `bench`.
 
 Makes `.venv` beside this file with all that is needed, and goes on inside it.
 """
@@ -18,6 +18,7 @@ def main() -> int:
     test = commands.add_parser("test", help="lint, type check and tests")
     test.add_argument("--host", metavar="PATH", help="test on this ComfyUI only")
     test.add_argument("pytest_arguments", nargs="*", help="passed on to pytest, after --")
+    commands.add_parser("bench", help="speed and quality in their quick forms, some minutes")
     arguments = parser.parse_args()
 
     if sys.version_info < (3, 10):  # noqa: UP036 -- whoever has an older one shall be told
@@ -35,6 +36,10 @@ def main() -> int:
         from devtools.demo import demo
 
         return demo()
+    if arguments.command == "bench":
+        from devtools.bench import run_benchmarks
+
+        return run_benchmarks()
     from devtools.checks import run_checks
 
     return run_checks(arguments.pytest_arguments, arguments.host)

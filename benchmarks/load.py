@@ -34,10 +34,10 @@ MOST_TIME = 0.5
 MOST_MEMORY = 1.1
 
 
-class _Peak:
+class Peak:
     """The peak of the resident memory over what it was at the start of a ``with`` block."""
 
-    def __enter__(self) -> "_Peak":
+    def __enter__(self) -> "Peak":
         import psutil
 
         self._process = psutil.Process()
@@ -86,7 +86,7 @@ def _measure(peer: str, folder: Path, *, memory: bool) -> dict[str, float]:
     importing = time.perf_counter() - begin
     gc.collect()  # what the imports left behind is nobody's loading
     if memory:  # apart from the time: the watching thread would take its share of it
-        with _Peak() as peak:
+        with Peak() as peak:
             model = load_and_read()
         found = {"bytes": float(peak.bytes)}
     else:

@@ -18,6 +18,7 @@ from ..schedulers.config import SchedulerConfig
 from ..unet.checkpoint import Checkpoint
 from ..unet.digest import FileDigest
 from ..unet.errors import ConfigError
+from ..unet.layout import arrange
 from ..unet.memory import activation_bytes
 from ..unet.unet2d import UNet2D
 from .model_sampling import PREDICTIONS, make_model_sampling
@@ -147,7 +148,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
 
         # The host calls this as the class of the network.
         def build(*, operations: Any, **_: Any) -> Any:
-            return checkpoint.build(HostUNet, operations)
+            return arrange(checkpoint.build(HostUNet, operations), load_device)
 
         _, model_type = PREDICTIONS[scheduler_config.prediction_type]
         super().__init__(host_config, model_type, unet_model=cast(Any, build))

@@ -15,6 +15,7 @@ from ..schedulers.pndm_grid import make_grid
 from ..schedulers.randomness import SeededNoise
 from ..unet.checkpoint import read_checkpoint
 from ..unet.files import find_files
+from ..unet.layout import arrange
 from ..unet.unet2d import UNet2D
 from .digits import UNET, digits
 
@@ -110,7 +111,7 @@ def sample(folder: Path) -> Tensor:
             f"The model in {folder} makes images of {_in_words(shape)}; only models of digits, of "
             f"{_in_words(expected)}, can be judged."
         )
-    model = checkpoint.build(UNet2D)
+    model = arrange(checkpoint.build(UNet2D), torch.device("cpu"))
     grid = make_grid(config, STEPS, "diffusers")
     calls = count_evaluations(plan_pndm(grid, "F-PNDM")) * SAMPLES // _BATCH
     batches = []

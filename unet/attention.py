@@ -50,8 +50,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         hidden = x if self.group_norm is None else self.group_norm(x)
-        # (B, C, H, W) -> (B, H*W, C)
-        hidden = hidden.flatten(2).transpose(1, 2)
+        # (B, C, H, W) -> (B, H*W, C), copied once, or each of the three projections would copy it
+        hidden = hidden.flatten(2).transpose(1, 2).contiguous()
         # (B, H*W, heads * head_dim) -> (B, heads, H*W, head_dim)
         query_key_value = (
             project(hidden).unflatten(2, (self.heads, -1)).transpose(1, 2)

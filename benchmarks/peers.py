@@ -1,0 +1,169 @@
+"""Our network and samplers beside those of diffusers: the same weights, the same noise."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.ddim import ddim_run
+from comfyui_unconditional.schedulers.ddpm import ddpm_run
+from comfyui_unconditional.schedulers.evaluation import Model, drain
+from comfyui_unconditional.schedulers.pndm import pndm_run
+from comfyui_unconditional.schedulers.randomness import SeededNoise
+from comfyui_unconditional.schedulers.run import Run, Span
+from comfyui_unconditional.schedulers.timesteps import END, make_timesteps
+from comfyui_unconditional.unet.config import UNetConfig
+from comfyui_unconditional.unet.layout import arrange
+from comfyui_unconditional.unet.unet2d import UNet2D
+from torch import Tensor, nn
+
+from devtools.torchvision_on_cpu import declare_missing_operators
+
+declare_missing_operators()
+
+from diffusers import (  # noqa: E402 -- imports torchvision
+    DDIMScheduler,
+    DDPMScheduler,
+    PNDMScheduler,
+    UNet2DModel,
+)
+
+DIGITS = Path(__file__).resolve().parent.parent / "models" / "digits-16"
+_PLAIN = "DownBlock2D", "UpBlock2D"
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "ddpm-cifar10-32": {
+        "sample_size": 32,
+        "block_out_channels": [128, 256, 256, 256],
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+        "attention_head_dim": None,
+        "downsample_padding": 0,
+        "flip_sin_to_cos": False,
+        "freq_shift": 1,
+        "norm_eps": 1e-6,
+    },
+    "train_unconditional, 64 px": {
+        "sample_size": 64,
+        "block_out_channels": [128, 128, 256, 256, 512, 512],
+        "down_block_types": [*[_PLAIN[0]] * 4, "AttnDownBlock2D", _PLAIN[0]],
+        "up_block_types": [_PLAIN[1], "AttnUpBlock2D", *[_PLAIN[1]] * 4],
+    },
+    "digits-16": {
+        name: value
+        for name, value in json.loads((DIGITS / "unet" / "config.json").read_text()).items()
+        if not name.startswith("_")
+    },
+}
+
+STEPS = {"F-PNDM": 50, "DDIM": 50, "DDPM": 100}
+"""The samplers that are timed, and with how many steps."""
+
+_CONFIG = SchedulerConfig()
+
+
+@dataclass(frozen=True)
+class Peers:
+    """Both networks; ``ours`` and ``half`` hold the weights of ``theirs``."""
+
+    ours: UNet2D
+    half: UNet2D
+    theirs: Any
+    shape: tuple[int, int, int]
+
+
+@cache
+def make_peers(name: str, device: torch.device) -> Peers:
+    """Build the networks of a shape: digits-16 as it is, others with random weights."""
+    torch.manual_seed(0)
+    fields = SHAPES[name]
+    theirs = UNet2DModel(**fields)
+    if name == "digits-16":
+        theirs = UNet2DModel.from_pretrained(DIGITS / "unet")
+    theirs = theirs.to(device).requires_grad_(False).eval()
+    config = UNetConfig.from_dict(fields)
+    networks = []
+    for dtype in (torch.float32, torch.bfloat16):
+        network = UNet2D(config, dtype=dtype, device=device).requires_grad_(False).eval()
+        network.load_state_dict(theirs.state_dict())
+        networks.append(arrange(network, device))
+    return Peers(*networks, theirs, (config.in_channels, *config.size))
+
+
+def our_run(sampler: str, stop: int | None = None) -> Run:
+    """Return our sampler over its whole list of steps, or over the first ``stop`` of them."""
+    timesteps = make_timesteps(_CONFIG, STEPS[sampler])
+    end = END if stop is None else timesteps[stop]
+    span = Span(tuple(timesteps[:stop]), end)
+    if sampler == "DDIM":
+        return ddim_run(_CONFIG, span)
+    if sampler == "DDPM":
+        return ddpm_run(_CONFIG, span)
+    return pndm_run(_CONFIG, span, method="F-PNDM")
+
+
+def sample_ours(
+    network: UNet2D,
+    shape: tuple[int, int, int],
+    run: Run,
+    seeds: Sequence[int],
+    model: Model | None = None,
+) -> Tensor:
+    """Sample as our nodes do, in the network's precision; the samplers compute in float32."""
+    device = next(network.parameters()).device
+    noise = SeededNoise(seeds, shape)
+
+    def predict(x: Tensor, t: float) -> Tensor:
+        return network(x.to(network.dtype), t).to(x.dtype)
+
+    with torch.inference_mode():
+        return drain(run.start(model or predict, noise().to(device), noise))
+
+
+def their_scheduler(sampler: str) -> Any:
+    """Return diffusers' scheduler with its timesteps set."""
+    kinds = {"F-PNDM": PNDMScheduler, "DDIM": DDIMScheduler, "DDPM": DDPMScheduler}
+    scheduler = kinds[sampler]()
+    scheduler.set_timesteps(STEPS[sampler])
+    return scheduler
+
+
+def sample_theirs(
+    network: Any,
+    shape: tuple[int, int, int],
+    sampler: str,
+    seeds: Sequence[int],
+    evaluations: int | None = None,
+) -> Tensor:
+    """Sample as diffusers' pipelines do, the first ``evaluations`` or all."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    x = torch.cat([torch.randn((1, *shape), generator=g) for g in generators]).to(network.device)
+    scheduler = their_scheduler(sampler)
+    more = {} if sampler == "F-PNDM" else {"generator": generators}
+    with torch.no_grad():
+        for t in scheduler.timesteps[:evaluations]:
+            x = scheduler.step(network(x, t).sample, t, x, **more).prev_sample
+    return x
+
+
+def largest_difference(ours: Tensor, theirs: Tensor) -> float:
+    """Return the largest difference, relative to the larger of 1 and the largest value."""
+    return ((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1)).item()
+
+
+def matrix_layers(network: nn.Module, call: Any) -> list[tuple[nn.Module, Tensor]]:
+    """Return every convolution and linear layer that ``call`` runs, with its input."""
+    found: list[tuple[nn.Module, Tensor]] = []
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    handles = [
+        layer.register_forward_pre_hook(lambda m, given: found.append((m, given[0].clone())))
+        for layer in layers
+    ]
+    call()
+    for handle in handles:
+        handle.remove()
+    return found

@@ -1,0 +1,87 @@
+"""Times of things that take turns, since a machine's speed changes from one second to the next."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of each round, in the order of the rounds."""
+
+    seconds: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def against(self, other: "Times") -> "Ratio":
+        """Compare round by round."""
+        pairs = zip(self.seconds, other.seconds, strict=True)
+        return Ratio(sorted(one / two for one, two in pairs))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Ratios of rounds, rising."""
+
+    values: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def low(self) -> float:
+        """A quarter of the rounds was below."""
+        return self.values[len(self.values) // 4]
+
+    @property
+    def high(self) -> float:
+        """A quarter of the rounds was above."""
+        return self.values[-1 - len(self.values) // 4]
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def take_turns(
+    calls: dict[str, Callable[[], object]],
+    *,
+    name: str,
+    seconds: float,
+    least: int = 3,
+    measure: Callable[[Callable[[], object]], float] | None = None,
+) -> dict[str, Times]:
+    """Time each call once per round, every other round in reverse order, first a round uncounted.
+
+    Args:
+        calls: name -> what is timed.
+        name: for the progress bar.
+        seconds: after which no round begins, except that there are ``least`` rounds.
+        least: the smallest number of rounds.
+        measure: returns the seconds of a call; by default the clock's.
+    """
+    measure = measure or _clock
+    found: dict[str, list[float]] = {key: [] for key in calls}
+    begin = time.perf_counter()
+    with tqdm(desc=name, unit="round", leave=False) as bar:
+        for call in calls.values():
+            measure(call)
+        rounds = 0
+        while rounds < least or time.perf_counter() - begin < seconds:
+            order = list(calls) if rounds % 2 else list(calls)[::-1]
+            for key in order:
+                found[key].append(measure(calls[key]))
+            rounds += 1
+            bar.update()
+    return {key: Times(values) for key, values in found.items()}
+
+
+def _clock(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin

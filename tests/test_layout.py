@@ -1,0 +1,62 @@
+"""Weights laid out for speed: where they are, and that nothing else changes."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import toys
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.unet.checkpoint import read_checkpoint
+from comfyui_unconditional.unet.config import UNetConfig
+from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.unet.layout import arrange
+from comfyui_unconditional.unet.save import save_model
+from comfyui_unconditional.unet.unet2d import UNet2D
+
+CPU = torch.device("cpu")
+NETWORKS = [toys.CIFAR, toys.CAT, toys.TRAINED, toys.NCSNPP, toys.TINY]
+
+
+def strides(network: UNet2D) -> list[tuple[int, ...]]:
+    return [parameter.stride() for parameter in network.parameters()]
+
+
+@pytest.mark.parametrize("fields", NETWORKS, ids=["cifar", "cat", "trained", "ncsnpp", "tiny"])
+def test_an_arranged_network_predicts_the_same(
+    fields: dict, figure: Callable[[str, float, float], None]
+) -> None:
+    torch.manual_seed(0)
+    network = UNet2D(UNetConfig.from_dict(fields)).eval()
+    x = torch.randn(2, 3, 32, 64)
+    with torch.inference_mode():
+        expected = network(x, 7)
+        assert arrange(network, CPU) is network
+        assert network.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+        difference = (network(x, 7) - expected).abs().max() / expected.abs().max()
+    figure("UNet, channels last", difference.item(), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device"), [(torch.bfloat16, "cpu"), (torch.float16, "cpu"), (torch.float32, "cuda")]
+)
+def test_weights_stay_as_they_are_in_half_precision_and_for_a_gpu(
+    dtype: torch.dtype, device: str
+) -> None:
+    network = UNet2D(UNetConfig.from_dict(toys.TINY), dtype=dtype)
+    before = strides(network)
+    assert strides(arrange(network, torch.device(device))) == before
+
+
+def test_an_arranged_network_is_saved_as_it_was_loaded(tmp_path) -> None:
+    network = UNet2D(UNetConfig.from_dict(toys.TINY))
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    arrange(network, CPU)
+    save_model(tmp_path / "m", network.state_dict(), network.config, SchedulerConfig())
+    saved = read_checkpoint(find_files(tmp_path / "m")).weights
+    assert all(torch.equal(saved[name], tensor) for name, tensor in weights.items())
+
+
+def test_an_arranged_network_can_be_trained() -> None:
+    network = arrange(UNet2D(UNetConfig.from_dict(toys.TINY)), CPU)
+    network(torch.randn(2, 3, 8, 8), 3).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
