@@ -37,7 +37,7 @@ NODES: dict[str, dict[str, Any]] = {
             "seed": 0,
             "steps": 50,
             "batch_size": 1,
-            "method": ["F-PNDM", "S-PNDM", "PLMS"],
+            "method": ["F-PNDM", "S-PNDM", "PLMS", "FON"],
             "convention": ["diffusers", "paper"],
         },
         "optional": {"class_label": -1},
