@@ -45,8 +45,8 @@ def plan_pndm(grid: Grid, method: Method) -> list[Step]:
     """Return the steps that run.
 
     F-PNDM and FON warm up with up to three Runge-Kutta steps, S-PNDM and PLMS with one improved
-    Euler step. A last step that goes from one alphas_cumprod to the same is left out, since it would
-    change nothing (leading spacing ends so, unless set_alpha_to_one).
+    Euler step. A last step that goes from one alphas_cumprod to the same is left out, since it
+    would change nothing (leading spacing ends so, unless set_alpha_to_one).
 
     Raises:
         ScheduleError: there is no such method.
