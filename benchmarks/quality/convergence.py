@@ -134,7 +134,7 @@ class Convergence:
 
     @property
     def order(self) -> float:
-        """p of the error's fit to a power of the step length, h^p."""
+        """The exponent p with which the error falls like h^p, h being the step length."""
         slope, _ = np.polyfit(np.log(self.steps), np.log(self.errors), 1)
         return -float(slope)
 
