@@ -40,11 +40,14 @@ def plan() -> list[Cell]:
 def _in_order() -> Iterator[Cell]:
     network = Network("digits-16")
     rows = tuple(name for name, row in ROWS.items() if row.same_as is None)
-    yield from _table("sets", network, rows, COLUMNS[:3])
-    for row, steps in REFERENCES:
-        yield Cell("reference", network.name, row, steps)
+    references = [Cell("reference", network.name, row, steps) for row, steps in REFERENCES]
+    yield from _table("sets", network, rows, COLUMNS[:2])
+    yield references[0]
     yield from _table("distance", network, EXACT_ROWS, COLUMNS)
+    yield references[1]
     yield from _table("distance", network, ("DDIM, unclipped",), LONG_COLUMNS[:1])
+    yield from _table("sets", network, rows, COLUMNS[2:3])
+    yield from references[2:]
     yield from _table("sets", network, rows, COLUMNS[3:])
     if (FOLDERS[COSINE] / "model_index.json").exists():
         yield from _table("sets", Network(COSINE), COSINE_ROWS, COSINE_COLUMNS)

@@ -121,5 +121,5 @@ def _save(figure: Any, path: Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, dpi=110)
     plt.close(figure)
-    # Few colours, a small file.
-    Image.open(picture).convert("RGB").quantize(32).save(path, optimize=True)
+    # A palette, for a small file.
+    Image.open(picture).convert("RGB").quantize(256).save(path, optimize=True)

@@ -215,8 +215,10 @@ def _speed_up(results: Results, network: Network) -> str:
 
 def _strips() -> str:
     return (
-        "## Pictures\n\nThe same noise (seeds 0 to 3) with each sampler, by evaluations; what is "
-        "not measured is grey.\n\n![Digits by sampler and evaluations](quality-strips.png)"
+        "## Pictures\n\n"
+        "The same noise (seeds 0 to 3) with each sampler, by evaluations; what is not measured is "
+        "grey. F-PNDM and FON fit 5 and 10 evaluations with N = 2 only.\n\n"
+        "![Digits by sampler and evaluations](quality-strips.png)"
     )
 
 
