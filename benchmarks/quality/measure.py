@@ -50,7 +50,17 @@ def measure(cell: Cell, network: Network, batch: int) -> Record:
 
 def rms(a: Tensor, b: Tensor) -> float:
     """Return the root mean square difference of two sets of images, pixel by pixel."""
-    return (a.double() - b.double()).square().mean().sqrt().item()
+    return _squares(a, b).mean().sqrt().item()
+
+
+def median(a: Tensor, b: Tensor) -> float:
+    """Return the median over the images of each one's root mean square difference."""
+    return _squares(a, b).sqrt().median().item()
+
+
+def _squares(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean square difference of each image, shape (n,)."""
+    return (a.double() - b.double()).square().flatten(1).mean(1)
 
 
 def kept_images(cell: Cell) -> Path:
@@ -81,7 +91,8 @@ def _of_each(images: Tensor, cell: Cell) -> Record:
     path = _converged(Cell("reference", cell.model, row, steps))
     if not path.exists():
         raise ValueError(f"The converged images are missing: measure {row} {steps} first.")
-    return {"rms": rms(images, load_file(path)[ROWS[cell.row].end])}
+    best = load_file(path)[ROWS[cell.row].end]
+    return {"rms": rms(images, best), "median": median(images, best)}
 
 
 def _reference(cell: Cell, network: Network, batch: int) -> Record:
@@ -91,7 +102,11 @@ def _reference(cell: Cell, network: Network, batch: int) -> Record:
     save_file({end: images.contiguous() for end, images in ends.items()}, path)
     row, steps = REFERENCES[0]
     best = load_file(_converged(Cell("reference", cell.model, row, steps)))
-    return {f"rms_{end}": rms(images, best[end]) for end, images in ends.items()}
+    return {
+        f"{name}_{end}": function(images, best[end])
+        for name, function in (("rms", rms), ("median", median))
+        for end, images in ends.items()
+    }
 
 
 def _converged(cell: Cell) -> Path:

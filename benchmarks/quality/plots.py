@@ -41,7 +41,7 @@ def orders(found: Sequence[Convergence], path: Path) -> None:
 
 def curves(results: Results, network: Network, floor: float, path: Path) -> None:
     """Plot both distances against evaluations, with the spread over the seeds."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5))
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(16, 5))
     columns = (*COLUMNS, *LONG_COLUMNS)
     colours = {row: plt.get_cmap("tab20")(i) for i, row in enumerate(ROWS)}
     for row in ROWS:
@@ -50,11 +50,13 @@ def curves(results: Results, network: Network, floor: float, path: Path) -> None
         found = [look_up(results, network, "sets", "frechet", row, column) for column in columns]
         _draw(left, [v for v in found if v is not None], row, colours[row])
         if row in EXACT_ROWS:
-            _draw(right, curve(results, network, row, columns), row, colours[row])
+            for axes, field in ((middle, "rms"), (right, "median")):
+                _draw(axes, curve(results, network, field, row, columns), row, colours[row])
     left.axhline(floor, color="grey", linestyle=":", label="halves of the real digits")
     left.set(ylabel="Fréchet distance to the real digits")
-    right.set(ylabel="distance to the converged image (rms)")
-    for axes in (left, right):
+    middle.set(ylabel="distance to the converged image, root mean square")
+    right.set(ylabel="distance to the converged image, median image")
+    for axes in (left, middle, right):
         axes.set(xscale="log", yscale="log", xlabel="evaluations of the network")
         axes.set_xticks(columns, [str(n) for n in columns])
         axes.minorticks_off()

@@ -64,26 +64,28 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def curve(results: Results, network: Network, row: str, columns: Iterable[int]) -> list[Value]:
+def curve(
+    results: Results, network: Network, field: str, row: str, columns: Iterable[int]
+) -> list[Value]:
     """Return the distances to the converged image by rising evaluations, each N once."""
-    found = [look_up(results, network, "distance", "rms", row, column) for column in columns]
+    found = [look_up(results, network, "distance", field, row, column) for column in columns]
     values = {value.evaluations: value for value in found if value is not None}
     # A reference with fewer steps is a point of the curve too.
     for name, steps in REFERENCES[1:]:
         record = results.get(Cell("reference", network.name, name, steps))
         if name == row and record is not None and steps <= 500:
-            rms = record["rms_" + ROWS[row].end]
-            values[record["evaluations"]] = Value((rms,), steps, record["evaluations"])
+            distance = record[f"{field}_{ROWS[row].end}"]
+            values[record["evaluations"]] = Value((distance,), steps, record["evaluations"])
     return [values[n] for n in sorted(values)]
 
 
-def evaluations_for(rms: float, points: Sequence[Value]) -> float | None:
+def evaluations_for(distance: float, points: Sequence[Value]) -> float | None:
     """Return how many evaluations reach a distance, between measured points on log-log scales.
 
     None: the distance lies outside them.
     """
     for left, right in pairwise(points):
-        if left.mean >= rms >= right.mean:
-            share = np.log(left.mean / rms) / np.log(left.mean / right.mean)
+        if left.mean >= distance >= right.mean:
+            share = np.log(left.mean / distance) / np.log(left.mean / right.mean)
             return float(left.evaluations * (right.evaluations / left.evaluations) ** share)
     return None
