@@ -156,8 +156,9 @@ def _distances(results: Results, network: Network) -> str:
         f"Root mean square difference of pixels in -1 .. 1, unclipped, of {DISTANCE_IMAGES} digits "
         "from the same noise, to what the sampler comes to with more and more steps: F-PNDM with "
         "1000 steps, at the end of the sampler itself (PNDM ends at the noise of timestep 0, the "
-        "others at the data). A few images come to another digit than the converged one, and weigh "
-        "most in the mean square; so the median of the images' own differences stands beside it."
+        "others at the data). A few images come out quite different from the converged one, and "
+        "weigh most in the mean square; so the median of the images' own differences stands beside "
+        "it."
         "\n\n"
     )
     text += _agreement(results, network)
