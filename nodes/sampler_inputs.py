@@ -48,6 +48,7 @@ def method_input() -> Any:
         options=list(get_args(Method)),
         tooltip="F-PNDM: Runge-Kutta warm-up, then fourth order; the best from 20 steps on. "
         "S-PNDM: second order, robust with few steps. PLMS: fourth order without Runge-Kutta. "
+        "FON: the classical fourth-order method, for comparison. "
         "Wins over skip_prk_steps in the model's file.",
     )
 

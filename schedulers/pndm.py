@@ -11,11 +11,12 @@ from .errors import check_choice
 from .evaluation import Evaluation, Model, Sampling
 from .pndm_grid import Convention, Grid, make_part_grid
 from .prediction import to_eps
+from .probability_flow import derivative
 from .run import Run, Span
 from .timesteps import step_pairs
 from .transfer import transfer
 
-Method = Literal["F-PNDM", "S-PNDM", "PLMS"]
+Method = Literal["F-PNDM", "S-PNDM", "PLMS", "FON"]
 Kind = Literal["runge_kutta", "improved_euler", "multistep"]
 
 # Adams-Bashforth weights, newest evaluation first, by how many there are (eq. 12).
@@ -26,7 +27,8 @@ MULTISTEP_WEIGHTS: dict[int, tuple[float, ...]] = {
     4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 }
 RUNGE_KUTTA_STEPS = 3
-_ORDER: dict[Method, int] = {"F-PNDM": 4, "S-PNDM": 2, "PLMS": 4}
+_ORDER: dict[Method, int] = {"F-PNDM": 4, "S-PNDM": 2, "PLMS": 4, "FON": 4}
+_RUNGE_KUTTA_FIRST: tuple[Method, ...] = ("F-PNDM", "FON")
 _EVALUATIONS: dict[Kind, int] = {"runge_kutta": 4, "improved_euler": 2, "multistep": 1}
 
 
@@ -42,9 +44,9 @@ class Step:
 def plan_pndm(grid: Grid, method: Method) -> list[Step]:
     """Return the steps that run.
 
-    F-PNDM warms up with up to three Runge-Kutta steps, S-PNDM and PLMS with one improved Euler
-    step. A last step that goes from one alphas_cumprod to the same is left out, since it would
-    change nothing (leading spacing ends so, unless set_alpha_to_one).
+    F-PNDM and FON warm up with up to three Runge-Kutta steps, S-PNDM and PLMS with one improved
+    Euler step. A last step that goes from one alphas_cumprod to the same is left out, since it
+    would change nothing (leading spacing ends so, unless set_alpha_to_one).
 
     Raises:
         ScheduleError: there is no such method.
@@ -53,9 +55,9 @@ def plan_pndm(grid: Grid, method: Method) -> list[Step]:
     plan = []
     for i, (t, t_prev) in enumerate(step_pairs(grid.timesteps, grid.end)):
         kind: Kind = "multistep"
-        if method == "F-PNDM" and i < RUNGE_KUTTA_STEPS:
-            kind = "runge_kutta"
-        elif method != "F-PNDM" and i == 0 and grid.evaluates_at(t_prev):
+        if method in _RUNGE_KUTTA_FIRST:
+            kind = "runge_kutta" if i < RUNGE_KUTTA_STEPS else "multistep"
+        elif i == 0 and grid.evaluates_at(t_prev):
             kind = "improved_euler"
         plan.append(Step(t, t_prev, kind))
     last = plan[-1]
@@ -94,19 +96,25 @@ def sample_pndm(
             noise. The warm-up is the same wherever that is.
         grid: times and tables, as from ``make_grid``.
         method: F-PNDM (Runge-Kutta, then fourth order), S-PNDM (improved Euler, then second
-            order), PLMS (improved Euler, then rising to fourth order; diffusers' skip_prk_steps).
+            order), PLMS (improved Euler, then rising to fourth order; diffusers' skip_prk_steps),
+            FON (F-PNDM's weights on dx/dt in place of the noise, moving in straight lines: the
+            classical fourth-order method that the paper compares with).
         prediction_type: what the model's output is.
     """
+    classical = method == "FON"
     # "sample" has no meaning when combined raw; each evaluation becomes noise at once.
-    at_once = grid.converts_each_evaluation or prediction_type == "sample"
+    at_once = grid.converts_each_evaluation or prediction_type == "sample" or classical
 
     def evaluate(x_t: Tensor, t: float) -> Generator[Evaluation, None, Tensor]:
         time = grid.model_time(t)
         output, a = model(x_t, time)[:, : x.shape[1]], grid.alpha_cumprod(time)
         yield Evaluation(time, x_t, output, a, prediction_type)
-        return to_eps(output, x_t, a, prediction_type) if at_once else output
+        e = to_eps(output, x_t, a, prediction_type) if at_once else output
+        return derivative(x_t, e, a, grid.log_slope(time)) if classical else e
 
     def move(x_t: Tensor, e: Tensor, t: float, t_prev: float) -> Tensor:
+        if classical:
+            return x_t + (grid.clock(t_prev) - grid.clock(t)) * e
         a, a_prev = grid.alpha_cumprod(t), grid.alpha_cumprod(t_prev)
         eps = e if at_once else to_eps(e, x_t, a, prediction_type)
         return transfer(x_t, eps, a, a_prev)
@@ -124,6 +132,7 @@ def sample_pndm(
             # Pseudo Runge-Kutta (eq. 13): both ends and twice the middle.
             case "runge_kutta":
                 first, middle = grid.midpoint(t, t_prev)
+                first = middle if classical else first
                 e_2 = yield from evaluate(move(x, e, t, first), middle)
                 e_3 = yield from evaluate(move(x, e_2, t, middle), middle)
                 e_4 = yield from evaluate(move(x, e_3, t, t_prev), t_prev)

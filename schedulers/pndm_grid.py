@@ -66,6 +66,14 @@ class Grid(Protocol):
         """Whether an improved Euler step may evaluate the model at its end."""
         ...
 
+    def clock(self, t: float) -> float:
+        """A time as the differential equation counts it, in training steps."""
+        ...
+
+    def log_slope(self, t: float) -> Tensor:
+        """The derivative of ln alphas_cumprod at a time of the model, by ``clock``; 0-d."""
+        ...
+
 
 @dataclass(frozen=True)
 class DiffusersGrid:
@@ -92,6 +100,13 @@ class DiffusersGrid:
     def evaluates_at(self, t_prev: int) -> bool:
         return t_prev != END
 
+    def clock(self, t: float) -> float:
+        # Where the end has the noise of timestep 0, it is timestep 0.
+        return 0 if t == END and self.final == self.table[0] else t
+
+    def log_slope(self, t: float) -> Tensor:
+        return _log_slopes(self.table)[int(t)]
+
     @property
     def _is_even(self) -> bool:
         pairs = step_pairs(self.timesteps, self.end)
@@ -111,7 +126,7 @@ class PaperGrid:
     converts_each_evaluation: bool = True
 
     def alpha_cumprod(self, t: float) -> Tensor:
-        return self.table[min(math.floor(t) + 1, len(self.table) - 1)]
+        return self.table[self._index(t)]
 
     def model_time(self, t: float) -> float:
         return t
@@ -122,6 +137,24 @@ class PaperGrid:
 
     def evaluates_at(self, t_prev: int) -> bool:
         return True
+
+    def clock(self, t: float) -> float:
+        return t
+
+    def log_slope(self, t: float) -> Tensor:
+        return _log_slopes(self.table)[self._index(t)]
+
+    def _index(self, t: float) -> int:
+        return min(math.floor(t) + 1, len(self.table) - 1)
+
+
+def _log_slopes(table: Tensor) -> Tensor:
+    """Return the derivative of ln alphas_cumprod at each training step, shape (T,).
+
+    Central differences, the data being one step before the first; one-sided at the last.
+    """
+    from_data = torch.cat((torch.ones_like(table[:1]), table))
+    return torch.gradient(from_data.log())[0][1:]
 
 
 def make_grid(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_METHODS = ["F-PNDM", "S-PNDM", "PLMS"]
+_METHODS = ["F-PNDM", "S-PNDM", "PLMS", "FON"]
 _VARIANCE_TYPES = [
     "model",
     "fixed_small",

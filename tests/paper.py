@@ -27,8 +27,28 @@ def paper_pndm(eps: Eps, x: Tensor, alphas_cumprod: Tensor, steps: int, method: 
         second = e / (torch.sqrt(a) * (torch.sqrt((1 - b) * a) + torch.sqrt((1 - a) * b)))
         return x + (b - a) * (first - second)
 
+    def flow(x: Tensor, t: float) -> Tensor:
+        i, last = min(math.floor(t) + 1, T - 1), T - 1
+        above = alphas_cumprod[min(i + 1, last)]
+        below = alphas_cumprod[i - 1] if i else torch.ones(())
+        slope = torch.log(above / below) / (2 if i < last else 1)
+        a = alphas_cumprod[i]
+        return slope / 2 * x - slope / 2 / torch.sqrt(1 - a) * eps(x, t)
+
     old: list[Tensor] = []
     for i, (t, s) in enumerate(zip(times, nexts, strict=True)):
+        if method == "FON":
+            h = s - t
+            k1 = flow(x, t)
+            old.append(k1)
+            if i < 3:
+                k2 = flow(x + h / 2 * k1, t + h / 2)
+                k3 = flow(x + h / 2 * k2, t + h / 2)
+                k4 = flow(x + h * k3, s)
+                x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+            else:
+                x = x + h / 24 * (55 * old[-1] - 59 * old[-2] + 37 * old[-3] - 9 * old[-4])
+            continue
         e1 = eps(x, t)
         old.append(e1)
         if method == "F-PNDM" and i < 3:

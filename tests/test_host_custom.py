@@ -12,7 +12,7 @@ from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from test_host_latents import half_mask, sampler, some_images
 from wiring import Bench, Link, Wires
 
-METHODS = ("F-PNDM", "S-PNDM", "PLMS")
+METHODS = ("F-PNDM", "S-PNDM", "PLMS", "FON")
 
 
 def select(wires: Wires, method: str = "F-PNDM") -> Link:

@@ -268,7 +268,7 @@ def test_two_parts_of_ddim_and_ddpm_are_the_whole(
     assert torch.equal(results[0], results[2])
 
 
-@pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS"])
+@pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS", "FON"])
 @pytest.mark.parametrize("convention", ["diffusers", "paper"])
 def test_two_parts_of_pndm_differ_from_the_whole_by_their_warm_up_only(
     method: str, convention: str, bench: Bench

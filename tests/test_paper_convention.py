@@ -16,7 +16,7 @@ from denoisers import SHAPE, Denoiser
 from ours import SEEDS, difference
 
 
-@pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS"])
+@pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS", "FON"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 10, 40, 50])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 def test_the_paper_convention_equals_a_second_implementation(

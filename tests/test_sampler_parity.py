@@ -73,7 +73,7 @@ def test_pndm_equals_diffusers(
         figure(method, difference(result, reference, inside=not explodes), BOUND)
 
 
-@pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS"])
+@pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS", "FON"])
 @pytest.mark.parametrize("convention", ["diffusers", "paper"])
 def test_a_sample_prediction_gives_pndm_the_image_of_the_same_denoiser_as_epsilon(
     method: pndm.Method, convention: str, figure: Figure

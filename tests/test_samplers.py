@@ -17,7 +17,7 @@ from comfyui_unconditional.schedulers.pndm import (
     plan_pndm,
     sample_pndm,
 )
-from comfyui_unconditional.schedulers.pndm_grid import make_grid
+from comfyui_unconditional.schedulers.pndm_grid import Convention, make_grid
 from comfyui_unconditional.schedulers.prediction import to_x0_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise, image_seeds
 from comfyui_unconditional.schedulers.timesteps import make_timesteps, warn_of_late_start
@@ -25,7 +25,7 @@ from comfyui_unconditional.schedulers.transfer import transfer
 from denoisers import SHAPE, Denoiser, Exact
 from ours import SEEDS, counting
 
-METHODS: tuple[Method, ...] = ("F-PNDM", "S-PNDM", "PLMS")
+METHODS: tuple[Method, ...] = ("F-PNDM", "S-PNDM", "PLMS", "FON")
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,11 @@ METHODS: tuple[Method, ...] = ("F-PNDM", "S-PNDM", "PLMS")
         ({}, "F-PNDM", 8),
         ({}, "PLMS", 0),
         ({}, "S-PNDM", 0),
+        ({}, "FON", 8),
         ({"timestep_spacing": "trailing"}, "F-PNDM", 9),
         ({"timestep_spacing": "trailing"}, "PLMS", 1),
         ({"timestep_spacing": "trailing"}, "S-PNDM", 1),
+        ({"timestep_spacing": "trailing"}, "FON", 9),
         ({"set_alpha_to_one": True}, "F-PNDM", 9),
         ({"set_alpha_to_one": True}, "PLMS", 1),
         ({"steps_offset": 1}, "S-PNDM", 1),
@@ -93,6 +95,34 @@ def test_any_number_of_steps_works_with_every_method(
         assert torch.isfinite(result).all()
         plan = plan_pndm(make_grid(config, steps, convention), method)  # type: ignore[arg-type]
         assert len(calls) == count_evaluations(plan)
+
+
+@pytest.mark.parametrize(
+    ("convention", "options"),
+    [
+        ("paper", {}),
+        ("diffusers", {}),
+        ("diffusers", {"timestep_spacing": "linspace"}),
+        ("diffusers", {"timestep_spacing": "trailing"}),
+        ("diffusers", {"timestep_spacing": "trailing", "set_alpha_to_one": True}),
+    ],
+    ids=str,
+)
+def test_with_more_steps_the_classical_method_comes_to_the_end_of_the_pseudo_one(
+    convention: Convention, options: dict[str, object]
+) -> None:
+    config = SchedulerConfig(**options)  # type: ignore[arg-type]
+    apart = []
+    for steps in (20, 100, 500):
+        one, other = (
+            ours.run_pndm(
+                config, steps, Denoiser(config), SEEDS, SHAPE, method=method, convention=convention
+            )
+            for method in ("FON", "F-PNDM")
+        )
+        apart.append((one - other).abs().max().item())
+    assert apart[0] > 3 * apart[1] > 3 * apart[2]
+    assert apart[2] < 1e-3
 
 
 def test_one_leading_step_is_a_step_from_the_first_alpha_to_itself_and_is_not_run() -> None:

@@ -431,16 +431,28 @@ def test_the_users_errors_are_one_sentence(
     assert not (tmp_path / "model").exists()
 
 
+COSINE = replace(digits.SCHEDULER, beta_schedule="squaredcos_cap_v2")
+
+
 @pytest.mark.parametrize(
-    ("more", "expected"),
+    ("more", "options", "scheduler"),
     [
-        ([], digits.OPTIONS),
-        (["--seed", "3"], replace(digits.OPTIONS, seed=3)),
-        (["--steps", "50"], replace(digits.OPTIONS, steps=50, warmup_steps=5)),
+        ([], digits.OPTIONS, digits.SCHEDULER),
+        (["--seed", "3"], replace(digits.OPTIONS, seed=3), digits.SCHEDULER),
+        (
+            ["--steps", "50"],
+            replace(digits.OPTIONS, steps=50, warmup_steps=5),
+            digits.SCHEDULER,
+        ),
+        (["--beta-schedule", "squaredcos_cap_v2"], digits.OPTIONS, COSINE),
     ],
 )
-def test_the_digits_command_has_the_settings_of_the_bundled_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], expected: TrainingOptions
+def test_the_digits_command_has_the_settings_of_the_bundled_model_unless_told_otherwise(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    options: TrainingOptions,
+    scheduler: SchedulerConfig,
 ):
     seen = []
 
@@ -450,7 +462,7 @@ def test_the_digits_command_has_the_settings_of_the_bundled_model(
 
     monkeypatch.setattr("comfyui_unconditional.training.__main__.TrainingRun", seen_only)
     main(["digits", "--out", str(tmp_path), *more])
-    settings = {"unet": digits.UNET, "scheduler": digits.SCHEDULER, "options": expected}
+    settings = {"unet": digits.UNET, "scheduler": scheduler, "options": options}
     assert seen == [((1797, 1, 16, 16), settings)]
 
 

@@ -52,7 +52,8 @@ def _digits(given: argparse.Namespace) -> int:
     from .digits import OPTIONS, SCHEDULER, UNET, digits
 
     images, _ = digits()
-    return _train(given, images, UNET, SCHEDULER, OPTIONS)
+    scheduler = replace(SCHEDULER, beta_schedule=given.beta_schedule)
+    return _train(given, images, UNET, scheduler, OPTIONS)
 
 
 def _folder(given: argparse.Namespace) -> int:
@@ -144,12 +145,6 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument("--grey", action="store_true", help="one channel in place of RGB")
     folder.add_argument("--flip", action="store_true", help="mirror half of the pictures")
     folder.add_argument(
-        "--beta-schedule",
-        choices=_BETA_SCHEDULES,
-        default="linear",
-        help="how the noise grows over time (default: linear)",
-    )
-    folder.add_argument(
         "--width",
         type=int,
         help="channels of the network's first level, a multiple of 32; fewer train faster and "
@@ -158,6 +153,12 @@ def _parser() -> argparse.ArgumentParser:
 
     for command, defaults in ((digits, TrainingOptions()), (folder, _FOLDER_OPTIONS)):
         command.add_argument("--out", type=Path, required=True, help="folder for the model")
+        command.add_argument(
+            "--beta-schedule",
+            choices=_BETA_SCHEDULES,
+            default="linear",
+            help="how the noise grows over time (default: linear)",
+        )
         command.add_argument("--steps", type=int, help=f"(default: {defaults.steps})")
         command.add_argument("--batch-size", type=int, help=f"(default: {defaults.batch_size})")
         command.add_argument(

@@ -1,0 +1,1 @@
+"""Quality against evaluations: the claims of the PNDM paper, measured with our own model."""

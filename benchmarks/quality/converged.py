@@ -1,0 +1,47 @@
+"""The images that every exact sampler comes to with more and more steps.
+
+There are two, since runs end at two levels: at the data, or at the noise of timestep 0. One run
+gives both: its last step goes from the second to the first.
+"""
+
+from dataclasses import replace
+
+import torch
+from comfyui_unconditional.schedulers.ddim import sample_ddim
+from comfyui_unconditional.schedulers.evaluation import Evaluation, drain
+from comfyui_unconditional.schedulers.pndm import sample_pndm
+from comfyui_unconditional.schedulers.pndm_grid import make_grid
+from comfyui_unconditional.schedulers.randomness import SeededNoise
+from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from torch import Tensor
+
+from .network import Network
+from .samplers import End
+
+
+@torch.inference_mode()
+def converge(network: Network, row: str, steps: int, seeds: range, batch: int) -> dict[End, Tensor]:
+    """Return the images of these seeds at both ends, by DDIM or F-PNDM with many steps."""
+    ends: dict[End, list[Tensor]] = {"data": [], "first": []}
+    config = replace(network.config, clip_sample=False, set_alpha_to_one=True)
+    for start in range(0, len(seeds), batch):
+        noise = SeededNoise(seeds[start : start + batch], network.shape)
+        if row == "F-PNDM":
+            sampling = sample_pndm(
+                network,
+                noise(),
+                grid=make_grid(config, steps, "diffusers"),
+                method="F-PNDM",
+                prediction_type=config.prediction_type,
+            )
+        else:
+            times = make_timesteps(config, steps)
+            sampling = sample_ddim(network, noise(), config=config, timesteps=times, noise=noise)
+        last: list[Evaluation] = []
+
+        def remember(evaluation: Evaluation, last: list[Evaluation] = last) -> None:
+            last[:] = [evaluation]
+
+        ends["data"].append(drain(sampling, remember))
+        ends["first"].append(last[0].x_t)
+    return {end: torch.cat(images) for end, images in ends.items()}

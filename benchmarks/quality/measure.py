@@ -1,0 +1,113 @@
+"""Measure one cell: draw its images, compare them."""
+
+import time
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .cells import DISTANCE_IMAGES, REFERENCES, SET_IMAGES
+from .converged import converge
+from .distances import features_of, frechet, kernel_distance, real_features
+from .network import Network
+from .results import RUNS, Cell, Record
+from .samplers import ROWS
+
+_SEEDS_APART = 10_000
+
+
+def images_of(cell: Cell) -> int:
+    """Return how many images a cell needs."""
+    return SET_IMAGES if cell.kind == "sets" else DISTANCE_IMAGES
+
+
+def work_of(cell: Cell, network: Network) -> int:
+    """Return how many images are to go through the network, in all, for a cell."""
+    if cell.kind == "distance" and kept_images(cell).exists():
+        return 0
+    return ROWS[cell.row].evaluations(network.config, cell.steps) * images_of(cell)
+
+
+def measure(cell: Cell, network: Network, batch: int) -> Record:
+    """Return what a cell is about. The first images of seed 0 are kept on disk.
+
+    Raises:
+        ValueError: a distance is asked for before its reference.
+    """
+    begin = time.process_time()
+    if cell.kind == "reference":
+        found = _reference(cell, network, batch)
+    else:
+        images = _images(cell, network, batch)
+        found = _of_set(images) if cell.kind == "sets" else _of_each(images, cell)
+    return {
+        "evaluations": ROWS[cell.row].evaluations(network.config, cell.steps),
+        "images": images_of(cell),
+        **found,
+        "cpu_seconds": round(time.process_time() - begin, 1),
+    }
+
+
+def rms(a: Tensor, b: Tensor) -> float:
+    """Return the root mean square difference of two sets of images, pixel by pixel."""
+    return _squares(a, b).mean().sqrt().item()
+
+
+def median(a: Tensor, b: Tensor) -> float:
+    """Return the median over the images of each one's root mean square difference."""
+    return _squares(a, b).sqrt().median().item()
+
+
+def _squares(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean square difference of each image, shape (n,)."""
+    return (a.double() - b.double()).square().flatten(1).mean(1)
+
+
+def kept_images(cell: Cell) -> Path:
+    """Return where the first images of a cell are kept, of either kind."""
+    return RUNS / "images" / f"{cell.name}.safetensors"
+
+
+def _images(cell: Cell, network: Network, batch: int) -> Tensor:
+    path = kept_images(cell)
+    if cell.kind == "distance" and path.exists():
+        return load_file(path)["images"]
+    first = cell.seed * _SEEDS_APART
+    seeds = range(first, first + images_of(cell))
+    images = ROWS[cell.row].images(network, cell.steps, seeds, batch)
+    if cell.seed == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"images": images[:DISTANCE_IMAGES].contiguous()}, path)
+    return images
+
+
+def _of_set(images: Tensor) -> Record:
+    features, real = features_of(images), real_features()
+    return {"frechet": frechet(features, real), "kid": kernel_distance(features, real)}
+
+
+def _of_each(images: Tensor, cell: Cell) -> Record:
+    row, steps = REFERENCES[0]
+    path = _converged(Cell("reference", cell.model, row, steps))
+    if not path.exists():
+        raise ValueError(f"The converged images are missing: measure {row} {steps} first.")
+    best = load_file(path)[ROWS[cell.row].end]
+    return {"rms": rms(images, best), "median": median(images, best)}
+
+
+def _reference(cell: Cell, network: Network, batch: int) -> Record:
+    ends = converge(network, cell.row, cell.steps, range(DISTANCE_IMAGES), batch)
+    path = _converged(cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({end: images.contiguous() for end, images in ends.items()}, path)
+    row, steps = REFERENCES[0]
+    best = load_file(_converged(Cell("reference", cell.model, row, steps)))
+    return {
+        f"{name}_{end}": function(images, best[end])
+        for name, function in (("rms", rms), ("median", median))
+        for end, images in ends.items()
+    }
+
+
+def _converged(cell: Cell) -> Path:
+    return RUNS / "converged" / f"{cell.name}.safetensors"

@@ -1,0 +1,48 @@
+"""A model on disk as the samplers here ask it, with its calls counted."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.unet.checkpoint import read_checkpoint
+from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.unet.unet2d import UNet2D
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FOLDERS = {
+    "digits-16": ROOT / "models" / "digits-16",
+    "digits-16-cosine": ROOT / "benchmarks" / "models" / "digits-16-cosine",
+}
+
+
+class Network:
+    """A network in float32, its noise schedule, and how often it was asked.
+
+    Attributes:
+        config: the scheduler options of its folder.
+        shape: (C, H, W) of an image.
+        calls: how often it was called.
+        on_call: told the number of images of each call.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        checkpoint = read_checkpoint(find_files(FOLDERS[name]), torch.float32)
+        self.config = SchedulerConfig.from_dict(checkpoint.scheduler or {})
+        self.shape = (checkpoint.config.in_channels, *checkpoint.config.size)
+        # Some fifth faster on a CPU; the values differ by rounding.
+        self.unet = checkpoint.build(UNet2D).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.calls = 0
+        self.on_call: Callable[[int], object] = id
+
+    def __call__(self, x: Tensor, t: float) -> Tensor:
+        """Predict; see ``schedulers.evaluation.Model``."""
+        self.count(len(x))
+        return self.unet(x, t)
+
+    def count(self, images: int) -> None:
+        """Note one call."""
+        self.calls += 1
+        self.on_call(images)
