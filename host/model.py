@@ -201,18 +201,30 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         x_t = self.model_sampling.calculate_input(t, x).to(self.compute_dtype)
         time = torch.as_tensor(question.t, dtype=torch.float32, device=x.device)
         config = getattr(self.model_sampling, "scheduler_config", self.scheduler_config)
-        output = self.diffusion_model(
-            x_t,
-            time * config.timestep_scale,
-            context=c_crossattn,
-            control=control,
-            transformer_options=options,
-            class_labels=question.class_label,
-        ).to(x.dtype)
+        times = (time * config.timestep_scale).expand(len(x))
+        size = self._batch_that_fits(x_t)
+        outputs = [
+            self.diffusion_model(
+                x_part,
+                t_part,
+                context=c_crossattn,
+                control=control,
+                transformer_options=options,
+                class_labels=question.class_label,
+            )
+            for x_part, t_part in zip(x_t.split(size), times.split(size), strict=True)
+        ]
+        output = (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).to(x.dtype)
         channels = x.shape[1]
         if output.shape[1] > channels:
             question.learned_variance = output[:, channels:]
         return self.model_sampling.calculate_denoised(t, output[:, :channels], x)
+
+    def _batch_that_fits(self, x_t: Tensor) -> int:
+        """Return how many images of a batch to evaluate at once, by the host's free memory."""
+        for_one = self.memory_required([1, *x_t.shape[1:]])
+        free = cast(float, comfy.model_management.get_free_memory(x_t.device))
+        return max(1, min(len(x_t), int(free / for_one)))
 
 
 def forced_dtype() -> torch.dtype | None:

@@ -212,14 +212,25 @@ def test_noise_per_image_is_that_of_our_samplers(bench: Bench) -> None:
 # Other models
 
 
-def guided(wires: Wires, model: Link, sampler_link: Link, sigmas: Link, latent: Link) -> Link:
+def guided(
+    wires: Wires,
+    model: Link,
+    sampler_link: Link,
+    sigmas: Link,
+    latent: Link,
+    *,
+    controlled: bool = False,
+) -> Link:
+    positive = wires("TestConditioning", seed=1)
+    if controlled:
+        positive = wires("TestControl", conditioning=positive)
     return wires(
         "SamplerCustomAdvanced",
         noise=wires("UnconditionalNoise", seed=7),
         guider=wires(
             "CFGGuider",
             model=model,
-            positive=wires("TestConditioning", seed=1),
+            positive=positive,
             negative=wires("TestConditioning", seed=2),
             cfg=2.0,
         ),
@@ -254,6 +265,30 @@ def test_on_a_model_shaped_like_stable_diffusion_it_equals_diffusers_pndm(
         )
         figure("PNDM on a model like SD", ours.difference(one, two, inside=False), 1e-3)
         assert two.std() > 0.1
+
+
+def test_a_controlnet_acts_in_pndm_as_it_does_in_diffusers_over_the_same_model(
+    bench: Bench,
+) -> None:
+    wires = Wires()
+    model = wires("TestTinyModel", kind="EPS", seed=0)
+    sigmas = wires.timesteps(model, 10, spacing="leading")
+    latent = bench.put(wires, torch.zeros(1, 4, 8, 8))
+    theirs = wires(
+        "TestDiffusersSampler",
+        steps=10,
+        skip_prk_steps=False,
+        steps_offset=0,
+        prediction_type="epsilon",
+    )
+    free, one, two = bench.get(
+        wires,
+        guided(wires, model, select(wires), sigmas, latent),
+        guided(wires, model, select(wires), sigmas, latent, controlled=True),
+        guided(wires, model, theirs, sigmas, latent, controlled=True),
+    )
+    assert ours.difference(one, two, inside=False) < 1e-3
+    assert ours.difference(one, free, inside=False) > 1e-2
 
 
 def test_ddpm_and_masks_run_on_a_model_shaped_like_stable_diffusion(bench: Bench) -> None:

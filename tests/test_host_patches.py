@@ -1,5 +1,6 @@
 """In the real ComfyUI: what other nodes and the host itself do to our MODEL."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,18 @@ def freeu(wires: Wires) -> list[Any]:
     )
 
 
+def test_a_controlnet_is_refused_with_what_to_do(bench: Bench) -> None:
+    wires = Wires()
+    controlled = wires("TestControl", conditioning=wires("UnconditionalConditioning"))
+    latent = bench.put(wires, EMPTY)
+    node = ksampler(wires, wires.model(), latent, steps=2, positive=controlled)
+    wires("TestSaveLatent", samples=node, name="x")
+    run = bench.client.run(wires.graph)
+    assert run.error
+    assert run.error["node_id"] == node[0]
+    assert "A ControlNet cannot act on an unconditional model" in run.error["exception_message"]
+
+
 # Memory
 
 
@@ -103,6 +116,23 @@ def test_the_host_is_told_an_honest_size(size: int, bench: Bench) -> None:
     (told,) = bench.run(wires).outputs[str(len(wires.graph))]["bytes"]
     needed = activation_bytes(read_checkpoint(find_files(ours.DIGITS)).config, shape, torch.float32)
     assert needed < told < 1.6 * needed
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_batch_that_does_not_fit_is_split_and_gives_the_same_images(
+    kind: str, bench: Bench
+) -> None:
+    wires = Wires()
+    name = f"split-{kind}-{bench.host.version}"
+    model = wires.model()
+    little = wires("TestWrappedModel", model=model, kind="little memory", name=name)
+    whole, split = bench.get(
+        wires, *(sampler(wires, kind, m, batch_size=5) for m in (model, little))
+    )
+    assert (whole - split).abs().max() < 1e-4
+    sizes = json.loads((bench.folder / f"{name}.json").read_text())
+    assert sizes[:3] == [2, 2, 1]
+    assert set(sizes) == {1, 2}
 
 
 def test_an_evaluation_with_offloaded_weights_is_the_same(bench: Bench) -> None:

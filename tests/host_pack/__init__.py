@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .latents import TestLoadLatent, TestSaveLatent, TestSaveSigmas
 from .models import (
     TestConditioning,
+    TestControl,
     TestDiffusersSampler,
     TestForeignModel,
     TestLowVram,
@@ -38,6 +39,7 @@ class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             TestConditioning,
+            TestControl,
             TestDiffusersSampler,
             TestForeignModel,
             TestLoadLatent,

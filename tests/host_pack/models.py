@@ -1,5 +1,6 @@
 """Test nodes that make MODELs of other kinds, or put something on a MODEL."""
 
+import json
 from typing import Any
 
 from comfy_api.latest import io
@@ -101,6 +102,36 @@ class TestConditioning(io.ComfyNode):
         return io.NodeOutput([[torch.randn(1, 4, 16, generator=generator), {}]])
 
 
+class TestControl(io.ComfyNode):
+    """The CONDITIONING with a ControlNet that adds a number to the middle of TestTinyModel."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestControl",
+            category="test",
+            inputs=[io.Conditioning.Input("conditioning")],
+            outputs=[io.Conditioning.Output()],
+        )
+
+    @classmethod
+    def execute(cls, conditioning: Any) -> io.NodeOutput:
+        import comfy.controlnet
+        import torch
+
+        class Control(comfy.controlnet.ControlBase):
+            def get_control(self, x_noisy: Any, *_: Any, **__: Any) -> dict[str, Any]:
+                height, width = x_noisy.shape[-2] // 2, x_noisy.shape[-1] // 2
+                middle = torch.full((len(x_noisy), 64, height, width), 2.0)
+                return {"input": [], "middle": [middle], "output": []}
+
+            def get_models(self) -> list[Any]:
+                return []
+
+        added = {"control": Control(), "control_apply_to_uncond": True}
+        return io.NodeOutput([[c, {**more, **added}] for c, more in conditioning])
+
+
 class TestPatchedModel(io.ComfyNode):
     """The MODEL with a patch on its weights, as a LoRA or a merge puts one there."""
 
@@ -125,7 +156,7 @@ class TestPatchedModel(io.ComfyNode):
 
 
 class TestWrappedModel(io.ComfyNode):
-    """The MODEL with one of the wrappers that the host offers; all but the last halve its answer.
+    """The MODEL with one of the wrappers that the host offers; the first four halve its answer.
 
     ``record`` writes what the model is asked to a file of that name.
     """
@@ -139,6 +170,7 @@ class TestWrappedModel(io.ComfyNode):
             "post cfg",
             "compiled",
             "record",
+            "little memory",
         ]
         return io.Schema(
             node_id="TestWrappedModel",
@@ -172,11 +204,40 @@ class TestWrappedModel(io.ComfyNode):
                 )
             case "post cfg":
                 wrapped.set_model_sampler_post_cfg_function(lambda a: 0.5 * a["denoised"])
+            case "little memory":
+                wrapped.add_wrapper(WrappersMP.APPLY_MODEL, _with_memory_for_two(model, name))
             case "compiled":
                 set_torch_compile_wrapper(model=wrapped, backend="aot_eager")
             case _:
                 wrapped.set_model_unet_function_wrapper(_recorder(name))
         return io.NodeOutput(wrapped)
+
+
+def _with_memory_for_two(model: Any, name: str) -> Any:
+    """Let the host find free memory for two images, and write how many were evaluated at once."""
+    import comfy.model_management as management
+    from comfy.patcher_extension import WrappersMP
+
+    from .latents import folder
+
+    sizes: list[int] = []
+
+    def count(run: Any, x: Any, *a: Any, **more: Any) -> Any:
+        sizes.append(len(x))
+        return run(x, *a, **more)
+
+    def apply(run: Any, x: Any, t: Any, c: Any, cross: Any, control: Any, options: Any) -> Any:
+        real = management.get_free_memory
+        free = 2.5 * model.model.memory_required([1, *x.shape[1:]])
+        management.get_free_memory = lambda *a, **more: free  # type: ignore[assignment]
+        wrappers = {**options.get("wrappers", {}), WrappersMP.DIFFUSION_MODEL: {None: [count]}}
+        try:
+            return run(x, t, c, cross, control, {**options, "wrappers": wrappers})
+        finally:
+            management.get_free_memory = real
+            (folder() / f"{name}.json").write_text(json.dumps(sizes))
+
+    return apply
 
 
 def _recorder(name: str) -> Any:
