@@ -67,13 +67,13 @@ def _memory(peer: str, batch: int) -> int:
 
     peers = make_peers("ddpm-cifar10-32", torch.device("cpu"))
     seeds = range(batch)
-    run = our_run("DDIM", 3)
+    run = our_run("DDIM", peers.scheduler, 3)
     gc.collect()
     with Peak() as peak:
         if peer == "ours":
             sample_ours(peers.ours, peers.shape, run, seeds)
         else:
-            sample_theirs(peers.theirs, peers.shape, "DDIM", seeds, 3)
+            sample_theirs(peers, "DDIM", seeds, 3)
     return peak.bytes
 
 

@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.save import save_model
@@ -31,8 +32,6 @@ def measure_prompts(rounds: int) -> list[tuple[str, float, float]]:
     The whole goes from the POST until the history is complete. The loop goes from the first
     progress event, which comes after the first evaluation, to the last, and that times n / (n - 1).
     """
-    import torch
-
     found = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
@@ -43,7 +42,8 @@ def measure_prompts(rounds: int) -> list[tuple[str, float, float]]:
             UNetConfig.from_dict(SHAPES["ddpm-cifar10-32"]),
             SchedulerConfig(),
         )
-        with Host(folder) as host:
+        environment = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+        with Host(folder, environment=environment) as host:
             client = Client(host.url)
             workflow = to_prompt(json.loads(_WORKFLOW.read_text()), client.get("/object_info"))
             for name, steps, batch in (("digits-16", 50, 16), ("cifar", 20, 1)):

@@ -63,7 +63,14 @@ SHAPES: dict[str, dict[str, Any]] = {
 STEPS = {"F-PNDM": 50, "DDIM": 50, "DDPM": 100}
 """The samplers that are timed, and with how many steps."""
 
-_CONFIG = SchedulerConfig()
+
+def scheduler_config(name: str) -> SchedulerConfig:
+    """Return the scheduler options of a shape.
+
+    Random networks are not clipped: they predict images far beyond the range, and to clip those
+    would enlarge the last digits of what they predict a hundredfold.
+    """
+    return SchedulerConfig(clip_sample=name == "digits-16")
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class Peers:
     half: UNet2D
     theirs: Any
     shape: tuple[int, int, int]
+    scheduler: SchedulerConfig
 
 
 @cache
@@ -91,19 +99,19 @@ def make_peers(name: str, device: torch.device) -> Peers:
         network = UNet2D(config, dtype=dtype, device=device).requires_grad_(False).eval()
         network.load_state_dict(theirs.state_dict())
         networks.append(arrange(network, device))
-    return Peers(*networks, theirs, (config.in_channels, *config.size))
+    return Peers(*networks, theirs, (config.in_channels, *config.size), scheduler_config(name))
 
 
-def our_run(sampler: str, stop: int | None = None) -> Run:
+def our_run(sampler: str, config: SchedulerConfig, stop: int | None = None) -> Run:
     """Return our sampler over its whole list of steps, or over the first ``stop`` of them."""
-    timesteps = make_timesteps(_CONFIG, STEPS[sampler])
+    timesteps = make_timesteps(config, STEPS[sampler])
     end = END if stop is None else timesteps[stop]
     span = Span(tuple(timesteps[:stop]), end)
     if sampler == "DDIM":
-        return ddim_run(_CONFIG, span)
+        return ddim_run(config, span)
     if sampler == "DDPM":
-        return ddpm_run(_CONFIG, span)
-    return pndm_run(_CONFIG, span, method="F-PNDM")
+        return ddpm_run(config, span)
+    return pndm_run(config, span, method="F-PNDM")
 
 
 def sample_ours(
@@ -124,25 +132,25 @@ def sample_ours(
         return drain(run.start(model or predict, noise().to(device), noise))
 
 
-def their_scheduler(sampler: str) -> Any:
+def their_scheduler(sampler: str, config: SchedulerConfig) -> Any:
     """Return diffusers' scheduler with its timesteps set."""
-    kinds = {"F-PNDM": PNDMScheduler, "DDIM": DDIMScheduler, "DDPM": DDPMScheduler}
-    scheduler = kinds[sampler]()
+    if sampler == "F-PNDM":  # which never clips
+        scheduler = PNDMScheduler()
+    else:
+        kind = DDIMScheduler if sampler == "DDIM" else DDPMScheduler
+        scheduler = kind(clip_sample=config.clip_sample)
     scheduler.set_timesteps(STEPS[sampler])
     return scheduler
 
 
 def sample_theirs(
-    network: Any,
-    shape: tuple[int, int, int],
-    sampler: str,
-    seeds: Sequence[int],
-    evaluations: int | None = None,
+    peers: Peers, sampler: str, seeds: Sequence[int], evaluations: int | None = None
 ) -> Tensor:
     """Sample as diffusers' pipelines do, the first ``evaluations`` or all."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    x = torch.cat([torch.randn((1, *shape), generator=g) for g in generators]).to(network.device)
-    scheduler = their_scheduler(sampler)
+    x = torch.cat([torch.randn((1, *peers.shape), generator=g) for g in generators])
+    network, scheduler = peers.theirs, their_scheduler(sampler, peers.scheduler)
+    x = x.to(network.device)
     more = {} if sampler == "F-PNDM" else {"generator": generators}
     with torch.no_grad():
         for t in scheduler.timesteps[:evaluations]:

@@ -54,28 +54,27 @@ def take_turns(
     name: str,
     seconds: float,
     least: int = 3,
-    measure: Callable[[Callable[[], object]], float] | None = None,
+    warm: bool = False,
 ) -> dict[str, Times]:
-    """Time each call once per round, every other round in reverse order, first a round uncounted.
+    """Time each call once per round, every other round in reverse order.
 
     Args:
         calls: name -> what is timed.
         name: for the progress bar.
         seconds: after which no round begins, except that there are ``least`` rounds.
         least: the smallest number of rounds.
-        measure: returns the seconds of a call; by default the clock's.
+        warm: whether all have run already; else a first round is not counted.
     """
-    measure = measure or _clock
     found: dict[str, list[float]] = {key: [] for key in calls}
     begin = time.perf_counter()
     with tqdm(desc=name, unit="round", leave=False) as bar:
-        for call in calls.values():
-            measure(call)
+        for call in () if warm else calls.values():
+            call()
         rounds = 0
         while rounds < least or time.perf_counter() - begin < seconds:
             order = list(calls) if rounds % 2 else list(calls)[::-1]
             for key in order:
-                found[key].append(measure(calls[key]))
+                found[key].append(_clock(calls[key]))
             rounds += 1
             bar.update()
     return {key: Times(values) for key, values in found.items()}
