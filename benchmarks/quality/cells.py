@@ -44,8 +44,8 @@ def _in_order() -> Iterator[Cell]:
     yield from _table("sets", network, rows, COLUMNS[:2])
     yield references[0]
     yield from _table("distance", network, EXACT_ROWS, COLUMNS)
-    yield references[1]
     yield from _table("distance", network, ("DDIM, unclipped",), LONG_COLUMNS[:1])
+    yield references[1]
     yield from _table("sets", network, rows, COLUMNS[2:3])
     yield from references[2:]
     yield from _table("sets", network, rows, COLUMNS[3:])

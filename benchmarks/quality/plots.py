@@ -104,7 +104,7 @@ def strips(path: Path) -> bool:
                 cell.set_ylabel(row, rotation=0, ha="right", va="center", fontsize=8)
             for side in cell.spines.values():
                 side.set_visible(False)
-    _save(figure, path)
+    _save(figure, path, colours=24)
     return True
 
 
@@ -118,10 +118,10 @@ def _kept(network: Network, row: str, column: int) -> np.ndarray | None:
     return np.concatenate(parts[:-1], axis=1)
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Any, path: Path, colours: int = 256) -> None:
     figure.tight_layout()
     picture = io.BytesIO()
     figure.savefig(picture, dpi=110)
     plt.close(figure)
     # A palette, for a small file.
-    Image.open(picture).convert("RGB").quantize(256).save(path, optimize=True)
+    Image.open(picture).convert("RGB").quantize(colours).save(path, optimize=True)

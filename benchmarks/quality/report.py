@@ -189,7 +189,7 @@ def _agreement(results: Results, network: Network) -> str:
                 ]
             )
     if not lines:
-        return "The converged images are not measured yet.\n\n"
+        return "How certain the converged images are is not measured yet.\n\n"
     head = ["differs from F-PNDM, 1000 steps"]
     head += [f"{name}, {end}" for name in _DISTANCES.values() for end in _ENDS.values()]
     return f"The floor, how far the converged images are certain:\n\n{table(head, lines)}\n\n"
