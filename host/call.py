@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..schedulers.prediction import from_x0
 from ..schedulers.run import Run
-from .model import Question, UnconditionalModel
+from .model import UnconditionalModel
 from .model_sampling import SMALLEST_ALPHA_CUMPROD
+from .network import Question
 
 
 class HostCall:

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
-import comfy.patcher_extension
 import comfy.supported_models_base
 import torch
 from comfy.cli_args import args
@@ -17,11 +16,10 @@ from torch import Tensor
 from ..schedulers.config import SchedulerConfig
 from ..unet.checkpoint import Checkpoint
 from ..unet.digest import FileDigest
-from ..unet.errors import ConfigError
 from ..unet.layout import arrange
 from ..unet.memory import activation_bytes
-from ..unet.unet2d import UNet2D
 from .model_sampling import PREDICTIONS, make_model_sampling
+from .network import HostUNet, Question
 
 
 @dataclass(frozen=True)
@@ -49,86 +47,6 @@ class PixelFormat(comfy.latent_formats.LatentFormat):
             [[1.0, 1.0, 1.0]]
             if channels == 1
             else [[float(c == rgb) for rgb in range(3)] for c in range(channels)]
-        )
-
-
-@dataclass
-class Question:
-    """What our samplers tell our network beyond the host's interface, and what they hear from it.
-
-    It travels in ``transformer_options`` under ``Question.KEY``.
-    """
-
-    KEY: ClassVar[str] = "unconditional"
-
-    t: Tensor | float
-    """The exact time, in training steps; the host can name only those of its table."""
-    class_label: int | None = None
-    learned_variance: Tensor | None = None
-    """The answer's second half, where the network has one; shape (B, C, H, W)."""
-
-
-class HostUNet(UNet2D):
-    """The network under the signature with which the host calls its own."""
-
-    def forward(  # type: ignore[override]
-        self,
-        x: Tensor,
-        timesteps: Tensor,
-        context: Tensor | None = None,
-        control: Any = None,
-        transformer_options: dict[str, Any] | None = None,
-        class_labels: int | None = None,
-    ) -> Tensor:
-        """Predict, within the wrappers that other nodes have put around the network.
-
-        Raises:
-            ConfigError: something acts on the network that it has no place for, or the caller
-                gives no class to a model that needs one, or a timestep to one that needs a sigma.
-        """
-        options = transformer_options or {}
-        _check_additions(control, options)
-        if self.config.is_variance_exploding:
-            raise ConfigError(
-                "This model is variance-exploding (NCSN++): it was trained on sigmas, and no "
-                "sampler here can pass them."
-            )
-        if self.config.has_classes and class_labels is None:
-            raise ConfigError(
-                "This model was trained with classes, and this sampler cannot name one. Use PNDM "
-                "Sampler, DDIM Sampler or DDPM Sampler, and set class_label there."
-            )
-        extension = comfy.patcher_extension
-        wrappers = extension.get_all_wrappers(extension.WrappersMP.DIFFUSION_MODEL, options)
-
-        def predict(x: Tensor, timesteps: Tensor, *_: Any, **__: Any) -> Tensor:
-            return UNet2D.forward(self, x, timesteps, class_labels)
-
-        if not wrappers:
-            return predict(x, timesteps)
-        return extension.WrapperExecutor.new_class_executor(predict, self, wrappers).execute(
-            x, timesteps, context, control, options
-        )
-
-
-def _check_additions(control: Any, transformer_options: dict[str, Any]) -> None:
-    """Raise ``ConfigError`` where another node's addition would otherwise silently do nothing."""
-    if control is not None:
-        raise ConfigError(
-            "A ControlNet cannot act on an unconditional model: it was trained beside another "
-            "network. Remove it from the conditioning."
-        )
-    names = [
-        name
-        for key in ("patches", "patches_replace")
-        for name, patches in transformer_options.get(key, {}).items()
-        if patches
-    ]
-    if names:
-        raise ConfigError(
-            f"Another node has put patches ({', '.join(sorted(names))}) on this MODEL, for the "
-            "blocks and attention of text-to-image networks (as FreeU does); this network has "
-            "none of those places. Remove that node."
         )
 
 
