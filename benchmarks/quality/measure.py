@@ -29,17 +29,13 @@ def work_of(cell: Cell, network: Network) -> int:
 
 
 def measure(cell: Cell, network: Network, batch: int) -> Record:
-    """Return what a cell is about. The first images of seed 0 are kept on disk.
-
-    Raises:
-        ValueError: a distance is asked for before its reference.
-    """
+    """Return what a cell is about. The first images of seed 0 are kept on disk."""
     begin = time.process_time()
     if cell.kind == "reference":
         found = _reference(cell, network, batch)
     else:
         images = _images(cell, network, batch)
-        found = _of_set(images) if cell.kind == "sets" else _of_each(images, cell)
+        found = _of_set(images) if cell.kind == "sets" else _of_each(images, cell, network, batch)
     return {
         "evaluations": ROWS[cell.row].evaluations(network.config, cell.steps),
         "images": images_of(cell),
@@ -86,22 +82,14 @@ def _of_set(images: Tensor) -> Record:
     return {"frechet": frechet(features, real), "kid": kernel_distance(features, real)}
 
 
-def _of_each(images: Tensor, cell: Cell) -> Record:
-    row, steps = REFERENCES[0]
-    path = _converged(Cell("reference", cell.model, row, steps))
-    if not path.exists():
-        raise ValueError(f"The converged images are missing: measure {row} {steps} first.")
-    best = load_file(path)[ROWS[cell.row].end]
+def _of_each(images: Tensor, cell: Cell, network: Network, batch: int) -> Record:
+    best = _converged(*REFERENCES[0], network, batch)[ROWS[cell.row].end]
     return {"rms": rms(images, best), "median": median(images, best)}
 
 
 def _reference(cell: Cell, network: Network, batch: int) -> Record:
-    ends = converge(network, cell.row, cell.steps, range(DISTANCE_IMAGES), batch)
-    path = _converged(cell)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({end: images.contiguous() for end, images in ends.items()}, path)
-    row, steps = REFERENCES[0]
-    best = load_file(_converged(Cell("reference", cell.model, row, steps)))
+    ends = _converged(cell.row, cell.steps, network, batch)
+    best = _converged(*REFERENCES[0], network, batch)
     return {
         f"{name}_{end}": function(images, best[end])
         for name, function in (("rms", rms), ("median", median))
@@ -109,5 +97,11 @@ def _reference(cell: Cell, network: Network, batch: int) -> Record:
     }
 
 
-def _converged(cell: Cell) -> Path:
-    return RUNS / "converged" / f"{cell.name}.safetensors"
+def _converged(row: str, steps: int, network: Network, batch: int) -> dict[str, Tensor]:
+    """Return the converged images at each end, drawn where this machine has not kept them."""
+    path = RUNS / "converged" / f"{Cell('reference', network.name, row, steps).name}.safetensors"
+    if not path.exists():
+        ends = converge(network, row, steps, range(DISTANCE_IMAGES), batch)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({end: images.contiguous() for end, images in ends.items()}, path)
+    return load_file(path)
