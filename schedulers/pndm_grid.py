@@ -6,6 +6,7 @@ them differently, so the same noise gives different images.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -105,7 +106,11 @@ class DiffusersGrid:
         return 0 if t == END and self.final == self.table[0] else t
 
     def log_slope(self, t: float) -> Tensor:
-        return _log_slopes(self.table)[int(t)]
+        return self._log_slopes[int(t)]
+
+    @cached_property
+    def _log_slopes(self) -> Tensor:
+        return _log_slopes(self.table)
 
     @property
     def _is_even(self) -> bool:
@@ -142,7 +147,11 @@ class PaperGrid:
         return t
 
     def log_slope(self, t: float) -> Tensor:
-        return _log_slopes(self.table)[self._index(t)]
+        return self._log_slopes[self._index(t)]
+
+    @cached_property
+    def _log_slopes(self) -> Tensor:
+        return _log_slopes(self.table)
 
     def _index(self, t: float) -> int:
         return min(math.floor(t) + 1, len(self.table) - 1)
