@@ -18,7 +18,7 @@ from ..unet.checkpoint import Checkpoint
 from ..unet.digest import FileDigest
 from ..unet.layout import arrange
 from ..unet.memory import activation_bytes
-from .model_sampling import PREDICTIONS, make_model_sampling
+from .model_sampling import PREDICTIONS, carried_schedule, make_model_sampling
 from .network import HostUNet, Question
 
 
@@ -118,7 +118,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         question = options.get(Question.KEY) or Question(self.model_sampling.timestep(t))
         x_t = self.model_sampling.calculate_input(t, x).to(self.compute_dtype)
         time = torch.as_tensor(question.t, dtype=torch.float32, device=x.device)
-        config = getattr(self.model_sampling, "scheduler_config", self.scheduler_config)
+        config = carried_schedule(self.model_sampling) or self.scheduler_config
         times = (time * config.timestep_scale).expand(len(x))
         size = self._batch_that_fits(x_t)
         outputs = [
@@ -191,8 +191,8 @@ def own_schedule(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
     """
     unconditional_model(patcher)
     sampling = patcher.get_model_object("model_sampling")
-    config = getattr(sampling, "scheduler_config", None)
-    if not isinstance(config, SchedulerConfig):
+    config = carried_schedule(sampling)
+    if config is None:
         raise ValueError(
             f"Another node has put the noise schedule {type(sampling).__name__} on this MODEL, "
             "which only ComfyUI's own samplers can use. Use 'Noise Schedule' instead of it, or "

@@ -34,6 +34,12 @@ def make_model_sampling(config: SchedulerConfig) -> Any:
     return sampling
 
 
+def carried_schedule(sampling: Any) -> SchedulerConfig | None:
+    """Return the scheduler options that a ``model_sampling`` of ours carries, None for others."""
+    config = getattr(sampling, "scheduler_config", None)
+    return config if isinstance(config, SchedulerConfig) else None
+
+
 def any_schedule(sampling: Any) -> SchedulerConfig:
     """Return the scheduler options of any MODEL, from its ``model_sampling``.
 
@@ -42,8 +48,8 @@ def any_schedule(sampling: Any) -> SchedulerConfig:
     Raises:
         ValueError: it has no table of noise levels, or does not predict epsilon, v or the image.
     """
-    own = getattr(sampling, "scheduler_config", None)
-    if isinstance(own, SchedulerConfig):
+    own = carried_schedule(sampling)
+    if own is not None:
         return own
     prediction = _prediction(sampling)
     if prediction is None:
