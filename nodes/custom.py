@@ -15,7 +15,7 @@ from ..schedulers.errors import check_choice
 from ..schedulers.pndm import pndm_run
 from ..schedulers.run import Run, Span, Stretch
 from ..schedulers.timesteps import make_timesteps, parse_timesteps
-from .sampler_inputs import CATEGORY, method_input, variance_type_input
+from .sampler_inputs import CATEGORY, method_input, seed_input, variance_type_input
 
 _SPACINGS = ("model", *get_args(TimestepSpacing))
 
@@ -164,14 +164,9 @@ class UnconditionalNoise(io.ComfyNode):
             "own seed, so that it is the same alone and in any batch. ComfyUI's RandomNoise draws "
             "a batch from one seed.",
             inputs=[
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=True,
-                    tooltip="Image k has the seed seed + k, or seed + batch_index[k] where the "
-                    "latent has one.",
+                seed_input(
+                    "Image k has the seed seed + k, or seed + batch_index[k] where the latent has "
+                    "one."
                 )
             ],
             outputs=[io.Noise.Output()],

@@ -13,6 +13,7 @@ from ..host.latents import empty_latent
 from ..host.model import unconditional_model
 from ..host.resizing import Fit, resize
 from ..schedulers.errors import check_choice
+from .sampler_inputs import batch_size_input
 
 _LARGEST_SIDE = 16384
 
@@ -32,9 +33,7 @@ class UnconditionalEmptyLatent(io.ComfyNode):
                 io.Model.Input("model", tooltip="From Load Unconditional UNet."),
                 _side("width"),
                 _side("height"),
-                io.Int.Input(
-                    "batch_size", default=1, min=1, max=4096, tooltip="How many images, at once."
-                ),
+                batch_size_input(),
             ],
             outputs=[io.Latent.Output(tooltip="Zeros, for the latent_image of a sampler.")],
         )

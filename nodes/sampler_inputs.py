@@ -16,7 +16,10 @@ def model_input() -> Any:
     return io.Model.Input("model", tooltip="From Load Unconditional UNet.")
 
 
-def seed_input() -> Any:
+def seed_input(
+    tooltip: str = "Image k of the batch has the seed seed + k and is the same alone or in any "
+    "batch. Seeds repeat every 2^32, as torch's CPU generator does.",
+) -> Any:
     """The seed of the first image."""
     return io.Int.Input(
         "seed",
@@ -24,8 +27,7 @@ def seed_input() -> Any:
         min=0,
         max=2**64 - 1,
         control_after_generate=True,
-        tooltip="Image k of the batch has the seed seed + k and is the same alone or in any "
-        "batch. Seeds repeat every 2^32, as torch's CPU generator does.",
+        tooltip=tooltip,
     )
 
 
