@@ -70,6 +70,4 @@ def _patcher(name: str) -> Any:
     from comfyui_unconditional.nodes.load import load_model
     from comfyui_unconditional.unet.files import find_files
 
-    patcher = load_model(name, find_files(FOLDERS[name]), torch.float32)
-    patcher.model.diffusion_model.to(memory_format=torch.channels_last)
-    return patcher
+    return load_model(name, find_files(FOLDERS[name]), torch.float32)
