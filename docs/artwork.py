@@ -1,4 +1,4 @@
-"""`python -m devtools.artwork`: the registry's icon and banner, from the bundled model's runs."""
+"""`python docs/artwork.py`: the registry's icon and banner, from the bundled model's runs."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,9 +15,8 @@ from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
 from PIL import Image, ImageDraw, ImageFont
 
-from .environment import ROOT
-
-ICON, BANNER = ROOT / "docs" / "icon.png", ROOT / "docs" / "banner.png"
+HERE = Path(__file__).resolve().parent
+ICON, BANNER = HERE / "icon.png", HERE / "banner.png"
 ICON_SIZE, BANNER_SIZE = (400, 400), (1680, 720)
 """The registry wants at most 400 x 400, square, and 21 : 9."""
 
@@ -41,7 +40,7 @@ def make_trajectories(seeds: Iterable[int]) -> np.ndarray:
     Returns:
         float32, shape (steps + 1, seeds, 16, 16), in 0..1.
     """
-    network = read_checkpoint(find_files(ROOT / "models" / "digits-16")).build(UNet2D)
+    network = read_checkpoint(find_files(HERE.parent / "models" / "digits-16")).build(UNet2D)
     config = SchedulerConfig()
     noise = SeededNoise(list(seeds), (1, _SIDE, _SIDE))
     frames = []
@@ -120,7 +119,7 @@ def _draw_pixel(pen: ImageDraw.ImageDraw, corner: np.ndarray, side: int, colour:
 def save(path: Path, image: Image.Image) -> None:
     """Write a picture and say where."""
     image.save(path, optimize=True)
-    print(f"{path.relative_to(ROOT)}: {image.width} x {image.height}, {path.stat().st_size} bytes")
+    print(f"{path.name}: {image.width} x {image.height}, {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":
