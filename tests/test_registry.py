@@ -6,6 +6,7 @@ registry itself can say needs one, and is not tested: whether the publisher exis
 free, and its scan of what was uploaded.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -170,6 +171,17 @@ def test_the_names_are_such_as_the_registry_takes(pyproject: dict[str, Any]) -> 
     assert comfy["DisplayName"] in (ROOT / "README.md").read_text("utf-8")
     assert 20 <= len(project["description"]) <= 200
     assert "\n" not in project["description"]
+
+
+def test_the_templates_name_the_pack_as_the_registry_does(pyproject: dict[str, Any]) -> None:
+    # The editor offers to install what a workflow names and the user lacks.
+    names = {
+        node["type"]: node["properties"].get("cnr_id")
+        for path in (ROOT / "example_workflows").glob("*.json")
+        for node in json.loads(path.read_text("utf-8"))["nodes"]
+        if node["type"].startswith("Unconditional")
+    }
+    assert set(names.values()) == {pyproject["project"]["name"]}, names
 
 
 def test_every_package_of_ours_is_installed(pyproject: dict[str, Any]) -> None:
