@@ -140,7 +140,8 @@ def test_the_oldest_comfyui_is_said_alike_everywhere(pyproject: dict[str, Any]) 
 def test_each_address_is_in_the_one_repository(pyproject: dict[str, Any]) -> None:
     urls, comfy = pyproject["project"]["urls"], pyproject["tool"]["comfy"]
     repository = urls["Repository"]
-    assert {"Documentation", "Bug Tracker"} <= set(urls)
+    assert {"Documentation", "Bug Tracker", "Issues"} <= set(urls)
+    assert urls["Issues"] == urls["Bug Tracker"]
     for name, url in urls.items():
         assert url.startswith(repository), name
     name = repository.removeprefix("https://github.com/")
