@@ -73,8 +73,11 @@ def test_the_newest_has_every_node_with_no_default_on_any_input() -> None:
     newest = read(RELEASES[-1])
     kinds = {str(node["id"]): node["type"] for node in newest["nodes"]}
     assert set(NODES) <= set(kinds.values()), "run: python -m devtools.saved_workflow"
+    stored = {str(node["id"]): node.get("widgets_values", []) for node in newest["nodes"]}
     for node, meant in newest["extra"]["meant"].items():
         kind = kinds[node]
+        # A seed has one more, for what follows a run; nothing that a script adds is stored.
+        assert len(stored[node]) == len(meant) + ("seed" in meant), kind
         declared = {**NODES[kind]["inputs"], **NODES[kind].get("optional", {})}
         widgets = {
             name: default[0] if isinstance(default, list) else default
