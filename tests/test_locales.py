@@ -93,8 +93,7 @@ def test_every_node_has_help_in_both_languages_that_names_all_inputs(nodes: dict
 
 
 def test_every_help_page_has_its_node(nodes: dict[str, Any]) -> None:
-    pages = {path.name.removesuffix(".md") for path in DOCS.iterdir()}
-    assert pages == set(nodes)
+    assert {path.stem for path in DOCS.glob("*.md")} == set(nodes)
     translated = {path.relative_to(DOCS).as_posix() for path in DOCS.glob("*/*.md")}
     assert translated == {f"{node}/zh.md" for node in nodes}
 
