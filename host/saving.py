@@ -129,7 +129,7 @@ def _check_picture(file_format: str, height: int, width: int, channels: int, sca
     if height * width > most:
         raise ValueError(
             f"The picture would have {width} x {height} pixels, more than ComfyUI can open again "
-            f"({most // 1_000_000} million). Choose a smaller scale or fewer images."
+            f"({most / 1e6:.0f} million). Choose a smaller scale or fewer images."
         )
 
 
