@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
+from comfy_api.latest import io
 from torch import Tensor
 
 from ..schedulers.evaluation import Model, Noise, Sampling
@@ -13,6 +14,11 @@ from ..schedulers.timesteps import END
 
 Ui = dict[str, list[dict[str, Any]]]
 """What a node gives the editor."""
+
+
+_FLAG = "has_intermediate_output"
+TELLS: dict[str, Any] = {_FLAG: True} if _FLAG in {f.name for f in fields(io.Schema)} else {}
+"""For the schema of a node that reports: newer hosts then send it also when all is cached."""
 
 
 def timed(run: Run) -> tuple[Run, Callable[[], float]]:

@@ -215,5 +215,8 @@ def test_a_sampler_that_is_taken_from_the_cache_tells_the_same(bench: Bench) -> 
     node = sampler(wires, "DDIM", wires.model(), seed=4711)
     first = told(bench, wires, node)
     wires("TestSaveLatent", samples=node, name="told-again")
-    again = bench.run(wires).outputs[node[0]]["unconditional_run"]
-    assert again == [first]  # its seconds too: nothing ran
+    again = bench.run(wires).outputs
+    if bench.host.version >= (0, 30):
+        assert again[node[0]]["unconditional_run"] == [first]  # its seconds too: nothing ran
+    else:
+        assert node[0] not in again  # and the editor keeps what it shows
