@@ -1,5 +1,5 @@
-// An element in a node that only shows something: it is not saved, and the canvas below it can be
-// panned, zoomed, and the node dragged, as if it were not there.
+// An element in a node that only shows something: it is not saved, and the wheel, the middle and the
+// right button act on the canvas below as if it were not there.
 
 import { app } from "../../scripts/app.js";
 import { addStyle } from "./style.js";
@@ -39,10 +39,12 @@ function letThrough(element) {
     { passive: false },
   );
 
-  // The canvas then captures the pointer until the button is up.
+  // The canvas then captures the pointer until the button is up. The left one stays here: the
+  // editor selects the node when its element is clicked.
   element.addEventListener("pointerdown", (event) => {
-    if (nodesAreElements() && event.button !== 1) return;
-    app.canvas?.processMouseDown?.(event);
+    if (event.button === 1 || (event.button === 2 && !nodesAreElements())) {
+      app.canvas?.processMouseDown?.(event);
+    }
   });
 
   element.addEventListener("contextmenu", (event) => {

@@ -7,6 +7,9 @@ const STROKE = 7;
 /** How far apart dots must be to be told from each other, in pixels. */
 const APART = 6;
 
+/** Nearer than this the strokes are one band, which is drawn lighter. */
+const DENSE = 2.5;
+
 /**
  * @param {number[]} timesteps
  * @param {import("./scales.js").Scale} x
@@ -14,16 +17,23 @@ const APART = 6;
  */
 export function strokes(timesteps, x, y) {
   const lines = onceAPixel(timesteps, x).map((at) => `M${at} ${y}v${STROKE}`);
-  return svg("path", { class: "unconditional-marks", d: lines.join(""), fill: "none" });
+  const opacity = isApart(timesteps, x, DENSE) ? 1 : 0.4;
+  const look = { class: "unconditional-marks", fill: "none", "stroke-opacity": opacity };
+  return svg("path", { ...look, d: lines.join("") });
 }
 
 /** @param {(t: number) => number} height - of the curve at a timestep, in pixels */
 export function dots(timesteps, x, height) {
   const group = svg("g", { class: "unconditional-mark-dots" });
-  const width = Math.abs(x(Math.max(...timesteps)) - x(Math.min(...timesteps)));
-  if (width < APART * (timesteps.length - 1)) return group;
+  if (!isApart(timesteps, x, APART)) return group;
   for (const t of timesteps) group.append(svg("circle", { cx: x(t), cy: height(t), r: 2.2 }));
   return group;
+}
+
+/** Whether timesteps, falling, are so many pixels from each other on average. */
+function isApart(timesteps, x, pixels) {
+  const width = x(timesteps[0]) - x(timesteps[timesteps.length - 1]);
+  return width >= pixels * (timesteps.length - 1);
 }
 
 /** Where the strokes stand; a thousand of them are no more than there are (half) pixels. */

@@ -4,13 +4,16 @@ import { path, set, svg, withIndex } from "./svg.js";
 
 const TITLE = 17;
 
+/** How much room the name of a tick wants, in pixels. */
+const TICK = 24;
+
 /**
  * @typedef {object} Curve
  * @property {string} name - for the style sheet
  * @property {string} symbol - such as "β", which gets the index t
  * @property {string} words
  * @property {number[]} values
- * @property {(from: number, to: number) => import("./scales.js").Scale} scale
+ * @property {(from: number, to: number, ticks: number) => import("./scales.js").Scale} scale
  */
 
 /**
@@ -21,7 +24,8 @@ const TITLE = 17;
  */
 export function panel(curve, times, x, box) {
   const top = box.top + TITLE;
-  const y = curve.scale(box.bottom, top);
+  const ticks = Math.max(2, Math.min(5, Math.floor((box.bottom - top) / TICK)));
+  const y = curve.scale(box.bottom, top, ticks);
   const root = svg("g", { class: `unconditional-panel unconditional-${curve.name}` });
 
   for (const { value, label } of y.ticks) {

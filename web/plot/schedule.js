@@ -111,21 +111,21 @@ function curves({ alphas_cumprod: alphas, betas }, say) {
       symbol: "ᾱ",
       words: say("schedule.alphas_cumprod"),
       values: alphas,
-      scale: (from, to) => linear(0, 1, from, to, 4),
+      scale: (from, to, ticks) => linear(0, 1, from, to, ticks),
     },
     {
       name: "betas",
       symbol: "β",
       words: say("schedule.betas"),
       values: betas,
-      scale: (from, to) => linear(0, most, from, to, 3),
+      scale: (from, to, ticks) => linear(0, most, from, to, ticks),
     },
     {
       name: "snr",
       symbol: "SNR",
       words: say("schedule.snr"),
       values: snr,
-      scale: (from, to) => logarithmic(low, high, from, to, 4),
+      scale: (from, to, ticks) => logarithmic(low, high, from, to, ticks),
     },
   ];
 }
