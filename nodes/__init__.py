@@ -28,6 +28,7 @@ from .sample_advanced import (
 )
 from .save import UnconditionalUNetSave
 from .schedule import UnconditionalNoiseSchedule
+from .show_schedule import UnconditionalShowSchedule
 from .trajectory import UnconditionalTrajectory
 
 
@@ -55,4 +56,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalConditioning,
             UnconditionalImageToLatent,
             UnconditionalTrajectory,
+            UnconditionalShowSchedule,
         ]

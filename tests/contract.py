@@ -189,4 +189,10 @@ NODES: dict[str, dict[str, Any]] = {
         "optional": {"class_label": -1},
         "outputs": ["LATENT", "LATENT", "IMAGE"],
     },
+    "UnconditionalShowSchedule": {
+        "title": "Show Schedule",
+        "inputs": {"model": "MODEL", "steps": 50},
+        "optional": {"sigmas": "SIGMAS"},
+        "outputs": [],
+    },
 }
