@@ -28,6 +28,8 @@ _WIDEST = 1200
 # Where a graph is put, beside the editor's menus, and what is shown around it.
 _CORNER = (100, 130)
 _MARGIN = 12
+_WIDTH = 330
+_HELP_VIEW: Any = {"width": 800, "height": 1300}
 
 # What a browser needs to start as root, and without calling home.
 _ARGUMENTS = (
@@ -65,24 +67,40 @@ _RUN = """async () => {
 }"""
 
 _SHOWN = """() => app.graph._nodes.every(
-  (node) => node.type !== "UnconditionalImageOutput" || node.imgs?.[0]?.complete
+  (node) =>
+    node.type !== "UnconditionalImageOutput" ||
+    node.pos[0] < 0 ||
+    !app.nodeOutputs[node.id] ||
+    node.imgs?.[0]?.complete
 )"""
 
-_ARRANGE = """(corner) => {
-  const nodes = app.graph._nodes;
-  for (const node of nodes)
-    if (node.size[0] < 220) node.setSize([220, node.size[1]]);
-  app.graph.arrange(60);
-  const boxes = nodes.map((n) => n.boundingRect ?? n.getBounding());
-  const left = Math.min(...boxes.map((b) => b[0]));
-  const top = Math.min(...boxes.map((b) => b[1]));
-  const right = Math.max(...boxes.map((b) => b[0] + b[2]));
-  const bottom = Math.max(...boxes.map((b) => b[1] + b[3]));
+# The node that a picture is about, and below it the one that shows what came of it: the help
+# panel is narrow. The others stay out of sight, and their links come in from the left.
+_ARRANGE = """([type, width, corner]) => {
+  const nodes = [...app.graph._nodes].sort((a, b) => a.id - b.id);
+  const shown = [nodes.filter((node) => node.type === type).at(-1)];
+  if (nodes.at(-1) !== shown[0] && app.nodeOutputs[nodes.at(-1).id]) shown.push(nodes.at(-1));
+  let y = 0;
+  for (const node of nodes) {
+    const isShown = shown.includes(node);
+    if (!isShown) node.pos = [-1500, 0];
+    else {
+      node.setSize([width, Math.max(node.computeSize()[1], node.size[1])]);
+      node.pos = [0, y];
+      y += node.size[1] + 60;
+    }
+  }
+  const top = 30;  // the title
   app.canvas.ds.scale = 1;
-  app.canvas.ds.offset = [corner[0] - left, corner[1] - top];
+  app.canvas.ds.offset = [corner[0], corner[1] + top];
   app.canvas.deselectAll?.();
   app.canvas.setDirty(true, true);
-  return { width: right - left, height: bottom - top };
+  return y - 60 + top;
+}"""
+
+_HIDE_FOLDER = """(folder) => {
+  for (const line of document.querySelectorAll(".unconditional-report div"))
+    line.textContent = line.textContent.replace(folder, "ComfyUI");
 }"""
 
 
@@ -105,10 +123,11 @@ def main() -> int:
         client.post("/settings", _SETTINGS)
         ours = [name for name in client.get("/object_info") if name.startswith("Unconditional")]
         chromium = playwright.chromium.launch(executable_path=browser, args=_ARGUMENTS)
-        page = chromium.new_page(viewport={"width": 2000, "height": 1200})
+        page = chromium.new_page(viewport=_HELP_VIEW, device_scale_factor=1.5)
         _open(page, host.url)
         for number, name in enumerate(tqdm([n for n in names or ours if n != _EDITOR.stem])):
-            _photograph(page, name, _renumbered(name, 100 * number), HELP / f"{name}.webp")
+            graph = _renumbered(name, 100 * number)
+            _photograph(page, name, graph, host.folder, HELP / f"{name}.webp")
         if not names or _EDITOR.stem in names:
             page = chromium.new_page(
                 viewport={"width": 1280, "height": 800}, device_scale_factor=1.5
@@ -141,17 +160,22 @@ def _renumbered(node: str, first: int) -> Graph:
     }
 
 
-def _photograph(page: Page, node: str, graph: Graph, target: Path) -> None:
+def _photograph(page: Page, node: str, graph: Graph, folder: Path, target: Path) -> None:
     page.evaluate(_LOAD, graph)
     if node != "UnconditionalUNetDownload":  # there may be no network
         page.evaluate(_RUN)
-        page.wait_for_function(_SHOWN)
-    for _ in range(2):  # the editor itself moves the view once, after a graph was opened
-        page.wait_for_timeout(500)
-        size = page.evaluate(_ARRANGE, _CORNER)
+    # The editor itself moves the view once, after a graph was opened; and it loads the pictures of
+    # those nodes only that are in view.
+    arrange = [node, _WIDTH, _CORNER]
+    page.wait_for_timeout(500)
+    page.evaluate(_ARRANGE, arrange)
+    page.wait_for_function(_SHOWN)
+    page.evaluate(_HIDE_FOLDER, str(folder))
+    page.wait_for_timeout(500)
+    height = page.evaluate(_ARRANGE, arrange)
     page.wait_for_timeout(500)
     x, y = _CORNER[0] - _MARGIN, _CORNER[1] - _MARGIN
-    width, height = (size[side] + 2 * _MARGIN for side in ("width", "height"))
+    width, height = _WIDTH + 2 * _MARGIN, height + 2 * _MARGIN
     _save(page.screenshot(clip={"x": x, "y": y, "width": width, "height": height}), target)
 
 

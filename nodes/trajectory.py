@@ -13,6 +13,7 @@ from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import ScheduleError, check_choice
 from ..schedulers.run import Stretch
 from .recipes import Recipe, ddim, ddpm, pndm, sample
+from .run_report import TELLS
 from .sampler_inputs import (
     CATEGORY,
     batch_size_input,
@@ -46,6 +47,7 @@ class UnconditionalTrajectory(io.ComfyNode):
             description="Samples, and keeps what the sampler saw on the way from noise to image "
             "(progressive generation, Ho et al., 2020). Image Output makes a grid or an animation "
             "of it.",
+            **TELLS,
             inputs=[
                 model_input(),
                 seed_input(),

@@ -92,6 +92,15 @@ def test_every_node_has_help_in_both_languages_that_names_all_inputs(nodes: dict
             assert not missing, f"{path.relative_to(ROOT)} leaves out {missing}"
 
 
+def test_every_help_page_has_a_picture_of_its_node(nodes: dict[str, Any]) -> None:
+    for node in nodes:
+        for path in (DOCS / f"{node}.md", DOCS / node / "zh.md"):
+            (picture,) = re.findall(r"^!\[.+\]\((.+)\)$", path.read_text(encoding="utf-8"), re.M)
+            assert picture == f"pictures/{node}.webp"
+        assert (DOCS / picture).stat().st_size > 2000
+    assert {path.stem for path in (DOCS / "pictures").iterdir()} == set(nodes)
+
+
 def test_every_help_page_has_its_node(nodes: dict[str, Any]) -> None:
     assert {path.stem for path in DOCS.glob("*.md")} == set(nodes)
     translated = {path.relative_to(DOCS).as_posix() for path in DOCS.glob("*/*.md")}
