@@ -1,0 +1,94 @@
+"""Runs that fail, and runs that are cancelled, as their user sees them."""
+
+from typing import Any
+
+from graphs import graph
+
+from .editor import Editor
+
+
+def load(editor: Editor, prompt: dict[str, dict[str, Any]]) -> None:
+    """Open a graph in the format of the API, as the editor opens such a file."""
+    editor.page.evaluate("(prompt) => app.loadApiJson(prompt, 'test')", prompt)
+    editor.fit()
+
+
+def failed_node(editor: Editor) -> Any:
+    """The node that the editor draws a red border around."""
+    editor.page.wait_for_function("() => app.lastExecutionError")
+    return editor.page.evaluate(
+        """() => app.graph._nodes
+             .filter((node) => node.strokeStyles?.executionError?.call(node))
+             .map((node) => node.type)"""
+    )
+
+
+def message(editor: Editor) -> str:
+    """The words that the editor shows when its user asks what failed."""
+    editor.page.get_by_test_id("error-overlay-see-errors").click()
+    panel = editor.page.get_by_test_id("runtime-error-panel").first
+    panel.wait_for()
+    return editor.page.locator("body").inner_text()
+
+
+def test_an_error_is_shown_on_its_node_with_our_words(editor: Editor) -> None:
+    load(editor, graph(denoise=0.5))
+    assert editor.run() == "error"
+    assert failed_node(editor) == ["UnconditionalPNDMSampler"]
+    editor.page.get_by_test_id("error-overlay").wait_for()
+    editor.shot("error_overlay")
+    assert "Connect 'Image to Pixel Latent', or set denoise to 1." in message(editor)
+    editor.shot("error_panel")
+
+
+def test_a_model_of_another_kind_is_refused_on_the_sampler_with_what_to_connect(
+    editor: Editor,
+) -> None:
+    prompt = graph()
+    prompt["1"] = {"class_type": "TestForeignModel", "inputs": {}}
+    load(editor, prompt)
+    assert editor.run() == "error"
+    assert failed_node(editor) == ["UnconditionalPNDMSampler"]
+    assert "Connect 'Load Unconditional UNet'" in message(editor)
+    editor.shot("error_other_model")
+
+
+def test_after_an_error_the_mended_graph_runs(editor: Editor) -> None:
+    load(editor, graph(denoise=0.5))
+    assert editor.run() == "error"
+    editor.set_widget(editor.node("UnconditionalPNDMSampler"), "denoise", 1)
+    assert editor.run() == "success"
+    assert editor.pictures(editor.node("UnconditionalImageOutput"))
+    assert failed_node_now(editor) == []
+
+
+def failed_node_now(editor: Editor) -> Any:
+    return editor.page.evaluate(
+        """() => app.graph._nodes
+             .filter((node) => node.strokeStyles?.executionError?.call(node))
+             .map((node) => node.type)"""
+    )
+
+
+def test_cancel_stops_a_long_run_empties_the_queue_and_the_next_run_works(editor: Editor) -> None:
+    load(editor, graph("DDPM", steps=1000, batch_size=64))
+    prompt = editor.start()
+    editor.page.wait_for_function("(id) => seenByTests.progress[id] >= 3", arg=prompt)
+    editor.shot("running")
+    editor.page.get_by_role("button", name="Cancel current run").first.click()
+    assert editor.wait(prompt) == "interrupted"
+    assert editor.page.evaluate("(id) => seenByTests.progress[id]", prompt) < 500
+    editor.page.wait_for_function(
+        """async () => {
+          const { exec_info } = await (await fetch('/api/prompt')).json()
+          return exec_info.queue_remaining === 0
+        }"""
+    )
+    editor.page.get_by_test_id("active-jobs-indicator").wait_for(state="detached")
+
+    sampler = editor.node("UnconditionalDDPMSampler")
+    editor.set_widget(sampler, "steps", 10)
+    editor.set_widget(sampler, "batch_size", 1)
+    assert editor.run() == "success"
+    assert editor.pictures(editor.node("UnconditionalImageOutput"))
+    editor.shot("after_cancel")

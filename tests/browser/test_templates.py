@@ -1,0 +1,93 @@
+"""Each example workflow, from the template browser to its picture."""
+
+import json
+from typing import Any
+
+import pytest
+
+from devtools.environment import ROOT
+from devtools.workflows import to_prompt
+
+from .editor import Editor
+
+_FOLDER = ROOT / "example_workflows"
+TEMPLATES = sorted(path.stem for path in _FOLDER.glob("*.json"))
+# Wants a Stable Diffusion checkpoint, which is gigabytes: the host's tests run it on a stand-in.
+RUNNABLE = [name for name in TEMPLATES if name != "pndm_on_a_checkpoint"]
+
+
+def open_browser(editor: Editor) -> None:
+    """Open the template browser at the pack's category."""
+    page = editor.page
+    page.locator(".templates-tab-button").click()
+    page.get_by_role("dialog").get_by_text("comfyui-unconditional").first.click()
+    page.get_by_test_id(f"template-workflow-{TEMPLATES[0]}").wait_for()
+
+
+def saved(name: str) -> dict[str, Any]:
+    return json.loads((_FOLDER / f"{name}.json").read_text())
+
+
+def test_the_template_browser_lists_the_pack_and_every_template_has_its_picture(
+    editor: Editor,
+) -> None:
+    open_browser(editor)
+    for name in TEMPLATES:
+        card = editor.page.get_by_test_id(f"template-workflow-{name}")
+        card.scroll_into_view_if_needed()
+        thumbnail = card.locator("img").first
+        editor.page.wait_for_function(
+            "(image) => image.complete && image.naturalWidth > 0", arg=thumbnail.element_handle()
+        )
+        # It is the editor's own picture where ours is not found.
+        assert "default" not in (thumbnail.get_attribute("src") or ""), name
+    editor.page.get_by_test_id(f"template-workflow-{TEMPLATES[0]}").scroll_into_view_if_needed()
+    editor.shot("templates")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_opens_by_a_click_with_all_its_nodes_and_their_values(
+    name: str, editor: Editor
+) -> None:
+    open_browser(editor)
+    editor.page.get_by_test_id(f"template-workflow-{name}").click()
+    expected = saved(name)
+    editor.page.wait_for_function(
+        "(count) => app.graph._nodes.length === count", arg=len(expected["nodes"])
+    )
+    unknown = editor.page.evaluate(
+        """() => app.graph._nodes.map((node) => node.type)
+             .filter((type) => !LiteGraph.registered_node_types[type])"""
+    )
+    assert unknown == []
+    notes = [node for node in expected["nodes"] if node["type"] in ("Note", "MarkdownNote")]
+    assert notes
+
+    # Each value on the input that the host's tests put it on.
+    info = editor.page.evaluate("() => fetch('/api/object_info').then((answer) => answer.json())")
+    prompt = to_prompt(expected, info)
+    shown = editor.widgets()
+    for key, node in prompt.items():
+        for widget, value in node["inputs"].items():
+            if not isinstance(value, list):
+                assert shown[key][widget] == value, (node["class_type"], widget)
+    editor.fit()
+    editor.shot(f"template_{name}")
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_template_runs_and_shows_its_picture(name: str, editor: Editor) -> None:
+    workflow = saved(name)
+    for node in workflow["nodes"]:
+        if node["type"] == "UnconditionalDDPMSampler":  # of the 1000 steps of the template
+            node["widgets_values"][2] = 50
+    editor.load(workflow)
+    assert editor.run() == "success"
+    outputs = [n["id"] for n in workflow["nodes"] if n["type"] == "UnconditionalImageOutput"]
+    assert outputs
+    for node in outputs:
+        for width, height, darkest, brightest in editor.pictures(node):
+            assert width > 1 < height
+            assert brightest - darkest > 150, "the picture is blank"
+    editor.settle()
+    editor.shot(f"run_{name}")
