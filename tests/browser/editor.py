@@ -24,9 +24,21 @@ SETTINGS: dict[str, Any] = {
     "Comfy.Locale": "en",
     "Comfy.ColorPalette": "dark",
     "LiteGraph.Node.TooltipDelay": 0,
+    "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # words also where a large graph is drawn small
 }
 
-_READY = "window.app?.vueAppReady && app.canvas && app.extensionManager && app.graph._nodes.length"
+# When the first graph is there and nothing is being loaded.
+_READY = """window.app?.vueAppReady && app.canvas?.onSelectionChange && app.graph._nodes.length
+  && !app.extensionManager?.spinner"""
+
+# The buttons over a selected node; pressed again, since a new page does not listen at once.
+_SELECTED = """(id) => {
+  const button = document.querySelector('[data-testid=info-button]')
+  if (button) return true
+  app.canvas.deselectAll()
+  app.canvas.selectNode(app.graph.getNodeById(id))
+  return false
+}"""
 
 # How each prompt ended, and how far the running one is, from the host's own messages.
 _LISTEN = """() => {
@@ -149,7 +161,7 @@ class Editor:
 
     def clear(self) -> None:
         """Leave an empty graph and no open dialog or panel."""
-        self.page.mouse.move(2, 2)
+        self.page.mouse.move(30, 450)
         dialogs = self.page.get_by_role("dialog")
         if dialogs.count():
             self.page.keyboard.press("Escape")
@@ -229,6 +241,7 @@ class Editor:
         return self.page.evaluate(
             """(kind) => {
               const node = LiteGraph.createNode(kind)
+              node.pos = [40, 160]
               app.graph.add(node)
               return node.id
             }""",
@@ -286,7 +299,7 @@ class Editor:
 
     def open_help(self, node: int) -> Locator:
         """Select a node, press the info button over it, and return the panel with its help."""
-        self.page.evaluate("(id) => app.canvas.selectNode(app.graph.getNodeById(id))", node)
+        self.page.wait_for_function(_SELECTED, arg=node, polling=200)
         self.page.get_by_test_id("info-button").click()
         return self.page.locator(".node-help-content")
 
@@ -307,8 +320,9 @@ class Editor:
             self._complaints.append(text)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # What the browser says of a failed request is heard from the response, with its status.
-        if message.text.startswith("Failed to load resource"):
+        # What the browser says of a failed request is heard from the response, with its status;
+        # and the editor asks its registry about every pack, which the host forbids.
+        if message.text.startswith(("Failed to load resource", "Connecting to 'https://api.comfy")):
             return
         where = message.location.get("url", "")
         if message.type == "error" or EXTENSION in where:

@@ -13,9 +13,8 @@ def load(editor: Editor, prompt: dict[str, dict[str, Any]]) -> None:
     editor.fit()
 
 
-def failed_node(editor: Editor) -> Any:
-    """The node that the editor draws a red border around."""
-    editor.page.wait_for_function("() => app.lastExecutionError")
+def failed_nodes(editor: Editor) -> Any:
+    """The nodes that the editor draws a red border around."""
     return editor.page.evaluate(
         """() => app.graph._nodes
              .filter((node) => node.strokeStyles?.executionError?.call(node))
@@ -23,22 +22,21 @@ def failed_node(editor: Editor) -> Any:
     )
 
 
-def message(editor: Editor) -> str:
-    """The words that the editor shows when its user asks what failed."""
+def fails(editor: Editor, node: str, words: str) -> None:
+    """Run, and find the node marked and the words where the editor's user finds them."""
+    assert editor.run() == "error"
+    editor.page.get_by_test_id("error-overlay").wait_for()
+    assert failed_nodes(editor) == [node]
+    editor.shot("error_overlay")
     editor.page.get_by_test_id("error-overlay-see-errors").click()
-    panel = editor.page.get_by_test_id("runtime-error-panel").first
-    panel.wait_for()
-    return editor.page.locator("body").inner_text()
+    editor.page.get_by_test_id("runtime-error-panel").get_by_text(words).first.wait_for()
+    editor.shot("error_panel")
 
 
 def test_an_error_is_shown_on_its_node_with_our_words(editor: Editor) -> None:
     load(editor, graph(denoise=0.5))
-    assert editor.run() == "error"
-    assert failed_node(editor) == ["UnconditionalPNDMSampler"]
-    editor.page.get_by_test_id("error-overlay").wait_for()
-    editor.shot("error_overlay")
-    assert "Connect 'Image to Pixel Latent', or set denoise to 1." in message(editor)
-    editor.shot("error_panel")
+    words = "Connect 'Image to Pixel Latent', or set denoise to 1."
+    fails(editor, "UnconditionalPNDMSampler", words)
 
 
 def test_a_model_of_another_kind_is_refused_on_the_sampler_with_what_to_connect(
@@ -47,10 +45,7 @@ def test_a_model_of_another_kind_is_refused_on_the_sampler_with_what_to_connect(
     prompt = graph()
     prompt["1"] = {"class_type": "TestForeignModel", "inputs": {}}
     load(editor, prompt)
-    assert editor.run() == "error"
-    assert failed_node(editor) == ["UnconditionalPNDMSampler"]
-    assert "Connect 'Load Unconditional UNet'" in message(editor)
-    editor.shot("error_other_model")
+    fails(editor, "UnconditionalPNDMSampler", "Connect 'Load Unconditional UNet'")
 
 
 def test_after_an_error_the_mended_graph_runs(editor: Editor) -> None:
@@ -59,15 +54,7 @@ def test_after_an_error_the_mended_graph_runs(editor: Editor) -> None:
     editor.set_widget(editor.node("UnconditionalPNDMSampler"), "denoise", 1)
     assert editor.run() == "success"
     assert editor.pictures(editor.node("UnconditionalImageOutput"))
-    assert failed_node_now(editor) == []
-
-
-def failed_node_now(editor: Editor) -> Any:
-    return editor.page.evaluate(
-        """() => app.graph._nodes
-             .filter((node) => node.strokeStyles?.executionError?.call(node))
-             .map((node) => node.type)"""
-    )
+    assert failed_nodes(editor) == []
 
 
 def test_cancel_stops_a_long_run_empties_the_queue_and_the_next_run_works(editor: Editor) -> None:
