@@ -23,6 +23,7 @@ SETTINGS: dict[str, Any] = {
     "Comfy.RightSidePanel.IsOpen": False,
     "Comfy.Locale": "en",
     "Comfy.ColorPalette": "dark",
+    "Comfy.VueNodes.Enabled": False,
     "LiteGraph.Node.TooltipDelay": 0,
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # words also where a large graph is drawn small
 }

@@ -113,7 +113,11 @@ def test_the_plot_follows_the_size_of_its_node(editor: Editor) -> None:
     node = draw(editor)
     before = editor.page.locator(_PLOT).bounding_box()
     editor.page.evaluate(
-        "(id) => { const n = app.graph.getNodeById(id); n.setSize([n.size[0] + 200, n.size[1]]) }",
+        """(id) => {
+          const node = app.graph.getNodeById(id)
+          node.setSize([node.size[0] + 200, node.size[1]])
+          app.canvas.setDirty(true, true)
+        }""",
         node,
     )
     assert before
