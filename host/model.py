@@ -18,7 +18,7 @@ from ..unet.checkpoint import Checkpoint
 from ..unet.digest import FileDigest
 from ..unet.layout import arrange
 from ..unet.memory import activation_bytes
-from .model_sampling import PREDICTIONS, carried_schedule, make_model_sampling
+from .model_sampling import PREDICTIONS, any_schedule, carried_schedule, make_model_sampling
 from .network import HostUNet, Question
 
 
@@ -199,6 +199,22 @@ def own_schedule(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
             "SamplerCustomAdvanced with 'PNDM Sampler Select'."
         )
     return config
+
+
+def schedule_to_draw(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
+    """Return the scheduler options of any MODEL, for a drawing of them.
+
+    Raises:
+        ValueError: the MODEL has no schedule of timesteps.
+    """
+    inner = patcher.model
+    if isinstance(inner, UnconditionalModel) and inner.unet_config.is_variance_exploding:
+        raise ValueError(
+            "This model has no alphas_cumprod and betas to draw: it is variance-exploding (NCSN++, "
+            "time_embedding_type 'fourier'), trained on noise levels (sigmas) that are added to "
+            "the image, not on timesteps. Connect a model with positional time embedding."
+        )
+    return any_schedule(patcher.get_model_object("model_sampling"))
 
 
 def with_schedule(

@@ -115,7 +115,7 @@ def span_of(sampling: Any, sigmas: Tensor) -> Span:
         )
     times = sampling.timestep(sigmas).tolist()
     listed = [END if sigma == 0 else int(t) for sigma, t in zip(sigmas, times, strict=True)]
-    *timesteps, end = dict.fromkeys(listed)
+    *timesteps, end = dict.fromkeys(listed) or (END,)
     if not timesteps:
         raise ValueError(
             f"These SIGMAS ({sigmas.tolist()}) hold no step from one timestep of the model to "

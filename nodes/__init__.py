@@ -28,6 +28,7 @@ from .sample_advanced import (
 )
 from .save import UnconditionalUNetSave
 from .schedule import UnconditionalNoiseSchedule
+from .show_schedule import UnconditionalShowSchedule
 
 
 class UnconditionalExtension(ComfyExtension):
@@ -53,4 +54,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalEmptyLatent,
             UnconditionalConditioning,
             UnconditionalImageToLatent,
+            UnconditionalShowSchedule,
         ]

@@ -19,6 +19,7 @@ from ..schedulers.pndm import pndm_run
 from ..schedulers.pndm_grid import list_timesteps
 from ..schedulers.run import Run, Stretch
 from ..schedulers.timesteps import make_timesteps
+from .run_report import no_run_report, run_report, timed
 
 ENABLE = ("enable", "disable")
 
@@ -134,14 +135,15 @@ def _run(
     class_label: int,
     settings: Record,
 ) -> io.NodeOutput:
-    """Return a LATENT that knows how each of its images was made."""
+    """Return a LATENT that knows how each of its images was made, and a report of the run."""
     if stretch.is_empty:
-        return io.NodeOutput(latent)
+        return io.NodeOutput(latent, ui=no_run_report())
     ours = unconditional_model(model)
     latent = fit_latent(model, latent)
-    run = recipe.make_run(stretch)
+    run, seconds = timed(recipe.make_run(stretch))
     label = None if class_label == -1 else class_label
     result, seeds = run_sampler(model, run, latent, seed, start=start, class_label=label)
+    report = run_report(run, seconds() / len(seeds))
     record = {
         **recipe.settings,
         **settings,
@@ -151,4 +153,5 @@ def _run(
         "sha256": ours.source.sha256,
         "dtype": str(ours.get_dtype()).removeprefix("torch."),
     }
-    return io.NodeOutput({**result, KEY: make_records(result["samples"], seeds, record)})
+    kept = {**result, KEY: make_records(result["samples"], seeds, record)}
+    return io.NodeOutput(kept, ui=report)

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from ..host.model import own_schedule
 from .recipes import ddim, ddpm, pndm, sample
+from .run_report import TELLS
 from .sampler_inputs import (
     CATEGORY,
     batch_size_input,
@@ -50,6 +51,7 @@ class UnconditionalPNDMSampler(io.ComfyNode):
                 *image_to_image_inputs(),
             ],
             outputs=latent_output(),
+            **TELLS,
         )
 
     @classmethod
@@ -102,6 +104,7 @@ class UnconditionalDDPMSampler(io.ComfyNode):
                 *image_to_image_inputs(),
             ],
             outputs=latent_output(),
+            **TELLS,
         )
 
     @classmethod
@@ -151,6 +154,7 @@ class UnconditionalDDIMSampler(io.ComfyNode):
                 *image_to_image_inputs(),
             ],
             outputs=latent_output(),
+            **TELLS,
         )
 
     @classmethod

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from ..host.model import own_schedule
 from .recipes import ENABLE, ddim, ddpm, pndm, sample_part
+from .run_report import TELLS
 from .sampler_inputs import (
     CATEGORY,
     class_label_input,
@@ -90,6 +91,7 @@ class UnconditionalPNDMSamplerAdvanced(io.ComfyNode):
             f"two parts differ a little from the whole. {_LEFTOVER}",
             inputs=[*_first_inputs(50), method_input(), convention_input(), *_last_inputs()],
             outputs=latent_output(),
+            **TELLS,
         )
 
     @classmethod
@@ -113,6 +115,7 @@ class UnconditionalDDPMSamplerAdvanced(io.ComfyNode):
             f"others run, so that two parts with one seed are the whole. {_LEFTOVER}",
             inputs=[*_first_inputs(1000), variance_type_input(), *_last_inputs()],
             outputs=latent_output(),
+            **TELLS,
         )
 
     @classmethod
@@ -136,6 +139,7 @@ class UnconditionalDDIMSamplerAdvanced(io.ComfyNode):
             f"others run, so that two parts with one seed are the whole. {_LEFTOVER}",
             inputs=[*_first_inputs(50), eta_input(), *_last_inputs()],
             outputs=latent_output(),
+            **TELLS,
         )
 
     @classmethod

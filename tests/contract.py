@@ -174,4 +174,10 @@ NODES: dict[str, dict[str, Any]] = {
         "inputs": {"image": "IMAGE", "model": "MODEL", "fit": ["crop", "stretch", "keep size"]},
         "outputs": ["LATENT"],
     },
+    "UnconditionalShowSchedule": {
+        "title": "Show Schedule",
+        "inputs": {"model": "MODEL", "steps": 50},
+        "optional": {"sigmas": "SIGMAS"},
+        "outputs": [],
+    },
 }

@@ -1,0 +1,57 @@
+"""What a sampler node shows of its run: kept out of the LATENT, whose pictures must repeat."""
+
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..schedulers.evaluation import Model, Noise, Sampling
+from ..schedulers.run import Run
+from ..schedulers.timesteps import END
+
+Ui = dict[str, list[dict[str, Any]]]
+"""What a node gives the editor."""
+
+
+_FLAG = "has_intermediate_output"
+TELLS: dict[str, Any] = {_FLAG: True} if _FLAG in {f.name for f in fields(io.Schema)} else {}
+"""For the schema of a node that reports: newer hosts then send it also when all is cached."""
+
+
+def timed(run: Run) -> tuple[Run, Callable[[], float]]:
+    """Return the run, and a function that says how many seconds ago it began.
+
+    It begins when the host has loaded the model, so that the first run is not told as slower.
+    """
+    began = time.perf_counter()
+
+    def start(model: Model, x: Tensor, noise: Noise) -> Sampling:
+        nonlocal began
+        began = time.perf_counter()
+        return run.start(model, x, noise)
+
+    return replace(run, start=start), lambda: time.perf_counter() - began
+
+
+def run_report(run: Run, seconds_per_image: float) -> Ui:
+    """Return what a run did; ``end`` is None where it went all the way to the image."""
+    span = run.span
+    return _ui(
+        steps=len(span.timesteps),
+        evaluations=run.evaluations,
+        seconds_per_image=seconds_per_image,
+        timesteps=list(span.timesteps),
+        end=None if span.end == END else span.end,
+    )
+
+
+def no_run_report() -> Ui:
+    """Return the report of a node that passed its latent on, as with denoise 0."""
+    return _ui(steps=0, evaluations=0, seconds_per_image=0.0, timesteps=[], end=None)
+
+
+def _ui(**report: Any) -> Ui:
+    return {"unconditional_run": [report]}

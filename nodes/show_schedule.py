@@ -1,0 +1,69 @@
+"""From a MODEL to a drawing of its noise schedule, in the node."""
+
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from ..host.model import schedule_to_draw
+from ..host.model_sampling import span_of
+from ..schedulers.noise_schedule import NoiseSchedule
+from ..schedulers.outline import outline
+from ..schedulers.timesteps import make_timesteps
+from .sampler_inputs import CATEGORY
+
+
+class UnconditionalShowSchedule(io.ComfyNode):
+    """Show Schedule."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UnconditionalShowSchedule",
+            display_name="Show Schedule",
+            category=CATEGORY,
+            description="Draws the noise schedule of a model in the node: alphas_cumprod, betas "
+            "and the signal-to-noise ratio over the timesteps, with those that a sampler visits.",
+            is_output_node=True,
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="Any MODEL with discrete timesteps, of this pack or another."
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=50,
+                    min=1,
+                    max=10000,
+                    tooltip="Marks the timesteps of a sampler with so many steps, as the model's "
+                    "file spaces them.",
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="Marks the timesteps nearest to these noise levels instead, such as "
+                    "those of Timesteps or of one of ComfyUI's schedulers.",
+                ),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: ModelPatcher, steps: int, sigmas: torch.Tensor | None = None
+    ) -> io.NodeOutput:
+        config = schedule_to_draw(model)
+        if sigmas is None:
+            timesteps = make_timesteps(config, steps)
+        else:
+            model_sampling: Any = model.get_model_object("model_sampling")
+            timesteps = list(span_of(model_sampling, sigmas).timesteps)
+        points = outline(NoiseSchedule.from_config(config))
+        drawn = {
+            "T": config.num_train_timesteps,
+            "t": points.t,
+            "alphas_cumprod": points.alphas_cumprod,
+            "betas": points.betas,
+            "timesteps": timesteps,
+        }
+        return io.NodeOutput(ui={"unconditional_schedule": [drawn]})

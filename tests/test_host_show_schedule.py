@@ -1,0 +1,222 @@
+"""In the real ComfyUI: what Show Schedule draws, and what each sampler tells of its run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toys
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
+from comfyui_unconditional.schedulers.pndm import pndm_run
+from comfyui_unconditional.schedulers.pndm_grid import list_timesteps
+from comfyui_unconditional.schedulers.run import Stretch
+from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from graphs import graph
+from test_host_latents import EMPTY, advanced, sampler
+from wiring import Bench, Link, Wires
+
+from devtools.client import Client
+
+
+def drawn(bench: Bench, wires: Wires, model: Link, **inputs: Any) -> dict[str, Any]:
+    key, _ = wires("UnconditionalShowSchedule", model=model, **{"steps": 50, **inputs})
+    (schedule,) = bench.run(wires).outputs[key]["unconditional_schedule"]
+    assert set(schedule) == {"T", "t", "alphas_cumprod", "betas", "timesteps"}
+    # The browser's JSON knows no infinity and no NaN.
+    json.dumps(schedule, allow_nan=False)
+    return schedule
+
+
+def told(bench: Bench, wires: Wires, node: Link) -> dict[str, Any]:
+    """What a sampler says of its run."""
+    wires("TestSaveLatent", samples=node, name=f"told-{node[0]}")
+    (report,) = bench.run(wires).outputs[node[0]]["unconditional_run"]
+    assert set(report) == {"steps", "evaluations", "seconds_per_image", "timesteps", "end"}
+    return report
+
+
+# Show Schedule
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"beta_schedule": "laplace", "timestep_spacing": "trailing"},
+        {"num_train_timesteps": 100, "timestep_spacing": "linspace"},
+        {"rescale_betas_zero_snr": "true", "prediction_type": "v_prediction"},
+    ],
+    ids=str,
+)
+def test_the_drawing_has_the_values_of_the_schedule(options: dict[str, Any], bench: Bench) -> None:
+    wires = Wires()
+    found = drawn(bench, wires, wires.model(**options))
+    config = SchedulerConfig(**{k: True if v == "true" else v for k, v in options.items()})
+    schedule = NoiseSchedule.from_config(config)
+    T = config.num_train_timesteps
+    assert found["T"] == T
+    assert found["t"] == list(range(T))
+    assert found["timesteps"] == make_timesteps(config, 50)
+    for name in ("alphas_cumprod", "betas"):
+        difference = (torch.tensor(found[name]) - getattr(schedule, name)).abs().max()
+        assert difference < 1e-6, name
+
+
+def test_a_million_timesteps_are_drawn_as_a_thousand_points(bench: Bench) -> None:
+    wires = Wires()
+    found = drawn(bench, wires, wires.model(num_train_timesteps=1_000_000), steps=1000)
+    assert found["T"] == 1_000_000
+    assert len(found["t"]) == len(found["betas"]) == len(found["alphas_cumprod"]) == 1000
+    assert (found["t"][0], found["t"][-1]) == (0, 999_999)
+    assert len(found["timesteps"]) == 1000
+
+
+def test_sigmas_mark_their_own_timesteps(bench: Bench) -> None:
+    wires = Wires()
+    model = wires.model()
+    typed = wires.timesteps(model, timesteps="999, 750, 333, 7")
+    assert drawn(bench, wires, model, sigmas=typed)["timesteps"] == [999, 750, 333, 7]
+    wires = Wires()
+    model = wires.model()
+    karras = wires("BasicScheduler", model=model, scheduler="karras", steps=10, denoise=1.0)
+    times = drawn(bench, wires, model, sigmas=karras)["timesteps"]
+    assert times == sorted(set(times), reverse=True)
+    assert 2 <= len(times) <= 10
+
+
+@pytest.mark.parametrize("kind", ["EPS", "V_PREDICTION"])
+def test_the_schedule_of_a_model_shaped_like_stable_diffusion_is_drawn(
+    kind: str, bench: Bench
+) -> None:
+    wires = Wires()
+    found = drawn(bench, wires, wires("TestTinyModel", kind=kind, seed=0))
+    scaled = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    schedule = NoiseSchedule.from_config(SchedulerConfig(**scaled))  # type: ignore[arg-type]
+    for name in ("alphas_cumprod", "betas"):
+        difference = (torch.tensor(found[name]) - getattr(schedule, name)).abs().max()
+        assert difference < 1e-6, name
+
+
+def test_the_hosts_own_schedule_node_is_drawn(bench: Bench) -> None:
+    wires = Wires()
+    model = wires("ModelSamplingDiscrete", model=wires.model(), sampling="v_prediction", zsnr=True)
+    assert drawn(bench, wires, model)["alphas_cumprod"][-1] < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")],
+)
+def test_a_model_without_timesteps_is_an_error_on_the_node(
+    kind: str, words: str, bench: Bench
+) -> None:
+    wires = Wires()
+    model = wires("TestTinyModel", kind=kind, seed=0)
+    refused(bench, wires, wires("UnconditionalShowSchedule", model=model, steps=50), words)
+
+
+def test_a_variance_exploding_model_of_ours_is_an_error_on_the_node(
+    bench: Bench, models: Path
+) -> None:
+    toys.write_checkpoint(models / "drawn-ve", {**toys.TINY, "time_embedding_type": "fourier"})
+    wires = Wires()
+    node = wires("UnconditionalShowSchedule", model=wires.model("drawn-ve"), steps=50)
+    refused(bench, wires, node, "no alphas_cumprod and betas to draw")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"steps": 1001}, "steps must be from 1 to 1000"),
+        ({"sigmas": "flipped"}, "These SIGMAS rise"),
+        ({"sigmas": "empty"}, "hold no step"),
+        ({"sigmas": "one"}, "hold no step"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_marked_is_an_error_on_the_node(
+    inputs: dict[str, Any], words: str, bench: Bench
+) -> None:
+    wires = Wires()
+    model = wires.model()
+    if kind := inputs.get("sigmas"):
+        some = wires.timesteps(model, 5, denoise=0.0 if kind == "empty" else 1.0)
+        if kind == "flipped":
+            some = wires("FlipSigmas", sigmas=some)
+        if kind == "one":
+            some = [wires("SplitSigmas", sigmas=some, step=5)[0], 1]
+        inputs = {"sigmas": some}
+    node = wires("UnconditionalShowSchedule", model=model, **{"steps": 50, **inputs})
+    refused(bench, wires, node, words)
+
+
+def refused(bench: Bench, wires: Wires, node: Link, words: str) -> None:
+    run = bench.client.run(wires.graph)
+    assert run.error
+    assert run.error["node_id"] == node[0]
+    assert words in run.error["exception_message"], run.error["exception_message"]
+
+
+# The report of a run
+
+
+@pytest.mark.parametrize("convention", ["diffusers", "paper"])
+@pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS", "FON"])
+def test_pndm_tells_what_the_core_plans_and_the_progress_counts(
+    method: Any, convention: Any, client: Client
+) -> None:
+    run = client.run(graph(steps=10, method=method, convention=convention, seed=31))
+    assert run.error is None, run.error
+    (report,) = run.outputs["2"]["unconditional_run"]
+    config = SchedulerConfig()
+    span = Stretch(10).of(list_timesteps(config, 10, convention))
+    planned = pndm_run(config, span, method=method, convention=convention)
+    assert report["steps"] == 10
+    assert report["timesteps"] == list(span.timesteps)
+    assert report["end"] is None
+    assert report["evaluations"] == planned.evaluations == run.progress[-1][1]
+    assert 0 < report["seconds_per_image"] < 60
+
+
+@pytest.mark.parametrize("kind", ["DDPM", "DDIM"])
+def test_ddpm_and_ddim_tell_their_timesteps(kind: str, bench: Bench) -> None:
+    wires = Wires()
+    report = told(bench, wires, sampler(wires, kind, wires.model(), steps=25, batch_size=3))
+    assert (report["steps"], report["evaluations"]) == (25, 25)
+    assert report["timesteps"] == make_timesteps(SchedulerConfig(), 25)
+
+
+@pytest.mark.parametrize("kind", ["PNDM", "DDPM", "DDIM"])
+def test_a_part_of_the_steps_tells_where_it_began_and_where_it_ended(
+    kind: str, bench: Bench
+) -> None:
+    wires = Wires()
+    part = {"start_at_step": 2, "end_at_step": 6, "return_with_leftover_noise": "enable"}
+    latent = bench.put(wires, EMPTY)
+    report = told(bench, wires, advanced(wires, kind, wires.model(), latent, **part))
+    assert report["timesteps"] == [700, 600, 500, 400]
+    assert report["end"] == 300
+    assert report["steps"] == 4
+
+
+def test_a_node_that_passes_its_latent_on_tells_that_nothing_ran(bench: Bench) -> None:
+    wires = Wires()
+    latent = bench.put(wires, EMPTY)
+    node = sampler(wires, "DDIM", wires.model(), latent=latent, denoise=0.0)
+    report = told(bench, wires, node)
+    assert (report["steps"], report["evaluations"], report["timesteps"]) == (0, 0, [])
+
+
+def test_a_sampler_that_is_taken_from_the_cache_tells_the_same(bench: Bench) -> None:
+    wires = Wires()
+    node = sampler(wires, "DDIM", wires.model(), seed=4711)
+    first = told(bench, wires, node)
+    wires("TestSaveLatent", samples=node, name="told-again")
+    again = bench.run(wires).outputs
+    if bench.host.version >= (0, 30):
+        assert again[node[0]]["unconditional_run"] == [first]  # its seconds too: nothing ran
+    else:
+        assert node[0] not in again  # and the editor keeps what it shows

@@ -1,0 +1,53 @@
+// An element in a node that only shows something: it is not saved, and the wheel, the middle and the
+// right button act on the canvas below as if it were not there.
+
+import { app } from "../../scripts/app.js";
+import { addStyle } from "./style.js";
+
+/**
+ * @param {object} node
+ * @param {string} name - of the widget
+ * @param {HTMLElement} element
+ * @param {{min: number, max?: number}} height - of the widget, in pixels of the graph
+ * @returns {object | null} the widget; null where this editor has no such widgets
+ */
+export function addElement(node, name, element, { min, max }) {
+  if (typeof node.addDOMWidget !== "function") return null;
+  addStyle();
+  const options = { serialize: false, hideOnZoom: false, margin: 8, getMinHeight: () => min };
+  if (max !== undefined) options.getMaxHeight = () => max;
+  const widget = node.addDOMWidget(name, name, element, options);
+  widget.serialize = false;
+  letThrough(element);
+  return widget;
+}
+
+/** Whether the editor draws nodes as elements of the page: those handle the mouse themselves. */
+export function nodesAreElements() {
+  return Boolean(globalThis.LiteGraph?.vueNodesMode);
+}
+
+function letThrough(element) {
+  element.addEventListener(
+    "wheel",
+    (event) => {
+      if (nodesAreElements() || !app.canvas?.processMouseWheel) return;
+      event.preventDefault();
+      event.stopPropagation();
+      app.canvas.processMouseWheel(event);
+    },
+    { passive: false },
+  );
+
+  // The canvas then captures the pointer until the button is up. The left one stays here: the
+  // editor selects the node when its element is clicked.
+  element.addEventListener("pointerdown", (event) => {
+    if (event.button === 1 || (event.button === 2 && !nodesAreElements())) {
+      app.canvas?.processMouseDown?.(event);
+    }
+  });
+
+  element.addEventListener("contextmenu", (event) => {
+    if (!nodesAreElements()) event.preventDefault();
+  });
+}

@@ -1,0 +1,57 @@
+// From values to pixels, and which values an axis names.
+
+/** @typedef {{(value: number): number, ticks: {value: number, label: string}[]}} Scale */
+
+/** @returns {Scale} values low..high on pixels from..to, with about `count` ticks */
+export function linear(low, high, from, to, count) {
+  const span = high - low || 1;
+  const scale = (value) => from + ((value - low) / span) * (to - from);
+  const step = roundStep(span / count);
+  const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  scale.ticks = [];
+  // float32's 0.02 is a little less.
+  for (let k = Math.ceil(low / step - 1e-6); k * step <= high + 1e-6 * span; k++) {
+    scale.ticks.push({ value: k * step, label: (k * step).toFixed(decimals) });
+  }
+  return scale;
+}
+
+/**
+ * @returns {Scale} powers of ten low..high on pixels from..to; what lies beyond, 0 and infinity
+ * too, is at the edge
+ */
+export function logarithmic(low, high, from, to, count) {
+  const scale = (value) => {
+    const power = Math.min(high, Math.max(low, Math.log10(value)));
+    return from + ((power - low) / (high - low || 1)) * (to - from);
+  };
+  const step = Math.max(1, Math.ceil((high - low) / count));
+  scale.ticks = [];
+  // Counted from 1, so that 10⁰ is named.
+  for (let power = Math.ceil(low / step) * step; power <= high; power += step) {
+    scale.ticks.push({ value: 10 ** power, label: `10${raised(power)}` });
+  }
+  return scale;
+}
+
+/** The powers of ten around these values; within 10^±limit, where 0 and infinity are. */
+export function decades(values, limit = 10) {
+  const powers = values.filter((v) => v > 0 && Number.isFinite(v)).map((v) => Math.log10(v));
+  const within = (power) => Math.min(limit, Math.max(-limit, power));
+  const low = within(Math.floor(Math.min(0, ...powers)));
+  const high = within(Math.ceil(Math.max(0, ...powers)));
+  return low < high ? [low, high] : [-1, 1];
+}
+
+/** 1, 2 or 5 times a power of ten, near `step`. */
+function roundStep(step) {
+  const power = 10 ** Math.floor(Math.log10(step));
+  const bounds = { 1: 1.5, 2: 3.5, 5: 7.5, 10: Infinity };
+  return power * [1, 2, 5, 10].find((factor) => step < bounds[factor] * power);
+}
+
+function raised(power) {
+  const signs = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+  const digits = [...String(Math.abs(power))].map((digit) => signs[Number(digit)]);
+  return (power < 0 ? "⁻" : "") + digits.join("");
+}

@@ -1,0 +1,37 @@
+// After a run each sampler node says how many steps and evaluations it took, how long an image
+// took, and which timesteps it visited.
+
+import { showNote } from "./note.js";
+import { short } from "./numbers.js";
+import { showResults } from "./results.js";
+import { briefly, fully } from "./timesteps.js";
+import { words } from "./words.js";
+
+showResults({
+  name: "Unconditional.SamplerReport",
+  // Whatever nodes of ours return it.
+  shows: (nodeId) => nodeId.startsWith("Unconditional"),
+  key: "unconditional_run",
+  show: async (node, [run]) => {
+    const say = await words();
+    if (node.graph) showNote(node, lines(say, run), { more: details(say, run) });
+  },
+});
+
+function lines(say, run) {
+  if (!run.steps) return [say("run.nothing"), ""];
+  const done = [
+    say("run.steps", { n: run.steps }),
+    say("run.evaluations", { n: run.evaluations }),
+    say("run.seconds", { n: short(run.seconds_per_image) }),
+  ];
+  const times = [`t = ${briefly(run.timesteps)}`];
+  if (run.end !== null) times.push(say("run.noise_left", { t: run.end }));
+  return [done.join(" · "), times.join(" · ")];
+}
+
+function details(say, run) {
+  const shown = lines(say, run);
+  if (!run.steps) return shown[0];
+  return [shown[0], say("run.all_timesteps", { list: fully(run.timesteps) })].join("\n");
+}
