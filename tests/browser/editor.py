@@ -1,6 +1,7 @@
 """The editor's page, as its user sees and handles it."""
 
 import base64
+import contextlib
 import json
 import urllib.request
 from collections.abc import Mapping
@@ -10,7 +11,15 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Response, Route
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Response,
+    Route,
+    TimeoutError,
+)
 
 from devtools.host import Host
 
@@ -32,10 +41,12 @@ SETTINGS: dict[str, Any] = {
 _READY = """window.app?.vueAppReady && app.canvas?.onSelectionChange && app.graph._nodes.length
   && !app.extensionManager?.spinner"""
 
-# The buttons over a selected node; pressed again, since a new page does not listen at once.
+# Whether the buttons over a selected node are there. A page that has just been loaded does not
+# listen yet: there the node is selected anew from time to time.
 _SELECTED = """(id) => {
-  const button = document.querySelector('[data-testid=info-button]')
-  if (button) return true
+  if (document.querySelector('[data-testid=info-button]')) return true
+  if (performance.now() < (window.seenByTests.selected ?? 0) + 1000) return false
+  window.seenByTests.selected = performance.now()
   app.canvas.deselectAll()
   app.canvas.selectNode(app.graph.getNodeById(id))
   return false
@@ -176,6 +187,8 @@ class Editor:
             }""",
             "Comfy.RightSidePanel.IsOpen",
         )
+        self.page.get_by_test_id("info-button").wait_for(state="detached")
+        self.page.locator(".node-help-content").wait_for(state="detached")
 
     def load(self, workflow: Mapping[str, Any]) -> None:
         """Open a workflow, as the editor's menu does, with all of it in view."""
@@ -187,13 +200,16 @@ class Editor:
         self.page.evaluate(
             """() => {
               app.canvas.deselectAll()
-              const boxes = app.graph._nodes.map((node) => node.boundingRect)
-              const left = Math.min(...boxes.map((b) => b[0]))
-              const top = Math.min(...boxes.map((b) => b[1]))
-              const right = Math.max(...boxes.map((b) => b[0] + b[2]))
-              const bottom = Math.max(...boxes.map((b) => b[1] + b[3]))
-              // Room for the menus that lie over the canvas.
-              app.canvas.ds.fitToBounds([left, top - 60, right - left, bottom - top + 60])
+              const nodes = app.graph._nodes
+              const left = Math.min(...nodes.map(({ pos }) => pos[0]))
+              const top = Math.min(...nodes.map(({ pos }) => pos[1])) - 90 // its title, the menus
+              const right = Math.max(...nodes.map(({ pos, size }) => pos[0] + size[0]))
+              const bottom = Math.max(...nodes.map(({ pos, size }) => pos[1] + size[1]))
+              // Not larger than life.
+              const wider = Math.max(0, 900 - (right - left)) / 2
+              const higher = Math.max(0, 560 - (bottom - top)) / 2
+              const size = [right - left + 2 * wider, bottom - top + 2 * higher]
+              app.canvas.ds.fitToBounds([left - wider, top - higher, ...size])
               app.canvas.setDirty(true, true)
             }"""
         )
@@ -283,24 +299,31 @@ class Editor:
         )
         return self.page.evaluate(_IN_PAGE, box)
 
-    def hover_widget(self, node: int, name: str) -> None:
-        """Move the mouse onto a widget."""
-        x, y, width, height = self.page.evaluate(
-            """([id, name]) => {
-              const node = app.graph.getNodeById(id)
-              const widget = node.widgets.find((widget) => widget.name === name)
-              return [node.pos[0], node.pos[1] + widget.y, node.size[0], 20]
-            }""",
-            [node, name],
-        )
-        box = self.page.evaluate(_IN_PAGE, [x, y, width, height])
-        middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        self.page.mouse.move(middle[0] - 3, middle[1])
-        self.page.mouse.move(*middle)
+    def tooltip(self, node: int, widget: str) -> str:
+        """Move the mouse onto a widget, wait for the tooltip, and return its text."""
+        shown = self.page.locator(".node-tooltip")
+        for k in range(10):  # a page that has just been loaded does not listen yet
+            rectangle = self.page.evaluate(
+                """([id, name]) => {
+                  const node = app.graph.getNodeById(id)
+                  const widget = node.widgets.find((widget) => widget.name === name)
+                  return [node.pos[0], node.pos[1] + widget.y, node.size[0], 20]
+                }""",
+                [node, widget],
+            )
+            box = self.page.evaluate(_IN_PAGE, rectangle)
+            x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+            self.page.mouse.move(x - 3 - k, y)
+            self.page.mouse.move(x, y)
+            with contextlib.suppress(TimeoutError):
+                shown.wait_for(timeout=1500)
+                break
+        return shown.inner_text().strip()
 
     def open_help(self, node: int) -> Locator:
         """Select a node, press the info button over it, and return the panel with its help."""
-        self.page.wait_for_function(_SELECTED, arg=node, polling=200)
+        self.page.evaluate("() => { window.seenByTests.selected = -1000 }")
+        self.page.wait_for_function(_SELECTED, arg=node)
         self.page.get_by_test_id("info-button").click()
         return self.page.locator(".node-help-content")
 

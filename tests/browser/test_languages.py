@@ -40,26 +40,22 @@ def test_titles_and_inputs_of_all_nodes_are_chinese_in_a_chinese_editor(chinese:
 def test_a_tooltip_is_chinese_in_a_chinese_editor(chinese: Editor) -> None:
     node = chinese.add("UnconditionalPNDMSampler")
     chinese.fit()
-    chinese.hover_widget(node, "steps")
-    tooltip = chinese.page.locator(".node-tooltip")
-    tooltip.wait_for()
+    shown = chinese.tooltip(node, "steps")
     expected = words("zh")["UnconditionalPNDMSampler"]["inputs"]["steps"]["tooltip"]
     assert re.search("[\u4e00-\u9fff]", expected)
-    assert tooltip.inner_text().strip() == expected
+    assert shown == expected
     chinese.shot("tooltip_zh")
 
 
 def test_a_tooltip_is_english_in_an_english_editor(editor: Editor) -> None:
     node = editor.add("UnconditionalPNDMSampler")
     editor.fit()
-    editor.hover_widget(node, "steps")
-    tooltip = editor.page.locator(".node-tooltip")
-    tooltip.wait_for()
+    shown = editor.tooltip(node, "steps")
     declared = editor.page.evaluate(
         "() => LiteGraph.registered_node_types.UnconditionalPNDMSampler"
         ".nodeData.input.required.steps[1].tooltip"
     )
-    assert tooltip.inner_text().strip() == declared
+    assert shown == declared
     editor.shot("tooltip_en")
 
 
