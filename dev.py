@@ -19,6 +19,7 @@ def main() -> int:
     test.add_argument("--host", metavar="PATH", help="test on this ComfyUI only")
     test.add_argument("pytest_arguments", nargs="*", help="passed on to pytest, after --")
     commands.add_parser("bench", help="speed and quality in their quick forms, some minutes")
+    commands.add_parser("locales", help="write locales/en from what the nodes say")
     arguments = parser.parse_args()
 
     if sys.version_info < (3, 10):  # noqa: UP036 -- whoever has an older one shall be told
@@ -40,6 +41,10 @@ def main() -> int:
         from devtools.bench import run_benchmarks
 
         return run_benchmarks()
+    if arguments.command == "locales":
+        from devtools.locales import write_english
+
+        return write_english()
     from devtools.checks import run_checks
 
     return run_checks(arguments.pytest_arguments, arguments.host)

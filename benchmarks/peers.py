@@ -18,6 +18,7 @@ from comfyui_unconditional.schedulers.run import Run, Span
 from comfyui_unconditional.schedulers.timesteps import END, make_timesteps
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.layout import arrange
+from comfyui_unconditional.unet.parts import fastest_part
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import Tensor, nn
 
@@ -126,10 +127,17 @@ def sample_ours(
     noise = SeededNoise(seeds, shape)
 
     def predict(x: Tensor, t: float) -> Tensor:
-        return network(x.to(network.dtype), t).to(x.dtype)
+        return evaluate_ours(network, x.to(network.dtype), t).to(x.dtype)
 
     with torch.inference_mode():
         return drain(run.start(model or predict, noise().to(device), noise))
+
+
+def evaluate_ours(network: UNet2D, x: Tensor, t: float) -> Tensor:
+    """Evaluate (B, C, H, W) images in parts, as the pack does in ComfyUI."""
+    batch, channels, height, width = x.shape
+    part = fastest_part(network.config, (batch, channels, height, width), x.dtype, x.device)
+    return torch.cat([network(images, t) for images in x.split(part)])
 
 
 def their_scheduler(sampler: str, config: SchedulerConfig) -> Any:

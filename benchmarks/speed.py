@@ -25,6 +25,7 @@ from comfyui_unconditional.schedulers.run import Run
 from .floor import measure_floor
 from .peers import (
     Peers,
+    evaluate_ours,
     largest_difference,
     make_peers,
     our_run,
@@ -221,7 +222,7 @@ def growth_figures(device: torch.device, seconds: float, largest: int) -> list[F
 
         def evaluate() -> None:
             with torch.inference_mode():
-                _synced(peers.ours(x, 500))
+                _synced(evaluate_ours(peers.ours, x, 500))
 
         return evaluate
 

@@ -18,6 +18,7 @@ from ..unet.checkpoint import Checkpoint
 from ..unet.digest import FileDigest
 from ..unet.layout import arrange
 from ..unet.memory import activation_bytes
+from ..unet.parts import even_part, fastest_part
 from .model_sampling import PREDICTIONS, any_schedule, carried_schedule, make_model_sampling
 from .network import HostUNet, Question
 
@@ -120,7 +121,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         time = torch.as_tensor(question.t, dtype=torch.float32, device=x.device)
         config = carried_schedule(self.model_sampling) or self.scheduler_config
         times = (time * config.timestep_scale).expand(len(x))
-        size = self._batch_that_fits(x_t)
+        size = self._part_of(x_t)
         outputs = [
             self.diffusion_model(
                 x_part,
@@ -138,11 +139,15 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             question.learned_variance = output[:, channels:]
         return self.model_sampling.calculate_denoised(t, output[:, :channels], x)
 
-    def _batch_that_fits(self, x_t: Tensor) -> int:
-        """Return how many images of a batch to evaluate at once, by the host's free memory."""
-        for_one = self.memory_required([1, *x_t.shape[1:]])
+    def _part_of(self, x_t: Tensor) -> int:
+        """Return how many images of a batch to evaluate at once, also by the host's free memory."""
+        batch, channels, height, width = x_t.shape
+        for_one = self.memory_required([1, channels, height, width])
         free = cast(float, comfy.model_management.get_free_memory(x_t.device))
-        return max(1, min(len(x_t), int(free / for_one)))
+        fastest = fastest_part(
+            self.unet_config, (batch, channels, height, width), self.compute_dtype, x_t.device
+        )
+        return even_part(batch, min(fastest, int(free / for_one)))
 
 
 def forced_dtype() -> torch.dtype | None:

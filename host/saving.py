@@ -1,33 +1,22 @@
-"""Pictures and arrays in the host's output folder, whole or not at all."""
+"""Pictures, animations and arrays in the host's output folder."""
 
-import json
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
-import folder_paths
 import numpy as np
-from comfy.cli_args import args
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from .images import to_bytes, to_rgb
-from .provenance import KEY, Record
+from .metadata import GraphMetadata, png_info, webp_exif
+from .output_files import OutputFiles
+from .provenance import Record
 
-# EXIF tags: the editor reads "name:json" from the first two and those below, as the host's own
-# WebP files have them.
-_EXIF_PROMPT, _EXIF_FIRST_EXTRA, _EXIF_SOFTWARE = 0x0110, 0x010F, 0x0131
+_WEBP_SIDE = 16383
+"""Pixels that WebP can have on a side."""
 
-
-@dataclass(frozen=True)
-class GraphMetadata:
-    """The graph that made a picture, with which it can be dragged back into the editor."""
-
-    prompt: Any = None
-    extra: dict[str, Any] | None = None
+_CHANNELS = (1, 3, 4)
+"""What a picture can have: grey, RGB, RGBA."""
 
 
 def save_pictures(
@@ -52,21 +41,55 @@ def save_pictures(
         What the editor shows: file name, subfolder and type of each picture.
 
     Raises:
-        ValueError: this many channels are no picture, or saving failed.
+        ValueError: this many channels are no picture, the format holds none so large, or saving
+            failed.
     """
-    channels = images.shape[-1]
-    if channels not in (1, 3, 4):
-        raise ValueError(
-            f"{file_format} holds 1, 3 or 4 channels, but these images have {channels}. Choose "
-            "the format npy."
+    height, width, channels = images.shape[1:]
+    _check_picture(file_format, height, width, channels, scale)
+    target = OutputFiles.in_output(prefix, height, width)
+    return [
+        target.write(
+            k,
+            file_format,
+            _saver(_picture(image, scale), file_format, _options(file_format, graph, record)),
         )
+        for k, (image, record) in enumerate(zip(images, records, strict=True))
+    ]
+
+
+def save_animations(
+    films: Tensor,
+    prefix: str,
+    *,
+    durations: Sequence[int],
+    scale: int,
+    graph: GraphMetadata,
+    records: Sequence[Record | None],
+) -> list[dict[str, str]]:
+    """Save each film as one animated, lossless WebP that repeats for ever.
+
+    Args:
+        films: shape (K, F, H, W, C) in 0..1 with C = 1 (greyscale), 3 or 4 (alpha).
+        durations: of each of the F frames, in milliseconds.
+        prefix, scale, graph, records: as for ``save_pictures``; one record for each film.
+
+    Returns:
+        What the editor shows: file name, subfolder and type of each film.
+
+    Raises:
+        ValueError: as for ``save_pictures``.
+    """
+    height, width, channels = films.shape[2:]
+    _check_picture("webp", height, width, channels, scale)
+    target = OutputFiles.in_output(prefix, height, width)
     shown = []
-    target = _Target.below(folder_paths.get_output_directory(), "output", prefix, images)
-    for k, (image, record) in enumerate(zip(images, records, strict=True)):
-        picture = _picture(image, scale)
-        options = _SAVE_OPTIONS[file_format](picture, graph, record)
-        save = _saver(picture, file_format, options)
-        shown.append(target.write(k, file_format, save))
+    for k, (film, record) in enumerate(zip(films, records, strict=True)):
+        first, *others = (_picture(frame, scale) for frame in film)
+        options = _options("webp", graph, record)
+        if others:
+            moving = {"append_images": others, "duration": list(durations), "loop": 0}
+            options |= {"save_all": True, **moving}
+        shown.append(target.write(k, "webp", _saver(first, "webp", options)))
     return shown
 
 
@@ -78,61 +101,36 @@ def save_array(images: Tensor, prefix: str, *, scale: int) -> list[dict[str, str
     Raises:
         ValueError: saving failed.
     """
-    target = _Target.below(folder_paths.get_output_directory(), "output", prefix, images)
+    height, width = images.shape[1:3]
     array = images.float().cpu().numpy()
-    target.write(0, "npy", lambda file: np.save(file, array))
-    shown = _Target.below(folder_paths.get_temp_directory(), "temp", "unconditional", images)
+    OutputFiles.in_output(prefix, height, width).write(0, "npy", lambda file: np.save(file, array))
+    shown = OutputFiles.in_temp(height, width)
     return [
         shown.write(k, "png", _saver(_picture(image, scale), "png", {}))
         for k, image in enumerate(to_rgb(images))
     ]
 
 
-@dataclass
-class _Target:
-    """Numbered files in one folder, as the host names them."""
-
-    folder: Path
-    filename: str
-    counter: int
-    subfolder: str
-    kind: str
-
-    @classmethod
-    def below(cls, root: str, kind: str, prefix: str, images: Tensor) -> "_Target":
-        height, width = images.shape[1:3]
-        try:
-            folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
-                prefix, root, width, height
-            )
-        except OSError as error:
-            raise _save_error(Path(root), error) from error
-        return cls(Path(folder), filename, counter, subfolder, kind)
-
-    def write(
-        self, batch_number: int, extension: str, save: Callable[[BinaryIO], object]
-    ) -> dict[str, str]:
-        """Write the next file under a temporary name, then give it its own."""
-        stem = self.filename.replace("%batch_num%", str(batch_number))
-        name = f"{stem}_{self.counter:05}_.{extension}"
-        unfinished = self.folder / f"{name}.unfinished"
-        try:
-            with unfinished.open("wb") as file:
-                save(file)
-            os.replace(unfinished, self.folder / name)
-        except OSError as error:
-            raise _save_error(self.folder, error) from error
-        finally:
-            unfinished.unlink(missing_ok=True)
-        self.counter += 1
-        return {"filename": name, "subfolder": self.subfolder, "type": self.kind}
-
-
-def _save_error(folder: Path, error: OSError) -> ValueError:
-    return ValueError(
-        f"The images cannot be saved in {folder}: {error.strerror or error}. Free some space, "
-        "allow writing there, or start ComfyUI with another --output-directory."
-    )
+def _check_picture(file_format: str, height: int, width: int, channels: int, scale: int) -> None:
+    """Raise ValueError where a format cannot hold a picture of this size and these channels."""
+    if channels not in _CHANNELS:
+        raise ValueError(
+            f"{file_format} holds 1, 3 or 4 channels, but these images have {channels}. Choose "
+            "the format npy."
+        )
+    height, width = height * scale, width * scale
+    if file_format == "webp" and max(height, width) > _WEBP_SIDE:
+        raise ValueError(
+            f"The picture would have {width} x {height} pixels, and WebP holds {_WEBP_SIDE} on a "
+            "side. Choose a smaller scale, other columns where it is a grid, or the format png."
+        )
+    # Beyond this Pillow takes a picture for an attack and refuses to open it.
+    most = 2 * (Image.MAX_IMAGE_PIXELS or 2**62)
+    if height * width > most:
+        raise ValueError(
+            f"The picture would have {width} x {height} pixels, more than ComfyUI can open again "
+            f"({most / 1e6:.0f} million). Choose a smaller scale or fewer images."
+        )
 
 
 def _picture(image: Tensor, scale: int) -> Image.Image:
@@ -146,36 +144,7 @@ def _saver(
     return lambda file: picture.save(file, format=file_format, **options)
 
 
-def _metadata(graph: GraphMetadata, record: Record | None) -> dict[str, Any]:
-    """Return what a picture says of itself, by name; nothing where metadata is disabled."""
-    if args.disable_metadata:
-        return {}
-    named = {"prompt": graph.prompt, **(graph.extra or {}), KEY: record}
-    return {name: value for name, value in named.items() if value is not None}
-
-
-def _png_options(
-    picture: Image.Image, graph: GraphMetadata, record: Record | None
-) -> dict[str, Any]:
-    info = PngInfo()
-    for name, value in _metadata(graph, record).items():
-        info.add_text(name, json.dumps(value))
-    return {"pnginfo": info, "compress_level": 4}
-
-
-def _webp_options(
-    picture: Image.Image, graph: GraphMetadata, record: Record | None
-) -> dict[str, Any]:
-    exif = picture.getexif()
-    extra_tag = _EXIF_FIRST_EXTRA
-    for name, value in _metadata(graph, record).items():
-        tag = {"prompt": _EXIF_PROMPT, KEY: _EXIF_SOFTWARE}.get(name, extra_tag)
-        extra_tag -= tag == extra_tag
-        exif[tag] = f"{name}:{json.dumps(value)}"
-    return {"exif": exif, "lossless": True, "exact": True}
-
-
-_SAVE_OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
-    "png": _png_options,
-    "webp": _webp_options,
-}
+def _options(file_format: str, graph: GraphMetadata, record: Record | None) -> dict[str, Any]:
+    if file_format == "png":
+        return {"pnginfo": png_info(graph, record), "compress_level": 4}
+    return {"exif": webp_exif(graph, record), "lossless": True, "exact": True}

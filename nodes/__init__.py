@@ -29,6 +29,7 @@ from .sample_advanced import (
 from .save import UnconditionalUNetSave
 from .schedule import UnconditionalNoiseSchedule
 from .show_schedule import UnconditionalShowSchedule
+from .trajectory import UnconditionalTrajectory
 
 
 class UnconditionalExtension(ComfyExtension):
@@ -54,5 +55,6 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalEmptyLatent,
             UnconditionalConditioning,
             UnconditionalImageToLatent,
+            UnconditionalTrajectory,
             UnconditionalShowSchedule,
         ]

@@ -33,7 +33,7 @@ class UnconditionalPNDMSamplerSelect(io.ComfyNode):
             "epsilon or v on discrete timesteps, as Stable Diffusion 1, 2 and XL do. It runs on "
             "diffusers' timesteps.",
             inputs=[method_input()],
-            outputs=[io.Sampler.Output()],
+            outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -58,7 +58,7 @@ class UnconditionalDDPMSamplerSelect(io.ComfyNode):
             "SamplerCustomAdvanced and any MODEL that predicts epsilon or v on discrete timesteps. "
             "Only models of this pack are clipped, as their files say.",
             inputs=[variance_type_input()],
-            outputs=[io.Sampler.Output()],
+            outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -121,7 +121,7 @@ class UnconditionalTimesteps(io.ComfyNode):
                     "999, 750, 500, 250, 0.",
                 ),
             ],
-            outputs=[io.Sigmas.Output()],
+            outputs=[io.Sigmas.Output(tooltip="For any sampler that takes SIGMAS; ends with 0.")],
         )
 
     @classmethod
@@ -169,7 +169,7 @@ class UnconditionalNoise(io.ComfyNode):
                     "one."
                 )
             ],
-            outputs=[io.Noise.Output()],
+            outputs=[io.Noise.Output(tooltip="For SamplerCustomAdvanced.")],
         )
 
     @classmethod

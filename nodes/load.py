@@ -40,8 +40,8 @@ class UnconditionalUNetLoader(io.ComfyNode):
                     "model_name",
                     options=model_names(),
                     tooltip="A model that comes with the pack (digits-16), or a folder or file "
-                    "below ComfyUI/models/diffusers; name@fp16 is a variant of a folder's weights. "
-                    "Press R after adding one.",
+                    "below ComfyUI/models/diffusers; a folder's variants (fp16) are listed beside "
+                    "it. Press R after adding one.",
                 ),
                 io.Combo.Input(
                     "dtype",

@@ -4,12 +4,17 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..host.animation import FASTEST, SLOWEST, check_fps, frame_durations
+from ..host.arrangement import arrange_films, arrange_sheet
 from ..host.images import latent_to_image, to_rgb
-from ..host.provenance import find_records
-from ..host.saving import GraphMetadata, save_array, save_pictures
+from ..host.metadata import GraphMetadata
+from ..host.provenance import find_frames, find_records
+from ..host.saving import save_animations, save_array, save_pictures
 from ..schedulers.errors import check_choice
 
-_FORMATS = ("png", "webp", "npy")
+_ANIMATED = "animated webp"
+_FORMATS = ("png", "webp", "npy", _ANIMATED)
+_MOST_COLUMNS = 1000
 
 
 class UnconditionalImageOutput(io.ComfyNode):
@@ -38,7 +43,8 @@ class UnconditionalImageOutput(io.ComfyNode):
                     options=list(_FORMATS),
                     tooltip="png and webp (both lossless) hold 8 bits and the workflow. npy holds "
                     "all images as one float32 array in 0..1, shape (batch, height, width, "
-                    "channels).",
+                    "channels). animated webp shows the batch one after the other, of a "
+                    "trajectory each image in a file of its own.",
                 ),
                 io.Int.Input(
                     "scale",
@@ -48,32 +54,85 @@ class UnconditionalImageOutput(io.ComfyNode):
                     tooltip="Enlarges the saved and shown pictures by whole pixels, so that small "
                     "ones can be seen. IMAGE and npy keep their size.",
                 ),
+                io.Boolean.Input(
+                    "grid",
+                    default=False,
+                    optional=True,
+                    tooltip="One contact sheet of the batch instead of a file for each image. With "
+                    "animated webp the images of a trajectory appear side by side in one file; for "
+                    "other batches, and for npy, it changes nothing.",
+                ),
+                io.Int.Input(
+                    "columns",
+                    default=0,
+                    min=0,
+                    max=_MOST_COLUMNS,
+                    optional=True,
+                    tooltip="Pictures in a row of the grid. 0: as near to a square as possible, "
+                    "and of a trajectory a row for each image.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=8.0,
+                    min=SLOWEST,
+                    max=FASTEST,
+                    step=0.1,
+                    optional=True,
+                    tooltip="Frames per second of animated webp. The last frame of a trajectory "
+                    "stays for a second and a half.",
+                ),
             ],
             outputs=[io.Image.Output(tooltip="RGB, at the model's size.")],
         )
 
     @classmethod
     def execute(
-        cls, samples: dict[str, Any], filename_prefix: str, format: str, scale: int
+        cls,
+        samples: dict[str, Any],
+        filename_prefix: str,
+        format: str,
+        scale: int,
+        grid: bool = False,
+        columns: int = 0,
+        fps: float = 8.0,
     ) -> io.NodeOutput:
         check_choice("format", format, _FORMATS)
         if not 1 <= scale <= 16:
             raise ValueError(f"scale must be from 1 to 16, not {scale}.")
+        if not 0 <= columns <= _MOST_COLUMNS:
+            raise ValueError(
+                f"columns must be from 1 to {_MOST_COLUMNS}, or 0 for automatic, not {columns}."
+            )
+        check_fps(fps)
         if samples["samples"].ndim != 4:
             raise ValueError(
                 "Image Output needs still images (batch, channels, height, width), not "
                 f"{tuple(samples['samples'].shape)}."
             )
         images = latent_to_image(samples["samples"])
+        records, frames = find_records(samples), find_frames(samples)
+        graph = GraphMetadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
+        ui: dict[str, Any] = {}
         if format == "npy":
-            shown = save_array(images, filename_prefix, scale=scale)
-        else:
-            shown = save_pictures(
-                images,
-                filename_prefix,
-                format,
-                scale=scale,
-                graph=GraphMetadata(cls.hidden.prompt, cls.hidden.extra_pnginfo),
-                records=find_records(samples),
+            ui["images"] = save_array(images, filename_prefix, scale=scale)
+        elif format == _ANIMATED:
+            films, records = arrange_films(
+                images, records, frames=frames, grid=grid, columns=columns
             )
-        return io.NodeOutput(to_rgb(images), ui={"images": shown})
+            ui["images"] = save_animations(
+                films,
+                filename_prefix,
+                durations=frame_durations(films.shape[1], fps, hold_last=frames > 1),
+                scale=scale,
+                graph=graph,
+                records=records,
+            )
+            ui["animated"] = (True,)
+        else:
+            pictures = images
+            if grid:
+                pictures, records = arrange_sheet(images, records, frames=frames, columns=columns)
+            ui["images"] = save_pictures(
+                pictures, filename_prefix, format, scale=scale, graph=graph, records=records
+            )
+        return io.NodeOutput(to_rgb(images), ui=ui)

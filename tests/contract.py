@@ -66,9 +66,10 @@ NODES: dict[str, dict[str, Any]] = {
         "inputs": {
             "samples": "LATENT",
             "filename_prefix": "unconditional",
-            "format": ["png", "webp", "npy"],
+            "format": ["png", "webp", "npy", "animated webp"],
             "scale": 1,
         },
+        "optional": {"grid": False, "columns": 0, "fps": 8.0},
         "outputs": ["IMAGE"],
     },
     "UnconditionalUNetSave": {
@@ -173,6 +174,20 @@ NODES: dict[str, dict[str, Any]] = {
         "title": "Image to Pixel Latent",
         "inputs": {"image": "IMAGE", "model": "MODEL", "fit": ["crop", "stretch", "keep size"]},
         "outputs": ["LATENT"],
+    },
+    "UnconditionalTrajectory": {
+        "title": "Trajectory",
+        "inputs": {
+            "model": "MODEL",
+            "seed": 0,
+            "steps": 50,
+            "batch_size": 1,
+            "sampler": [*_METHODS, "DDIM", "DDPM"],
+            "show": ["x0", "x_t"],
+            "every": 5,
+        },
+        "optional": {"class_label": -1},
+        "outputs": ["LATENT", "LATENT", "IMAGE"],
     },
     "UnconditionalShowSchedule": {
         "title": "Show Schedule",

@@ -130,7 +130,8 @@ def test_the_example_with_a_checkpoint_runs_on_a_model_shaped_like_it(client: Cl
 
 def test_every_example_is_run_by_a_test() -> None:
     found = {path.stem for path in (ROOT / "example_workflows").glob("*.json")}
-    assert found == {*EXAMPLES, "pndm_on_a_checkpoint"}
+    elsewhere = {"pndm_on_a_checkpoint", "progressive_generation"}
+    assert found == {*EXAMPLES, *elsewhere}
 
 
 def test_the_picture_is_that_of_the_core_and_of_diffusers(host: Host, client: Client) -> None:

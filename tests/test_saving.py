@@ -63,12 +63,59 @@ def test_pictures_are_numbered_on_and_never_overwritten(saving: ModuleType, tmp_
 def test_disabled_metadata_is_left_out(
     saving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from comfyui_unconditional.host import metadata
     from PIL import Image
 
     graph = saving.GraphMetadata({"1": {}}, {"workflow": {}})
     for disabled in (False, True):
-        monkeypatch.setattr(saving.args, "disable_metadata", disabled)
+        monkeypatch.setattr(metadata.args, "disable_metadata", disabled)
         shown = save(saving, graph=graph, records=[{"seed": 1}] * 3)
         path = tmp_path / "output" / "a" / shown[0]["filename"]
         names = set(Image.open(path).text)  # type: ignore[attr-defined]
         assert names == (set() if disabled else {"prompt", "workflow", "unconditional"})
+
+
+@pytest.mark.parametrize("file_format", ["webp", "png"])
+def test_a_picture_that_is_too_large_is_refused_before_it_is_made(
+    saving: ModuleType, tmp_path: Path, file_format: str
+) -> None:
+    images = torch.zeros(1, 2, 1024, 1) if file_format == "webp" else torch.zeros(1, 1024, 1024, 1)
+    options = {"graph": saving.GraphMetadata(), "records": [None]}
+    words = "16384 x 32 pixels, and WebP" if file_format == "webp" else "can open again"
+    with pytest.raises(ValueError, match=words):
+        saving.save_pictures(images, "large", file_format, scale=16, **options)
+    assert not (tmp_path / "output" / "large_00001_.png").exists()
+
+
+def test_an_animation_has_its_frames_without_loss_and_their_durations(
+    saving: ModuleType, tmp_path: Path
+) -> None:
+    import numpy as np
+    from PIL import Image, ImageSequence
+
+    films = torch.rand(2, 4, 8, 6, 3)
+    shown = saving.save_animations(
+        films,
+        "film",
+        durations=[40, 50, 60, 1500],
+        scale=2,
+        graph=saving.GraphMetadata({"1": {}}, {"workflow": {"nodes": []}}),
+        records=[{"seed": 1}, {"seed": 2}],
+    )
+    assert [entry["filename"] for entry in shown] == ["film_00001_.webp", "film_00002_.webp"]
+    for film, entry, seed in zip(films, shown, (1, 2), strict=True):
+        moving = Image.open(tmp_path / "output" / entry["filename"])
+        assert moving.info["loop"] == 0
+        durations = []
+        for frame, picture in zip(film, ImageSequence.Iterator(moving), strict=True):
+            pixels = np.asarray(picture.convert("RGB"))
+            expected = (frame.numpy() * 255).round().repeat(2, 0).repeat(2, 1)
+            assert np.array_equal(pixels, expected)
+            durations.append(picture.info["duration"])
+        assert durations == [40, 50, 60, 1500]
+        texts = [text for text in moving.getexif().values() if isinstance(text, str)]
+        assert set(texts) == {
+            'prompt:{"1": {}}',
+            'workflow:{"nodes": []}',
+            f'unconditional:{{"seed": {seed}}}',
+        }

@@ -1,35 +1,7 @@
 // The words that our scripts show, in the editor's language: locales/<language>/main.json, key
 // "unconditional", which the host serves together with those of all packs.
 
-import { api } from "../../scripts/api.js";
-import { app } from "../../scripts/app.js";
-
-const FALLBACK = "en";
-
-/** Language -> group -> name -> text; empty where the host has none. */
-const tables = load();
-
-async function load() {
-  try {
-    const response = await api.fetchApi("/i18n");
-    const all = response.ok ? await response.json() : {};
-    return Object.fromEntries(
-      Object.entries(all).map(([language, texts]) => [language, texts?.unconditional ?? {}]),
-    );
-  } catch {
-    return {};
-  }
-}
-
-/** The editor's language, such as "en" or "zh". */
-export function language() {
-  const settings = app.extensionManager?.setting ?? app.ui?.settings;
-  try {
-    return settings?.get?.("Comfy.Locale") ?? settings?.getSettingValue?.("Comfy.Locale") ?? FALLBACK;
-  } catch {
-    return FALLBACK;
-  }
-}
+import { FALLBACK, language, translations } from "./translations.js";
 
 /**
  * @typedef {(name: string, values?: Record<string, string | number>) => string} Say
@@ -42,9 +14,9 @@ export function language() {
  * @returns {Promise<Say>}
  */
 export async function words() {
-  const all = await tables;
+  const all = await translations;
   const spoken = language();
-  const order = [all[spoken], all[FALLBACK]].filter(Boolean);
+  const order = [all[spoken]?.unconditional, all[FALLBACK]?.unconditional].filter(Boolean);
   const plural = rules(spoken);
   return (name, values = {}) => {
     const [group, key] = name.split(".");

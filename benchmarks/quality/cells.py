@@ -13,6 +13,9 @@ SEEDS = (0, 1, 2)
 COSINE = "digits-16-cosine"
 COSINE_ROWS = ("DDIM", "S-PNDM", "F-PNDM", "PLMS")
 COSINE_COLUMNS = (10, 20, 50, 100)
+HALF = "digits-16-bfloat16"
+HALF_ROWS = ("DDIM", "F-PNDM")
+HALF_COLUMNS = (20, 50)
 
 SET_IMAGES = 1797
 DISTANCE_IMAGES = 256
@@ -51,6 +54,8 @@ def _in_order() -> Iterator[Cell]:
     yield from _table("sets", network, rows, COLUMNS[3:])
     if (FOLDERS[COSINE] / "model_index.json").exists():
         yield from _table("sets", Network(COSINE), COSINE_ROWS, COSINE_COLUMNS)
+    for seed in SEEDS:
+        yield from _table("sets", Network(HALF), HALF_ROWS, HALF_COLUMNS, seed)
     for seed in SEEDS[1:]:
         yield from _table("sets", network, rows, COLUMNS, seed)
     yield from _table("sets", network, LONG_ROWS, LONG_COLUMNS)

@@ -15,11 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = {
     "digits-16": ROOT / "models" / "digits-16",
     "digits-16-cosine": ROOT / "benchmarks" / "models" / "digits-16-cosine",
+    "digits-16-bfloat16": ROOT / "models" / "digits-16",
 }
+_PRECISIONS = {"digits-16-bfloat16": torch.bfloat16}
 
 
 class Network:
-    """A network in float32, its noise schedule, and how often it was asked.
+    """A network in its precision, its noise schedule, and how often it was asked.
 
     Attributes:
         config: the scheduler options of its folder.
@@ -30,7 +32,9 @@ class Network:
 
     def __init__(self, name: str):
         self.name = name
-        checkpoint = read_checkpoint(find_files(FOLDERS[name]), torch.float32)
+        checkpoint = read_checkpoint(
+            find_files(FOLDERS[name]), _PRECISIONS.get(name, torch.float32)
+        )
         self.config = SchedulerConfig.from_dict(checkpoint.scheduler or {})
         self.shape = (checkpoint.config.in_channels, *checkpoint.config.size)
         self.unet = arrange(checkpoint.build(UNet2D), torch.device("cpu"))
@@ -38,9 +42,9 @@ class Network:
         self.on_call: Callable[[int], object] = id
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
-        """Predict; see ``schedulers.evaluation.Model``."""
+        """Predict; see ``schedulers.evaluation.Model``. The samplers compute in float32."""
         self.count(len(x))
-        return self.unet(x, t)
+        return self.unet(x.to(self.unet.dtype), t).to(x.dtype)
 
     def count(self, images: int) -> None:
         """Note one call."""

@@ -17,6 +17,9 @@ from .cells import (
     COSINE_ROWS,
     DISTANCE_IMAGES,
     EXACT_ROWS,
+    HALF,
+    HALF_COLUMNS,
+    HALF_ROWS,
     LONG_COLUMNS,
     LONG_ROWS,
     REFERENCES,
@@ -50,6 +53,7 @@ def write_report(results: Results) -> None:
         _orders(order_table(smooth, late)),
         _sets(results, network, floors),
         _cosine(results),
+        _half_precision(results, network),
         _distances(results, network),
         _strips() if drawn or (REPORT.parent / "quality-strips.png").exists() else "",
         "## Which of the paper's claims hold here\n\n"
@@ -67,7 +71,7 @@ def _head(results: Results) -> str:
         "missing and writes this page; the figures are in `quality.json`.\n\n"
         f"{datetime.date.today().isoformat()}; {_processor()}, {os.cpu_count()} cores; Python "
         f"{platform.python_version()}, torch {torch.__version__}, matplotlib {mpl.__version__}. "
-        "All networks in float32 on the CPU."
+        "The networks compute on the CPU, in float32 where nothing else is said."
     )
     if done < len(cells):
         text += (
@@ -148,6 +152,27 @@ def _cosine(results: Results) -> str:
         for row in COSINE_ROWS
     ]
     return text + table(["Fréchet distance", *map(str, COSINE_COLUMNS)], rows)
+
+
+def _half_precision(results: Results, network: Network) -> str:
+    half = Network(HALF)
+    rows = []
+    for row in HALF_ROWS:
+        for column in HALF_COLUMNS:
+            whole, less = (
+                look_up(results, n, "sets", "frechet", row, column) for n in (network, half)
+            )
+            cells = [written(whole, column), written(less, column), MISSING, MISSING]
+            if whole is not None and less is not None and len(whole.values) == len(less.values):
+                cells[2] = f"{abs(less.mean - whole.mean):.3f}"
+                cells[3] = f"{whole.spread:.3f}"
+            rows.append([f"{row}, {column}", *cells])
+    head = ["Fréchet distance", "float32", "bfloat16", "difference", "spread of float32's seeds"]
+    return (
+        "## bfloat16\n\n"
+        "The network computes in bfloat16, the sampler in float32, from the same noise.\n\n"
+        + table(head, rows)
+    )
 
 
 def _distances(results: Results, network: Network) -> str:

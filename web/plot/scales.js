@@ -1,17 +1,23 @@
 // From values to pixels, and which values an axis names.
 
+import { short } from "../numbers.js";
+
 /** @typedef {{(value: number): number, ticks: {value: number, label: string}[]}} Scale */
 
-/** @returns {Scale} values low..high on pixels from..to, with about `count` ticks */
-export function linear(low, high, from, to, count) {
+/**
+ * @returns {Scale} values low..high on pixels from..to, with about `count` ticks that are at least
+ * `apart` from each other
+ */
+export function linear(low, high, from, to, count, apart = 0) {
   const span = high - low || 1;
   const scale = (value) => from + ((value - low) / span) * (to - from);
-  const step = roundStep(span / count);
+  const step = Math.max(apart, roundStep(span / count));
   const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   scale.ticks = [];
   // float32's 0.02 is a little less.
   for (let k = Math.ceil(low / step - 1e-6); k * step <= high + 1e-6 * span; k++) {
-    scale.ticks.push({ value: k * step, label: (k * step).toFixed(decimals) });
+    const value = k * step;
+    scale.ticks.push({ value, label: decimals > 4 ? short(value) : value.toFixed(decimals) });
   }
   return scale;
 }

@@ -38,7 +38,8 @@ export function drawSchedule(schedule, width, height, say) {
   const left = MARGIN.left;
   const right = Math.max(left + 40, width - MARGIN.right);
   const floor = Math.max(120, height - MARGIN.bottom);
-  const x = linear(0, Math.max(1, T - 1), left, right, Math.max(2, Math.floor((right - left) / 75)));
+  const count = Math.max(2, Math.floor((right - left) / 75));
+  const x = linear(0, Math.max(1, T - 1), left, right, count, 1);
   const root = svg("svg", {
     width,
     height,
@@ -50,8 +51,8 @@ export function drawSchedule(schedule, width, height, say) {
   // The three curves.
   const room = floor - MARGIN.top - 2 * GAP;
   let top = MARGIN.top;
-  const all = curves(schedule, say);
-  const panels = all.map((curve, i) => {
+  const shown = curves(schedule, say);
+  const panels = shown.map((curve, i) => {
     const bottom = top + room * SHARES[i];
     const drawn = panel(curve, times, x, { left, right, top, bottom });
     root.append(drawn.root);
@@ -70,8 +71,8 @@ export function drawSchedule(schedule, width, height, say) {
   root.append(...names.map(({ name }) => name));
   root.append(strokes(timesteps, x, floor), dots(timesteps, x, onCurve));
   const below = floor + 37;
-  const count = say("schedule.marked", { n: timesteps.length });
-  const counted = svg("text", { class: "marked", x: right, y: below, "text-anchor": "end" }, count);
+  const all = say("schedule.marked", { n: timesteps.length });
+  const counted = svg("text", { class: "marked", x: right, y: below, "text-anchor": "end" }, all);
   root.append(svg("text", { class: "tick", x: left, y: below }, say("schedule.timestep")), counted);
 
   // The values of one timestep.
@@ -81,12 +82,12 @@ export function drawSchedule(schedule, width, height, say) {
 
   function point(at) {
     const i = at === null ? null : nearest(times, ((at - left) / (right - left)) * (T - 1));
-    panels.forEach((each, k) => each.point(i, i === null ? "" : short(all[k].values[i])));
+    panels.forEach((each, k) => each.point(i, i === null ? "" : short(shown[k].values[i])));
     set(cross, { visibility: i === null ? "hidden" : "visible" });
     now.textContent = i === null ? "" : `t = ${times[i]}`;
     const step = i === null ? -1 : timesteps.indexOf(times[i]);
     const n = timesteps.length;
-    counted.textContent = step < 0 ? count : say("schedule.step_of", { k: step + 1, n });
+    counted.textContent = step < 0 ? all : say("schedule.step_of", { k: step + 1, n });
     const place = i === null ? NaN : x(times[i]);
     for (const each of names) {
       const covered = Math.abs(each.at - place) < COVERED;

@@ -1,0 +1,174 @@
+"""`python -m devtools.pictures`: the pictures of the help pages and the README, from the editor.
+
+Each is a graph that was run in a real ComfyUI and photographed in a real browser.
+"""
+
+import argparse
+import io
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+from tqdm import tqdm
+
+from .browser import NO_BROWSER, find_browser
+from .client import Client, Graph
+from .environment import ROOT
+from .help_graphs import help_graph
+from .host import Host
+
+HELP = ROOT / "web" / "docs" / "pictures"
+_EDITOR = ROOT / "docs" / "editor.webp"
+_QUICK_START = ROOT / "example_workflows" / "quick_start_pndm.json"
+_WIDEST = 1200
+# Where a graph is put, beside the editor's menus, and what is shown around it.
+_CORNER = (100, 130)
+_MARGIN = 12
+
+# What a browser needs to start as root, and without calling home.
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+_SETTINGS = {
+    "Comfy.TutorialCompleted": True,  # else a dialog opens
+    "Comfy.Minimap.Visible": False,
+    "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
+    "Comfy.Execution.PreviewMethod": "none",  # else they stay on the samplers
+}
+
+_LOAD = """async (prompt) => {
+  await app.loadApiJson(prompt, "picture");
+  for (const node of app.graph._nodes)
+    for (const widget of node.widgets ?? [])
+      if (widget.name === "control_after_generate") widget.value = "fixed";
+}"""
+
+_RUN = """async () => {
+  const done = new Promise((resolve, reject) => {
+    const failed = (event) => reject(event.detail.exception_message);
+    app.api.addEventListener("execution_success", resolve, { once: true });
+    app.api.addEventListener("execution_error", failed, { once: true });
+  });
+  await app.queuePrompt(0, 1);
+  await done;
+}"""
+
+_SHOWN = """() => app.graph._nodes.every(
+  (node) => node.type !== "UnconditionalImageOutput" || node.imgs?.[0]?.complete
+)"""
+
+_ARRANGE = """(corner) => {
+  const nodes = app.graph._nodes;
+  for (const node of nodes)
+    if (node.size[0] < 220) node.setSize([220, node.size[1]]);
+  app.graph.arrange(60);
+  const boxes = nodes.map((n) => n.boundingRect ?? n.getBounding());
+  const left = Math.min(...boxes.map((b) => b[0]));
+  const top = Math.min(...boxes.map((b) => b[1]));
+  const right = Math.max(...boxes.map((b) => b[0] + b[2]));
+  const bottom = Math.max(...boxes.map((b) => b[1] + b[3]));
+  app.canvas.ds.scale = 1;
+  app.canvas.ds.offset = [corner[0] - left, corner[1] - top];
+  app.canvas.deselectAll?.();
+  app.canvas.setDirty(true, true);
+  return { width: right - left, height: bottom - top };
+}"""
+
+
+def main() -> int:
+    """Make the pictures that are named, or all; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m devtools.pictures", description=__doc__)
+    parser.add_argument("names", nargs="*", help="nodes, or editor; none: all")
+    names = parser.parse_args().names
+    browser = find_browser()
+    if browser is None:
+        print(NO_BROWSER, file=sys.stderr)
+        return 1
+    HELP.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        Host(Path(folder)) as host,
+        sync_playwright() as playwright,
+    ):
+        client = Client(host.url)
+        client.post("/settings", _SETTINGS)
+        ours = [name for name in client.get("/object_info") if name.startswith("Unconditional")]
+        chromium = playwright.chromium.launch(executable_path=browser, args=_ARGUMENTS)
+        page = chromium.new_page(viewport={"width": 2000, "height": 1200})
+        _open(page, host.url)
+        for number, name in enumerate(tqdm([n for n in names or ours if n != _EDITOR.stem])):
+            _photograph(page, name, _renumbered(name, 100 * number), HELP / f"{name}.webp")
+        if not names or _EDITOR.stem in names:
+            page = chromium.new_page(
+                viewport={"width": 1280, "height": 800}, device_scale_factor=1.5
+            )
+            _open(page, host.url)
+            _photograph_editor(page)
+    return 0
+
+
+def _open(page: Page, url: str) -> None:
+    page.goto(url)
+    page.wait_for_function("window.app?.graph && window.app?.canvas && window.app.extensionManager")
+
+
+def _renumbered(node: str, first: int) -> Graph:
+    """Return the graph of a node; the editor shows what came of an earlier one by its numbers."""
+    graph = help_graph(node)
+    if graph is None:
+        raise SystemExit(f"There is no graph for {node} in devtools/help_graphs.py.")
+
+    def link(value: Any) -> Any:
+        return [str(int(value[0]) + first), value[1]] if isinstance(value, list) else value
+
+    return {
+        str(int(key) + first): {
+            **node,
+            "inputs": {name: link(value) for name, value in node["inputs"].items()},
+        }
+        for key, node in graph.items()
+    }
+
+
+def _photograph(page: Page, node: str, graph: Graph, target: Path) -> None:
+    page.evaluate(_LOAD, graph)
+    if node != "UnconditionalUNetDownload":  # there may be no network
+        page.evaluate(_RUN)
+        page.wait_for_function(_SHOWN)
+    for _ in range(2):  # the editor itself moves the view once, after a graph was opened
+        page.wait_for_timeout(500)
+        size = page.evaluate(_ARRANGE, _CORNER)
+    page.wait_for_timeout(500)
+    x, y = _CORNER[0] - _MARGIN, _CORNER[1] - _MARGIN
+    width, height = (size[side] + 2 * _MARGIN for side in ("width", "height"))
+    _save(page.screenshot(clip={"x": x, "y": y, "width": width, "height": height}), target)
+
+
+def _photograph_editor(page: Page) -> None:
+    """The quick start as a new user sees it."""
+    page.evaluate("(workflow) => app.loadGraphData(workflow)", json.loads(_QUICK_START.read_text()))
+    page.evaluate(_RUN)
+    page.wait_for_function(_SHOWN)
+    page.wait_for_timeout(1000)
+    _save(page.screenshot(), _EDITOR)
+
+
+def _save(screenshot: bytes, target: Path) -> None:
+    picture = Image.open(io.BytesIO(screenshot)).convert("RGB")
+    picture.thumbnail((_WIDEST, _WIDEST), Image.Resampling.LANCZOS)
+    picture.save(target, quality=85, method=6)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Which pictures and films are made of a batch, and what each of them says of itself."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .contact_sheet import automatic_columns, make_sheet
+from .provenance import Record, gather_records
+
+
+def arrange_sheet(
+    images: Tensor, records: Sequence[Record | None], *, frames: int, columns: int
+) -> tuple[Tensor, list[Record | None]]:
+    """Return one contact sheet of the batch, shape (1, H', W', C), with its record.
+
+    Args:
+        images: shape (B, H, W, C) in 0..1.
+        records: one for each.
+        frames: how many belong to one image of a trajectory; 1 where the batch is none.
+        columns: how many stand in a row; 0: for a trajectory one image's frames, else as near to a
+            square as possible.
+    """
+    columns = columns or automatic_columns(len(images), frames)
+    return make_sheet(images, columns)[None], [gather_records(records)]
+
+
+def arrange_films(
+    images: Tensor,
+    records: Sequence[Record | None],
+    *,
+    frames: int,
+    grid: bool,
+    columns: int,
+) -> tuple[Tensor, list[Record | None]]:
+    """Return films, shape (K, F, H', W', C), with the record of each.
+
+    One film shows the batch; of a trajectory, one film shows each image, or with ``grid`` one film
+    all images side by side.
+
+    Args:
+        images, records, frames: as for ``arrange_sheet``.
+        grid: only counts for a trajectory.
+        columns: of the grid.
+    """
+    if frames == 1:
+        return images[None], [gather_records(records)]
+    films = images.unflatten(0, (-1, frames))
+    if not grid:
+        parts = [records[k : k + frames] for k in range(0, len(records), frames)]
+        return films, [gather_records(part) for part in parts]
+    columns = columns or automatic_columns(len(films), 1)
+    sheets = [make_sheet(moment, columns) for moment in films.transpose(0, 1)]
+    return torch.stack(sheets)[None], [gather_records(records)]

@@ -1,0 +1,82 @@
+"""What a sampler saw on the way from noise to image, kept for those who ask."""
+
+import math
+from typing import Any, Literal
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from ..schedulers.evaluation import Evaluation
+from .provenance import KEY, Record, find_records, make_frame_records, mark_frames
+
+Show = Literal["x0", "x_t"]
+"""What a frame is: the image that the network predicts at that time, or what it is shown."""
+
+
+class TrajectoryRecorder:
+    """Keeps every k-th evaluation of one run, as one of its ``OnEvaluation``.
+
+    Args:
+        show: what of an evaluation is kept.
+        every: k; evaluation 0 is kept, then k, 2k, …
+        evaluations: how many the run has.
+    """
+
+    def __init__(self, show: Show, every: int, evaluations: int):
+        self._show, self._every = show, every
+        self._seen = 0
+        self._records: list[Record] = []
+        self._samples: Tensor | None = None
+        self.frames: int = math.ceil(evaluations / every) + 1
+        """How many each image has, with the final image."""
+
+    def __call__(self, evaluation: Evaluation) -> None:
+        index = self._seen
+        self._seen += 1
+        if index % self._every:
+            return
+        x = evaluation.x0 if self._show == "x0" else evaluation.x_t
+        if self._samples is None:
+            device = comfy.model_management.intermediate_device()
+            shape = (len(x), self.frames, *x.shape[1:])
+            self._samples = torch.empty(shape, dtype=torch.float32, device=device)
+        self._samples[:, len(self._records)] = x.to(self._samples)
+        t = int(evaluation.t) if evaluation.t == int(evaluation.t) else evaluation.t
+        self._records.append({"show": self._show, "evaluation": index, "t": t})
+
+    def finish(self, final: dict[str, Any]) -> dict[str, Any]:
+        """Return the trajectory as a LATENT.
+
+        Args:
+            final: the LATENT of the finished images, shape (B, C, H, W).
+
+        Returns:
+            Its ``samples`` have the shape (B * frames, C, H, W), model range about -1..1, not
+            clipped: all frames of the first image, the last of which is that image, then those of
+            the second, …
+        """
+        images: Tensor = final["samples"]
+        if self._samples is None:  # no evaluation: nothing but the finished images
+            self._samples = images.new_empty((len(images), self.frames, *images.shape[1:]))
+        self._samples[:, -1] = images.to(self._samples)
+        samples = self._samples.flatten(0, 1)
+        # Of the last frame there is nothing to add: it is the image itself.
+        records = make_frame_records(samples, find_records(final), [*self._records, {}])
+        return {"samples": samples, KEY: records, **mark_frames(samples, self.frames)}
+
+
+def check_memory(frames: int, images: int, channels: int, height: int, width: int) -> None:
+    """Raise ValueError where so many frames of so many images do not fit into memory.
+
+    It is asked before a run, since the host is killed where memory ends in the middle of one.
+    Counted are the frames (float32), the IMAGE made of them (RGB) and what that takes on its way.
+    """
+    needed = frames * images * height * width * 4 * (2 * channels + 3)
+    free: Any = comfy.model_management.get_free_memory(comfy.model_management.intermediate_device())
+    if needed > free:
+        raise ValueError(
+            f"{frames} frames of each of {images} images need {needed / 1e9:.1f} GB of memory, and "
+            f"{free / 1e9:.1f} GB are free. Keep fewer (a larger 'every'), or make fewer images at "
+            "once."
+        )

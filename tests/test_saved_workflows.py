@@ -1,0 +1,89 @@
+"""In the real ComfyUI: the workflows that were saved with each release, for ever."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomlkit
+import toys
+from contract import NODES
+from graphs import files
+from hub_lookalike import COMMIT, Hub, Repo
+
+from devtools.client import Client
+from devtools.environment import ROOT
+from devtools.host import Host
+from devtools.workflows import to_prompt
+
+FOLDER = ROOT / "tests" / "workflows"
+RELEASES = sorted(
+    (path.stem for path in FOLDER.glob("*.json")),
+    key=lambda release: [int(number) for number in release.split(".")],
+)
+# The only model of this kind that every ComfyUI has.
+DEFAULTS = {("UnconditionalUNetLoader", "model_name")}
+
+
+def read(release: str) -> dict[str, Any]:
+    return json.loads((FOLDER / f"{release}.json").read_text("utf-8"))
+
+
+def with_classes(folder: Path) -> Repo:
+    """What `somebody/classes` is, that the saved workflows download: fp16, and told a class."""
+    toys.write_checkpoint(folder, {**toys.TINY, "num_class_embeds": 4}, scheduler={})
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".fp16.safetensors"))
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return Repo({path.relative_to(folder).as_posix(): path.read_bytes() for path in found})
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_saved_workflow_means_what_it_meant_and_runs(
+    release: str, hub: Hub, host: Host, client: Client, models: Path, tmp_path: Path
+) -> None:
+    workflow = read(release)
+    prompt = to_prompt(workflow, client.get("/object_info"))
+    for node, meant in workflow["extra"]["meant"].items():
+        inputs = prompt[node]["inputs"]
+        literal = {name: value for name, value in inputs.items() if not isinstance(value, list)}
+        # An input that came later has no value in it, and takes its default.
+        assert literal == meant, prompt[node]["class_type"]
+    hub.reset()
+    hub.repos["somebody/classes"] = with_classes(tmp_path)
+    shutil.rmtree(models / f"somebody--classes@{COMMIT}", ignore_errors=True)
+    run = client.run(prompt)
+    assert run.error is None, run.error
+    assert {key for key, node in prompt.items() if node["class_type"].startswith("Uncond")} <= set(
+        run.executed
+    )
+    outputs = [key for key, node in prompt.items() if "ImageOutput" in node["class_type"]]
+    assert outputs
+    for node in outputs:
+        assert all(path.stat().st_size for path in files(host, run, node))
+
+
+def test_each_release_has_its_saved_workflow() -> None:
+    pyproject = tomlkit.parse((ROOT / "pyproject.toml").read_text("utf-8")).unwrap()
+    assert pyproject["project"]["version"] in RELEASES, "run: python -m devtools.saved_workflow"
+
+
+def test_the_newest_has_every_node_with_no_default_on_any_input() -> None:
+    newest = read(RELEASES[-1])
+    kinds = {str(node["id"]): node["type"] for node in newest["nodes"]}
+    assert set(NODES) <= set(kinds.values()), "run: python -m devtools.saved_workflow"
+    stored = {str(node["id"]): node.get("widgets_values", []) for node in newest["nodes"]}
+    for node, meant in newest["extra"]["meant"].items():
+        kind = kinds[node]
+        # A seed has one more, for what follows a run; nothing that a script adds is stored.
+        assert len(stored[node]) == len(meant) + ("seed" in meant), kind
+        declared = {**NODES[kind]["inputs"], **NODES[kind].get("optional", {})}
+        widgets = {
+            name: default[0] if isinstance(default, list) else default
+            for name, default in declared.items()
+            if isinstance(default, list) or not str(default).isupper()
+        }
+        assert set(meant) == set(widgets), kind
+        for name, default in widgets.items():
+            assert meant[name] != default or (kind, name) in DEFAULTS, f"{kind}.{name}"
