@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import re
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,13 @@ from playwright.sync_api import (
 from devtools.host import Host
 
 EXTENSION = "/extensions/comfyui-unconditional/"
+
+_MAY_BE_ABSENT = (
+    # The editor asks for help in its language first, then for the file without one.
+    rf"{EXTENSION}docs/\w+/\w+\.md$",
+    # Of the template that needs a checkpoint.
+    r"/pndm_on_a_checkpoint\.jpg$",
+)
 
 SETTINGS: dict[str, Any] = {
     "Comfy.TutorialCompleted": True,  # else a dialog covers the first page
@@ -353,13 +361,8 @@ class Editor:
             self._complain(f"{message.type}: {message.text} ({where})")
 
     def _on_response(self, answer: Response) -> None:
-        # The editor asks for help in its language first, then for the file without one.
-        if answer.status >= 400 and not (answer.status == 404 and _is_help_in_a_language(answer)):
+        if answer.status >= 400 and not any(re.search(u, answer.url) for u in _MAY_BE_ABSENT):
             self._complain(f"{answer.status} {answer.url}")
-
-
-def _is_help_in_a_language(answer: Response) -> bool:
-    return f"{EXTENSION}docs/" in answer.url and answer.url.count("/") == 7
 
 
 def _refuse(route: Route) -> None:
