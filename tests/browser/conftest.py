@@ -97,6 +97,15 @@ def chinese(_shared_editor: Editor) -> Iterator[Editor]:
 
 
 @pytest.fixture
+def modern(_shared_editor: Editor) -> Iterator[Editor]:
+    """The same page with nodes that are elements of the page."""
+    _shared_editor.ensure({**SETTINGS, "Comfy.VueNodes.Enabled": True})
+    _shared_editor.clear()
+    yield _shared_editor
+    assert not _shared_editor.complaints()
+
+
+@pytest.fixture
 def sharp(chromium: Browser, editor_host: Host, screenshots: Path) -> Iterator[Editor]:
     """A page of its own, on a screen of twice the density."""
     with Editor(chromium, editor_host, screenshots, density=2) as editor:

@@ -136,7 +136,7 @@ class Editor:
         self._context = browser.new_context(
             viewport={"width": 1280, "height": 800}, device_scale_factor=density
         )
-        self._context.set_default_timeout(12_000)
+        self._context.set_default_timeout(60_000)  # a busy machine takes long
         self.page: Page = self._context.new_page()
         self._settings: dict[str, Any] | None = None
         self._complaints: list[str] = []

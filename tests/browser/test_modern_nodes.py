@@ -3,18 +3,9 @@
 import json
 import re
 
-import pytest
-
 from devtools.environment import ROOT
 
-from .editor import SETTINGS, Editor
-
-
-@pytest.fixture
-def modern(editor: Editor) -> Editor:
-    editor.ensure({**SETTINGS, "Comfy.VueNodes.Enabled": True})
-    editor.clear()
-    return editor
+from .editor import Editor
 
 
 def test_a_template_runs_and_shows_its_picture_and_its_report(modern: Editor) -> None:
