@@ -42,7 +42,8 @@ def test_an_error_is_shown_on_its_node_with_our_words(editor: Editor) -> None:
 def test_a_model_of_another_kind_is_refused_on_the_sampler_with_what_to_connect(
     editor: Editor,
 ) -> None:
-    prompt = graph()
+    # The editor remembers widgets by their node's number, also those of a graph before.
+    prompt = graph(denoise=1.0)
     prompt["1"] = {"class_type": "TestForeignModel", "inputs": {}}
     load(editor, prompt)
     fails(editor, "UnconditionalPNDMSampler", "Connect 'Load Unconditional UNet'")
