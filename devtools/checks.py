@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .browser import NO_BROWSER, BrowserError, ensure_browser, is_ci
 from .comfyui import HostError, comfyui_path, versions_to_test
 from .environment import ROOT
 
@@ -23,7 +24,8 @@ def run_checks(pytest_arguments: Sequence[str], host: str | None = None) -> int:
         os.environ["COMFYUI_PATH"] = str(Path(named).resolve())
     try:
         folders = [comfyui_path(version) for version in versions_to_test()]
-    except HostError as error:
+        browser = ensure_browser()
+    except (HostError, BrowserError) as error:
         print(error, file=sys.stderr)
         return 1
     checks = {
@@ -39,5 +41,11 @@ def run_checks(pytest_arguments: Sequence[str], host: str | None = None) -> int:
         print(f"\n== {name}: {' '.join(command)}", flush=True)
         if subprocess.call([sys.executable, "-m", *command], cwd=ROOT, env=environments.get(name)):
             failed.append(name)
-    print(f"\n{'Failed: ' + ', '.join(failed) if failed else 'All checks passed'}")
+    print()
+    if browser is None:
+        print(f"The browser tests were not run. {NO_BROWSER}")
+        if is_ci():
+            failed.append("browser tests")
+    passed = "All checks passed" if browser else "All other checks passed"
+    print(f"Failed: {', '.join(failed)}" if failed else passed)
     return bool(failed)

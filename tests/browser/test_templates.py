@@ -1,0 +1,99 @@
+"""Each example workflow, from the template browser to its picture."""
+
+import json
+from typing import Any
+
+import pytest
+
+from devtools.environment import ROOT
+from devtools.workflows import to_prompt
+
+from .editor import Editor
+
+_FOLDER = ROOT / "example_workflows"
+TEMPLATES = sorted(path.stem for path in _FOLDER.glob("*.json"))
+# The other wants a Stable Diffusion checkpoint, which is gigabytes: the host's tests run it on a
+# stand-in, which draws nothing that could be its picture in the template browser.
+RUNNABLE = [name for name in TEMPLATES if name != "pndm_on_a_checkpoint"]
+
+
+def open_browser(editor: Editor) -> None:
+    """Open the template browser at the pack's category."""
+    page = editor.page
+    page.locator(".templates-tab-button").click()
+    page.get_by_role("dialog").get_by_text("comfyui-unconditional").first.click()
+    page.get_by_test_id(f"template-workflow-{TEMPLATES[0]}").wait_for()
+
+
+def saved(name: str) -> dict[str, Any]:
+    return json.loads((_FOLDER / f"{name}.json").read_text())
+
+
+def test_the_template_browser_lists_every_template_with_its_picture(editor: Editor) -> None:
+    open_browser(editor)
+    assert editor.page.locator("[data-testid^=template-workflow-]").count() == len(TEMPLATES)
+    for name in RUNNABLE:
+        card = editor.page.get_by_test_id(f"template-workflow-{name}")
+        card.scroll_into_view_if_needed()
+        thumbnail = card.locator("img").first
+        editor.page.wait_for_function(
+            "(image) => image.complete && image.naturalWidth > 0", arg=thumbnail.element_handle()
+        )
+        # It is the editor's own picture where ours is not found.
+        assert "default" not in (thumbnail.get_attribute("src") or ""), name
+    editor.page.get_by_test_id(f"template-workflow-{TEMPLATES[0]}").scroll_into_view_if_needed()
+    editor.shot("templates")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_opens_by_a_click_with_all_its_nodes_and_their_values(
+    name: str, editor: Editor
+) -> None:
+    open_browser(editor)
+    editor.page.get_by_test_id(f"template-workflow-{name}").click()
+    expected = saved(name)
+    editor.page.wait_for_function(
+        "(count) => app.graph._nodes.length === count", arg=len(expected["nodes"])
+    )
+    unknown = editor.page.evaluate(
+        """() => app.graph._nodes.map((node) => node.type)
+             .filter((type) => !LiteGraph.registered_node_types[type])"""
+    )
+    assert unknown == []
+    notes = [node for node in expected["nodes"] if node["type"] in ("Note", "MarkdownNote")]
+    assert notes
+
+    # Each value on the input that the host's tests put it on.
+    info = editor.page.evaluate("() => fetch('/api/object_info').then((answer) => answer.json())")
+    prompt = to_prompt(expected, info)
+    shown = editor.widgets()
+    for key, node in prompt.items():
+        for widget, value in node["inputs"].items():
+            if not isinstance(value, list):
+                assert shown[key][widget] == value, (node["class_type"], widget)
+    editor.fit()
+    editor.shot(f"template_{name}")
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_template_runs_and_shows_its_picture(name: str, editor: Editor) -> None:
+    workflow = saved(name)
+    editor.load(workflow)
+    for node, widgets in editor.widgets().items():
+        if widgets.get("steps", 0) > 100:  # a thousand would take long
+            editor.set_widget(int(node), "steps", 100)
+    assert editor.run() == "success"
+    kinds = {node["id"]: node["type"] for node in workflow["nodes"]}
+    pictures = [node for node, kind in kinds.items() if kind == "UnconditionalImageOutput"]
+    plots = [node for node, kind in kinds.items() if kind == "UnconditionalShowSchedule"]
+    assert pictures or plots
+    for node in pictures:
+        for width, height, darkest, brightest in editor.pictures(node):
+            assert width > 1 < height
+            assert brightest - darkest > 150, "the picture is blank"
+    editor.page.wait_for_function(
+        "(count) => document.querySelectorAll('.unconditional-schedule svg').length === count",
+        arg=len(plots),
+    )
+    editor.fit()
+    editor.shot(f"run_{name}")
