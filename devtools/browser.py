@@ -10,6 +10,18 @@ from pathlib import Path
 NAMED_BY = "UNCONDITIONAL_BROWSER"
 """The environment variable that names a browser."""
 
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",  # root may not have one
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""With which a browser starts without a screen, and asks nothing of the network."""
+
 _ON_PATH = (
     "chromium",
     "chromium-browser",

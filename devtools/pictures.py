@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 from tqdm import tqdm
 
-from .browser import NO_BROWSER, find_browser
+from .browser import ARGUMENTS, NO_BROWSER, find_browser
 from .client import Client, Graph
 from .environment import ROOT
 from .help_graphs import help_graph
@@ -30,17 +30,6 @@ _CORNER = (100, 130)
 _MARGIN = 12
 _WIDTH = 330
 _HELP_VIEW: Any = {"width": 800, "height": 1300}
-
-# What a browser needs to start as root, and without calling home.
-_ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 _SETTINGS = {
     "Comfy.TutorialCompleted": True,  # else a dialog opens
@@ -122,7 +111,7 @@ def main() -> int:
         client = Client(host.url)
         client.post("/settings", _SETTINGS)
         ours = [name for name in client.get("/object_info") if name.startswith("Unconditional")]
-        chromium = playwright.chromium.launch(executable_path=browser, args=_ARGUMENTS)
+        chromium = playwright.chromium.launch(executable_path=browser, args=ARGUMENTS)
         page = chromium.new_page(viewport=_HELP_VIEW, device_scale_factor=1.5)
         _open(page, host.url)
         for number, name in enumerate(tqdm([n for n in names or ours if n != _EDITOR.stem])):

@@ -8,7 +8,6 @@ graph downloads is of the tests.
 
 import json
 import re
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
+from .browser import ARGUMENTS, NO_BROWSER, find_browser
 from .environment import ROOT
 from .host import Host
 
@@ -267,11 +267,11 @@ def make(page: Page) -> tuple[dict[str, Any], list[str]]:
     return workflow, built["missing"]
 
 
-def main(browser: str | None) -> int:
+def main() -> int:
     """Write the file of the version in pyproject.toml, and return the exit status."""
-    browser = browser or shutil.which("chromium")
+    browser = find_browser()
     if browser is None:
-        print("There is no chromium here; name a browser as the argument.", file=sys.stderr)
+        print(NO_BROWSER, file=sys.stderr)
         return 1
     found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
     assert found, "pyproject.toml says no version"
@@ -281,8 +281,7 @@ def main(browser: str | None) -> int:
         Host(Path(folder)) as host,
         sync_playwright() as playwright,
     ):
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-        page = playwright.chromium.launch(executable_path=browser, args=arguments).new_page()
+        page = playwright.chromium.launch(executable_path=browser, args=ARGUMENTS).new_page()
         page.goto(host.url)
         ready = "() => !!(window.app?.graph && LiteGraph.registered_node_types.EmptyImage)"
         page.wait_for_function(ready, timeout=120_000)
@@ -298,4 +297,4 @@ def main(browser: str | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else None))
+    sys.exit(main())

@@ -8,23 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from devtools.browser import NO_BROWSER, find_browser, is_ci
+from devtools.browser import ARGUMENTS, NO_BROWSER, find_browser, is_ci
 from devtools.comfyui import comfyui_path
 from devtools.environment import ROOT
 from devtools.host import Host
 
 from .editor import SETTINGS, Editor
-
-_ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",  # root may not have one
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="package")
@@ -34,7 +23,7 @@ def chromium() -> Iterator[Browser]:
     if path is None:
         pytest.fail(NO_BROWSER) if is_ci() else pytest.skip(NO_BROWSER)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(path), args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=str(path), args=ARGUMENTS)
         yield browser
         browser.close()
 
