@@ -12,7 +12,9 @@ from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
 from test_host_latents import sampler
-from wiring import UNCHANGED, Bench, Wires
+from wiring import Bench, Wires
+
+from devtools.wires import UNCHANGED
 
 SHAPE = (1, 16, 16)
 
