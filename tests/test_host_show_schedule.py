@@ -14,7 +14,7 @@ from comfyui_unconditional.schedulers.pndm_grid import list_timesteps
 from comfyui_unconditional.schedulers.run import Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from graphs import graph
-from test_host_latents import EMPTY, advanced, sampler
+from sampler_graphs import EMPTY, advanced, sampler
 from wiring import Bench, Link, Wires
 
 from devtools.client import Client
