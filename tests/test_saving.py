@@ -2,7 +2,7 @@
 
 import errno
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,6 +85,20 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_made(
     with pytest.raises(ValueError, match=words):
         saving.save_pictures(images, "large", file_format, scale=16, **options)
     assert not (tmp_path / "output" / "large_00001_.png").exists()
+
+
+def test_an_animation_that_memory_does_not_hold_is_refused_before_it_is_made(
+    saving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        saving.psutil, "virtual_memory", lambda: SimpleNamespace(available=5 * 16 * 16 * 3 - 1)
+    )
+    options = {"scale": 2, "graph": saving.GraphMetadata(), "records": [None]}
+    films = torch.zeros(1, 5, 8, 8, 3)
+    with pytest.raises(ValueError, match="5 frames with 16 x 16 pixels needs"):
+        saving.save_animations(films, "long", durations=[40] * 5, **options)
+    assert not list(tmp_path.rglob("long*"))
+    assert saving.save_animations(films[:, :4], "long", durations=[40] * 4, **options)
 
 
 @pytest.mark.parametrize("file_format", ["png", "webp"])
