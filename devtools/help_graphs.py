@@ -3,23 +3,11 @@
 from typing import Any
 
 from .client import Graph
+from .wires import Link, Wires
 
-Link = list[Any]
 
-
-class _Wires:
-    """A graph that grows; each call adds a node and returns its first output."""
-
-    def __init__(self) -> None:
-        self.graph: Graph = {}
-
-    def __call__(self, node: str, /, **inputs: Any) -> Link:
-        key = str(len(self.graph) + 1)
-        self.graph[key] = {"class_type": node, "inputs": inputs}
-        return [key, 0]
-
-    def model(self) -> Link:
-        return self("UnconditionalUNetLoader", model_name="digits-16", dtype="auto")
+class _Wires(Wires):
+    """A graph that grows, with what several of these graphs have."""
 
     def show(self, samples: Link, **more: Any) -> None:
         """End with a contact sheet."""
@@ -37,7 +25,7 @@ class _Wires:
         """Sample with SamplerCustomAdvanced."""
         model = self.model()
         nothing = self("UnconditionalConditioning")
-        timesteps = self.timesteps(model, 20)
+        timesteps = self.timesteps(model, 20, spacing="trailing")
         latent = self(
             "SamplerCustomAdvanced",
             noise=self("UnconditionalNoise", seed=0),
@@ -48,27 +36,8 @@ class _Wires:
         )
         self.show(latent)
 
-    def timesteps(self, model: Link, steps: int) -> Link:
-        return self(
-            "UnconditionalTimesteps",
-            model=model,
-            spacing="trailing",
-            steps=steps,
-            denoise=1.0,
-            steps_offset=-1,
-            timesteps="",
-        )
-
     def empty(self, model: Link) -> Link:
         return self("UnconditionalEmptyLatent", model=model, width=0, height=0, batch_size=16)
-
-    def schedule(self, model: Link, **options: Any) -> Link:
-        names = ("beta_schedule", "prediction_type", "timestep_spacing", "set_alpha_to_one")
-        names += ("clip_sample", "thresholding", "rescale_betas_zero_snr")
-        numbers = ("num_train_timesteps", "beta_start", "beta_end", "steps_offset")
-        numbers += ("clip_sample_range", "timestep_scale")
-        kept = {**dict.fromkeys(names, "model"), **dict.fromkeys(numbers, -1)}
-        return self("UnconditionalNoiseSchedule", model=model, **{**kept, **options})
 
     def native(self) -> None:
         """Sample with KSampler."""
@@ -140,10 +109,10 @@ def help_graph(node: str) -> Graph | None:
             w.custom("UnconditionalPNDMSamplerSelect", method="F-PNDM")
         case "UnconditionalTimesteps":
             model = w.model()
-            sigmas = w.timesteps(model, 20)
+            sigmas = w.timesteps(model, 20, spacing="trailing")
             w("UnconditionalShowSchedule", model=model, steps=50, sigmas=sigmas)
         case "UnconditionalNoiseSchedule":
-            model = w.schedule(w.model(), beta_schedule="squaredcos_cap_v2")
+            model = w.model(beta_schedule="squaredcos_cap_v2")
             w("UnconditionalShowSchedule", model=model, steps=50)
         case "UnconditionalShowSchedule":
             w(node, model=w.model(), steps=50)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .contact_sheet import automatic_columns, make_sheet
+from .contact_sheet import make_sheet, square_columns
 from .provenance import Record, gather_records
 
 
@@ -18,10 +18,10 @@ def arrange_sheet(
         images: shape (B, H, W, C) in 0..1.
         records: one for each.
         frames: how many belong to one image of a trajectory; 1 where the batch is none.
-        columns: how many stand in a row; 0: for a trajectory one image's frames, else as near to a
-            square as possible.
+        columns: how many stand in a row; 0: the frames of one image of a trajectory, else as near
+            to a square as possible.
     """
-    columns = columns or automatic_columns(len(images), frames)
+    columns = columns or (frames if frames > 1 else square_columns(len(images)))
     return make_sheet(images, columns)[None], [gather_records(records)]
 
 
@@ -49,6 +49,6 @@ def arrange_films(
     if not grid:
         parts = [records[k : k + frames] for k in range(0, len(records), frames)]
         return films, [gather_records(part) for part in parts]
-    columns = columns or automatic_columns(len(films), 1)
+    columns = columns or square_columns(len(films))
     sheets = [make_sheet(moment, columns) for moment in films.transpose(0, 1)]
     return torch.stack(sheets)[None], [gather_records(records)]

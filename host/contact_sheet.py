@@ -8,17 +8,9 @@ from torch import Tensor
 _BACKGROUND = 40 / 255
 
 
-def automatic_columns(count: int, frames: int) -> int:
-    """Return how many pictures stand in a row where the user leaves it open.
-
-    Args:
-        count: how many pictures there are.
-        frames: how many of them belong to one image; 1 where they are no trajectory.
-
-    Returns:
-        ``frames``, so that each row is one image; for single pictures the nearest to a square.
-    """
-    return frames if frames > 1 else math.ceil(math.sqrt(count))
+def square_columns(count: int) -> int:
+    """Return how many pictures stand in a row of the sheet that is nearest to a square."""
+    return math.ceil(math.sqrt(count))
 
 
 def gap_between(height: int, width: int) -> int:

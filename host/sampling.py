@@ -27,9 +27,6 @@ Start = Literal["noise", "noised", "as is"]
 MakeRun = Callable[[Any, Tensor], Run]
 """(the model's ``model_sampling``, sigmas of shape (N + 1,)) -> what runs."""
 
-OnEvaluation = Callable[[Evaluation], object]
-"""Is shown each evaluation of a run, for all images of the batch; must not change it."""
-
 
 _KNOWN = "unconditional_known"
 """In a LATENT with a mask and noise left over: what stands outside the mask, without noise."""
@@ -43,7 +40,6 @@ class HostSampler(comfy.samplers.Sampler):
         start: what from; None: from noise alone where the LATENT is empty, else from it, noised.
         class_label: for a network of ours.
         known: what stands outside a mask, shape (B, C, H, W); None: the LATENT.
-        on_evaluation: is shown each evaluation as it happens.
     """
 
     def __init__(
@@ -52,11 +48,9 @@ class HostSampler(comfy.samplers.Sampler):
         start: Start | None = None,
         class_label: int | None = None,
         known: Tensor | None = None,
-        on_evaluation: OnEvaluation | None = None,
     ):
         self._make_run, self._start = make_run, start
         self._class_label, self._known = class_label, known
-        self._on_evaluation = on_evaluation
 
     def sample(
         self,
@@ -115,8 +109,7 @@ class HostSampler(comfy.samplers.Sampler):
             mask=denoise_mask,
             class_label=self._class_label,
         )
-        progress = _Progress(run.evaluations, callback, self._on_evaluation)
-        x = drain(run.start(call, x, draws), progress)
+        x = drain(run.start(call, x, draws), _Progress(run.evaluations, callback))
         if run.span.end != END:
             return x / _alpha_cumprod(run, run.span.end).sqrt()
         return x if denoise_mask is None else torch.where(denoise_mask == 0, known, x)
@@ -127,16 +120,10 @@ def _alpha_cumprod(run: Run, t: int) -> Tensor:
 
 
 class _Progress:
-    """Tells the host, and who else wants to know, of each evaluation."""
+    """Tells the host of each evaluation."""
 
-    def __init__(
-        self,
-        total: int,
-        callback: Callable[[int, Tensor, Tensor, int], object] | None,
-        on_evaluation: OnEvaluation | None,
-    ):
+    def __init__(self, total: int, callback: Callable[[int, Tensor, Tensor, int], object] | None):
         self._total, self._callback, self._done = total, callback, 0
-        self._on_evaluation = on_evaluation
 
     def __call__(self, evaluation: Evaluation) -> None:
         # Raises when the user cancels; the callback asks too, but not at each evaluation.
@@ -144,8 +131,6 @@ class _Progress:
         if self._callback is not None:
             x = evaluation.x_t / evaluation.alpha_cumprod.clamp(SMALLEST_ALPHA_CUMPROD).sqrt()
             self._callback(self._done, evaluation.x0, x, self._total)
-        if self._on_evaluation is not None:
-            self._on_evaluation(evaluation)
         self._done += 1
 
 
@@ -157,7 +142,6 @@ def run_sampler(
     *,
     start: Start = "noise",
     class_label: int | None = None,
-    on_evaluation: OnEvaluation | None = None,
 ) -> tuple[dict[str, Any], Sequence[int]]:
     """Sample the images of a LATENT with a MODEL of ours.
 
@@ -168,7 +152,6 @@ def run_sampler(
         seed: that of the image with batch_index 0.
         start: what from.
         class_label: of all images; None where the model has no classes.
-        on_evaluation: is shown each evaluation as it happens.
 
     Returns:
         The LATENT with the images, unclipped, float32, shape (B, C, H, W), model range about
@@ -199,7 +182,7 @@ def run_sampler(
         samples = guider.sample(
             initial,
             latent["samples"],
-            HostSampler(lambda *_: run, start, class_label, known, on_evaluation),
+            HostSampler(lambda *_: run, start, class_label, known),
             _sigmas(run),
             denoise_mask=latent.get("noise_mask"),
             callback=latent_preview.prepare_callback(patcher, run.evaluations),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
+import psutil
 from PIL import Image
 from torch import Tensor
 
@@ -77,10 +78,11 @@ def save_animations(
         What the editor shows: file name, subfolder and type of each film.
 
     Raises:
-        ValueError: as for ``save_pictures``.
+        ValueError: as for ``save_pictures``, or the memory does not hold all frames of a film.
     """
     height, width, channels = films.shape[2:]
     _check_picture("webp", height, width, channels, scale)
+    _check_film(films.shape[1], height * scale, width * scale, channels)
     target = OutputFiles.in_output(prefix, height, width)
     shown = []
     for k, (film, record) in enumerate(zip(films, records, strict=True)):
@@ -130,6 +132,17 @@ def _check_picture(file_format: str, height: int, width: int, channels: int, sca
         raise ValueError(
             f"The picture would have {width} x {height} pixels, more than ComfyUI can open again "
             f"({most / 1e6:.0f} million). Choose a smaller scale or fewer images."
+        )
+
+
+def _check_film(frames: int, height: int, width: int, channels: int) -> None:
+    """Raise ValueError where so many frames do not fit into memory: Pillow wants all at once."""
+    needed, free = frames * height * width * channels, psutil.virtual_memory().available
+    if needed > free:
+        raise ValueError(
+            f"An animation of {frames} frames with {width} x {height} pixels needs "
+            f"{needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. Choose a smaller "
+            "scale or fewer frames."
         )
 
 

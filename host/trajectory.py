@@ -1,13 +1,15 @@
 """What a sampler saw on the way from noise to image, kept for those who ask."""
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import comfy.model_management
 import torch
 from torch import Tensor
 
-from ..schedulers.evaluation import Evaluation
+from ..schedulers.evaluation import Evaluation, Model, Noise, Sampling
+from ..schedulers.run import Run
 from .provenance import KEY, Record, find_records, make_frame_records, mark_frames
 
 Show = Literal["x0", "x_t"]
@@ -15,7 +17,7 @@ Show = Literal["x0", "x_t"]
 
 
 class TrajectoryRecorder:
-    """Keeps every k-th evaluation of one run, as one of its ``OnEvaluation``.
+    """Keeps every k-th evaluation of the run that it watches.
 
     Args:
         show: what of an evaluation is kept.
@@ -31,7 +33,22 @@ class TrajectoryRecorder:
         self.frames: int = math.ceil(evaluations / every) + 1
         """How many each image has, with the final image."""
 
-    def __call__(self, evaluation: Evaluation) -> None:
+    def watch(self, run: Run) -> Run:
+        """Return the same run, whose evaluations are kept as they happen."""
+
+        def start(model: Model, x: Tensor, noise: Noise) -> Sampling:
+            sampling = run.start(model, x, noise)
+            while True:
+                try:
+                    evaluation = next(sampling)
+                except StopIteration as end:
+                    return end.value
+                self._see(evaluation)
+                yield evaluation
+
+        return replace(run, start=start)
+
+    def _see(self, evaluation: Evaluation) -> None:
         index = self._seen
         self._seen += 1
         if index % self._every:

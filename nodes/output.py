@@ -3,6 +3,7 @@
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..host.animation import FASTEST, SLOWEST, check_fps, frame_durations
 from ..host.arrangement import arrange_films, arrange_sheet
@@ -14,7 +15,7 @@ from ..schedulers.errors import check_choice
 
 _ANIMATED = "animated webp"
 _FORMATS = ("png", "webp", "npy", _ANIMATED)
-_MOST_COLUMNS = 1000
+_MOST_SCALE, _MOST_COLUMNS = 16, 1000
 
 
 class UnconditionalImageOutput(io.ComfyNode):
@@ -50,7 +51,7 @@ class UnconditionalImageOutput(io.ComfyNode):
                     "scale",
                     default=1,
                     min=1,
-                    max=16,
+                    max=_MOST_SCALE,
                     tooltip="Enlarges the saved and shown pictures by whole pixels, so that small "
                     "ones can be seen. IMAGE and npy keep their size.",
                 ),
@@ -96,19 +97,7 @@ class UnconditionalImageOutput(io.ComfyNode):
         columns: int = 0,
         fps: float = 8.0,
     ) -> io.NodeOutput:
-        check_choice("format", format, _FORMATS)
-        if not 1 <= scale <= 16:
-            raise ValueError(f"scale must be from 1 to 16, not {scale}.")
-        if not 0 <= columns <= _MOST_COLUMNS:
-            raise ValueError(
-                f"columns must be from 1 to {_MOST_COLUMNS}, or 0 for automatic, not {columns}."
-            )
-        check_fps(fps)
-        if samples["samples"].ndim != 4:
-            raise ValueError(
-                "Image Output needs still images (batch, channels, height, width), not "
-                f"{tuple(samples['samples'].shape)}."
-            )
+        _check(samples["samples"], format, scale, columns, fps)
         images = latent_to_image(samples["samples"])
         records, frames = find_records(samples), find_frames(samples)
         graph = GraphMetadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
@@ -136,3 +125,20 @@ class UnconditionalImageOutput(io.ComfyNode):
                 pictures, filename_prefix, format, scale=scale, graph=graph, records=records
             )
         return io.NodeOutput(to_rgb(images), ui=ui)
+
+
+def _check(samples: Tensor, file_format: str, scale: int, columns: int, fps: float) -> None:
+    """Raise ValueError for values beyond the widgets (some hosts let them pass), and for video."""
+    check_choice("format", file_format, _FORMATS)
+    if not 1 <= scale <= _MOST_SCALE:
+        raise ValueError(f"scale must be from 1 to {_MOST_SCALE}, not {scale}.")
+    if not 0 <= columns <= _MOST_COLUMNS:
+        raise ValueError(
+            f"columns must be from 1 to {_MOST_COLUMNS}, or 0 for automatic, not {columns}."
+        )
+    check_fps(fps)
+    if samples.ndim != 4:
+        raise ValueError(
+            "Image Output needs still images (batch, channels, height, width), not "
+            f"{tuple(samples.shape)}."
+        )

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..host.latents import empty_latent, fit_latent
 from ..host.model import unconditional_model
 from ..host.provenance import KEY, Record, make_records
-from ..host.sampling import OnEvaluation, Start, run_sampler
+from ..host.sampling import Start, run_sampler
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.ddim import ddim_run
 from ..schedulers.ddpm import ddpm_run
@@ -72,7 +72,6 @@ def sample(
     class_label: int,
     latent: dict[str, Any] | None = None,
     denoise: float = 1.0,
-    on_evaluation: OnEvaluation | None = None,
 ) -> io.NodeOutput:
     """Sample from noise, or from a noised latent where ``denoise`` is below 1."""
     stretch = Stretch.of_denoise(steps, denoise)
@@ -89,7 +88,7 @@ def sample(
     if stretch.start:
         settings["denoise"] = denoise
     start: Start = "noised" if stretch.start else "noise"
-    return _run(model, recipe, stretch, latent, start, seed, class_label, settings, on_evaluation)
+    return _run(model, recipe, stretch, latent, start, seed, class_label, settings)
 
 
 def sample_part(
@@ -135,7 +134,6 @@ def _run(
     seed: int,
     class_label: int,
     settings: Record,
-    on_evaluation: OnEvaluation | None = None,
 ) -> io.NodeOutput:
     """Return a LATENT that knows how each of its images was made, and a report of the run."""
     if stretch.is_empty:
@@ -151,7 +149,6 @@ def _run(
         seed,
         start=start,
         class_label=label,
-        on_evaluation=on_evaluation,
     )
     report = run_report(run, seconds() / len(seeds))
     record = {

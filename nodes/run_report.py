@@ -8,13 +8,10 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..host.page import Ui, for_page
 from ..schedulers.evaluation import Model, Noise, Sampling
 from ..schedulers.run import Run
 from ..schedulers.timesteps import END
-
-Ui = dict[str, list[dict[str, Any]]]
-"""What a node gives the editor."""
-
 
 _FLAG = "has_intermediate_output"
 TELLS: dict[str, Any] = {_FLAG: True} if _FLAG in {f.name for f in fields(io.Schema)} else {}
@@ -54,4 +51,4 @@ def no_run_report() -> Ui:
 
 
 def _ui(**report: Any) -> Ui:
-    return {"unconditional_run": [report]}
+    return for_page("unconditional_run", report)

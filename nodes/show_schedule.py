@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..host.model import schedule_to_draw
 from ..host.model_sampling import span_of
+from ..host.page import for_page
 from ..schedulers.noise_schedule import NoiseSchedule
 from ..schedulers.outline import outline
 from ..schedulers.timesteps import make_timesteps
@@ -66,4 +67,4 @@ class UnconditionalShowSchedule(io.ComfyNode):
             "betas": points.betas,
             "timesteps": timesteps,
         }
-        return io.NodeOutput(ui={"unconditional_schedule": [drawn]})
+        return io.NodeOutput(ui=for_page("unconditional_schedule", drawn))

@@ -1,6 +1,7 @@
 """From a MODEL to LATENTs and an IMAGE: how an image appears."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
@@ -123,12 +124,11 @@ class UnconditionalTrajectory(io.ComfyNode):
 
         sampled = sample(
             model,
-            recipe,
+            replace(recipe, make_run=lambda stretch: recorder.watch(recipe.make_run(stretch))),
             seed=seed,
             steps=steps,
             batch_size=batch_size,
             class_label=class_label,
-            on_evaluation=recorder,
         )
         final = sampled.args[0]
         trajectory = recorder.finish(final)

@@ -11,7 +11,7 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from devtools.client import Client, Graph, Run
 from devtools.host import Host
@@ -64,6 +64,13 @@ def read_metadata(path: Path) -> dict[str, Any]:
         return {name: json.loads(text) for name, text in picture.text.items()}  # type: ignore[attr-defined]
     texts = [value for value in picture.getexif().values() if isinstance(value, str)]
     return {text.split(":", 1)[0]: json.loads(text.split(":", 1)[1]) for text in texts}
+
+
+def frames_of(path: Path) -> tuple[list[np.ndarray], list[int]]:
+    """The frames of an animation as grey values, and the milliseconds of each."""
+    moving = ImageSequence.Iterator(Image.open(path))
+    both = [(np.asarray(frame.convert("L")), frame.info["duration"]) for frame in moving]
+    return [pixels for pixels, _ in both], [duration for _, duration in both]
 
 
 def model_names(client: Client) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from comfyui_unconditional.host.animation import check_fps, frame_durations
 from comfyui_unconditional.host.arrangement import arrange_films, arrange_sheet
-from comfyui_unconditional.host.contact_sheet import automatic_columns, gap_between, make_sheet
+from comfyui_unconditional.host.contact_sheet import gap_between, make_sheet
 from comfyui_unconditional.host.provenance import (
     KEY,
     find_frames,
@@ -62,13 +62,10 @@ def test_the_gap_grows_with_the_pictures(side: int, gap: int) -> None:
     assert make_sheet(pictures(2, side, side), 2).shape[1] == 2 * side + gap
 
 
-@pytest.mark.parametrize(
-    ("count", "frames", "columns"), [(1, 1, 1), (2, 1, 2), (4, 1, 2), (5, 1, 3), (16, 1, 4)]
-)
-def test_without_a_number_of_columns_the_sheet_is_nearly_square(
-    count: int, frames: int, columns: int
-) -> None:
-    assert automatic_columns(count, frames) == columns
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 2), (4, 2), (5, 3), (16, 4)])
+def test_without_a_number_of_columns_the_sheet_is_nearly_square(count: int, columns: int) -> None:
+    sheet, _ = arrange_sheet(pictures(count), [None] * count, frames=1, columns=0)
+    assert sheet.shape == (1, -(-count // columns) * 4 - 1, columns * 6 - 1, 3)
 
 
 def test_of_a_trajectory_each_row_is_one_image() -> None:

@@ -9,7 +9,7 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
-from test_host_latents import half_mask, sampler, some_images
+from sampler_graphs import half_mask, sampler, some_images
 from wiring import Bench, Link, Wires
 
 METHODS = ("F-PNDM", "S-PNDM", "PLMS", "FON")

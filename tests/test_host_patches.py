@@ -14,7 +14,7 @@ from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.memory import activation_bytes
 from graphs import digits, files, graph
 from PIL import Image
-from test_host_latents import SAMPLERS, ksampler, sampler
+from sampler_graphs import SAMPLERS, ksampler, sampler
 from wiring import Bench, Wires
 
 from devtools.client import Client

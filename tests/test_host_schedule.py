@@ -11,8 +11,10 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
-from test_host_latents import sampler
-from wiring import UNCHANGED, Bench, Wires
+from sampler_graphs import sampler
+from wiring import Bench, Wires
+
+from devtools.wires import UNCHANGED
 
 SHAPE = (1, 16, 16)
 

@@ -14,7 +14,7 @@ from comfyui_unconditional.schedulers.pndm_grid import list_timesteps
 from comfyui_unconditional.schedulers.run import Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from graphs import graph
-from test_host_latents import EMPTY, advanced, sampler
+from sampler_graphs import EMPTY, advanced, sampler
 from wiring import Bench, Link, Wires
 
 from devtools.client import Client
@@ -22,7 +22,8 @@ from devtools.client import Client
 
 def drawn(bench: Bench, wires: Wires, model: Link, **inputs: Any) -> dict[str, Any]:
     key, _ = wires("UnconditionalShowSchedule", model=model, **{"steps": 50, **inputs})
-    (schedule,) = bench.run(wires).outputs[key]["unconditional_schedule"]
+    (text,) = bench.run(wires).outputs[key]["unconditional_schedule"]
+    schedule = json.loads(text)
     assert set(schedule) == {"T", "t", "alphas_cumprod", "betas", "timesteps"}
     # The browser's JSON knows no infinity and no NaN.
     json.dumps(schedule, allow_nan=False)
@@ -32,7 +33,8 @@ def drawn(bench: Bench, wires: Wires, model: Link, **inputs: Any) -> dict[str, A
 def told(bench: Bench, wires: Wires, node: Link) -> dict[str, Any]:
     """What a sampler says of its run."""
     wires("TestSaveLatent", samples=node, name=f"told-{node[0]}")
-    (report,) = bench.run(wires).outputs[node[0]]["unconditional_run"]
+    (text,) = bench.run(wires).outputs[node[0]]["unconditional_run"]
+    report = json.loads(text)
     assert set(report) == {"steps", "evaluations", "seconds_per_image", "timesteps", "end"}
     return report
 
@@ -170,7 +172,7 @@ def test_pndm_tells_what_the_core_plans_and_the_progress_counts(
 ) -> None:
     run = client.run(graph(steps=10, method=method, convention=convention, seed=31))
     assert run.error is None, run.error
-    (report,) = run.outputs["2"]["unconditional_run"]
+    report = json.loads(run.outputs["2"]["unconditional_run"][0])
     config = SchedulerConfig()
     span = Stretch(10).of(list_timesteps(config, 10, convention))
     planned = pndm_run(config, span, method=method, convention=convention)
@@ -210,6 +212,16 @@ def test_a_node_that_passes_its_latent_on_tells_that_nothing_ran(bench: Bench) -
     assert (report["steps"], report["evaluations"], report["timesteps"]) == (0, 0, [])
 
 
+def test_the_host_counts_only_pictures_as_the_results_of_a_run(client: Client) -> None:
+    # The editor shows that number on the picture.
+    prompt = graph(seed=47)
+    inputs = {"model": ["1", 0], "steps": 50}
+    prompt["4"] = {"class_type": "UnconditionalShowSchedule", "inputs": inputs}
+    run = client.run(prompt)
+    assert {"2", "3", "4"} <= set(run.outputs)
+    assert client.get(f"/api/jobs/{run.prompt_id}")["outputs_count"] == 1
+
+
 def test_a_sampler_that_is_taken_from_the_cache_tells_the_same(bench: Bench) -> None:
     wires = Wires()
     node = sampler(wires, "DDIM", wires.model(), seed=4711)
@@ -217,6 +229,7 @@ def test_a_sampler_that_is_taken_from_the_cache_tells_the_same(bench: Bench) -> 
     wires("TestSaveLatent", samples=node, name="told-again")
     again = bench.run(wires).outputs
     if bench.host.version >= (0, 30):
-        assert again[node[0]]["unconditional_run"] == [first]  # its seconds too: nothing ran
+        (text,) = again[node[0]]["unconditional_run"]
+        assert json.loads(text) == first  # its seconds too: nothing ran
     else:
         assert node[0] not in again  # and the editor keeps what it shows

@@ -1,4 +1,4 @@
-"""In the real ComfyUI: a trajectory, its grid and its animation."""
+"""In the real ComfyUI: the Trajectory node."""
 
 import json
 import threading
@@ -22,41 +22,29 @@ from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
-from graphs import fails, files, read_metadata
-from PIL import Image, ImageSequence
+from graphs import fails, files, frames_of, read_metadata
+from PIL import Image
+from sampler_graphs import output, sampler, trajectory
 from torch import Tensor
-from wiring import Bench, Link, Wires
+from wiring import Bench, Wires
 
 from devtools.client import Client, RefusedError
 from devtools.environment import ROOT
 from devtools.host import Host
+from devtools.wires import Link
 from devtools.workflows import to_prompt
 
 SHAPE = (1, 16, 16)
 SAMPLERS = ("F-PNDM", "S-PNDM", "PLMS", "FON", "DDIM", "DDPM")
 
 
-def trajectory(wires: Wires, model: Link | None = None, **inputs: Any) -> Link:
-    """The Trajectory node's LATENT; its trajectory and frames are outputs 1 and 2."""
-    defaults = {"seed": 7, "steps": 10, "batch_size": 2, "sampler": "F-PNDM", "show": "x0"}
-    link = wires.model() if model is None else model
-    return wires("UnconditionalTrajectory", model=link, **{**defaults, "every": 5, **inputs})
-
-
-def output(wires: Wires, samples: Link, **inputs: Any) -> str:
-    """Add an Image Output and return its key."""
-    defaults = {"samples": samples, "filename_prefix": "trajectory", "format": "png", "scale": 1}
-    return wires("UnconditionalImageOutput", **{**defaults, **inputs})[0]
-
-
-def sampler(wires: Wires, model: Link, name: str, **inputs: Any) -> Link:
+def plain(wires: Wires, model: Link, name: str) -> Link:
     """The node that draws what a trajectory with this sampler draws."""
     kind, settings = {
         "DDIM": ("DDIM", {"eta": 0.0}),
-        "DDPM": ("DDPM", {"variance_type": "model"}),
-    }.get(name, ("PNDM", {"method": name, "convention": "diffusers"}))
-    defaults = {"seed": 7, "steps": 10, "batch_size": 2, **settings}
-    return wires(f"Unconditional{kind}Sampler", model=model, **{**defaults, **inputs})
+        "DDPM": ("DDPM", {}),
+    }.get(name, ("PNDM", {"method": name}))
+    return sampler(wires, kind, model, batch_size=2, **settings)
 
 
 def evaluations(name: str, steps: int, seeds: list[int]) -> tuple[list[Evaluation], Tensor]:
@@ -95,8 +83,7 @@ def test_the_final_images_are_bit_for_bit_those_of_the_samplers_own_node(
     wires = Wires()
     model = wires.model()
     watched = trajectory(wires, model, sampler=name)
-    plain = sampler(wires, model, name)
-    final, frames, expected = bench.get(wires, watched, [watched[0], 1], plain)
+    final, frames, expected = bench.get(wires, watched, [watched[0], 1], plain(wires, model, name))
     assert torch.equal(final, expected)
     assert torch.equal(frames.unflatten(0, (2, -1))[:, -1], expected)
 
@@ -161,134 +148,6 @@ def test_a_trajectory_counts_its_evaluations_and_can_be_cancelled(client: Client
     stopped = run(cancel, sampler="DDPM", steps=1000, batch_size=16)
     assert stopped.interrupted
     assert stopped.progress[-1][0] < 100
-
-
-# Grid
-
-
-@pytest.mark.parametrize("file_format", ["png", "webp"])
-def test_each_row_of_the_grid_is_one_image_appearing(file_format: str, bench: Bench) -> None:
-    wires = Wires()
-    watched = trajectory(wires)
-    key = output(wires, [watched[0], 1], grid=True, scale=2, format=file_format)
-    alone = output(wires, [watched[0], 1], scale=2)
-    run = bench.run(wires)
-    (sheet,) = files(bench.host, run, key)
-    assert sheet.suffix == f".{file_format}"
-    assert "animated" not in run.outputs[key]
-    pixels = np.asarray(Image.open(sheet).convert("L"))
-    assert pixels.shape == (2 * (2 * 17 - 1), 2 * (5 * 17 - 1))  # 18 evaluations: 4, and the last
-    for k, path in enumerate(files(bench.host, run, alone)):
-        top, left = k // 5 * 34, k % 5 * 34
-        assert np.array_equal(
-            pixels[top : top + 32, left : left + 32], np.asarray(Image.open(path))
-        )
-    metadata = read_metadata(sheet)
-    assert {"prompt", "workflow"} <= set(metadata)
-    record = metadata["unconditional"]
-    assert record["sampler"] == "PNDM"
-    assert [one["seed"] for one in record["images"]] == [7] * 5 + [8] * 5
-    assert [one.get("evaluation") for one in record["images"]] == [0, 5, 10, 15, None] * 2
-
-
-def test_the_grid_of_a_batch_is_nearly_square_or_as_wide_as_asked(bench: Bench) -> None:
-    wires = Wires()
-    plain = sampler(wires, wires.model(), "DDIM", batch_size=5)
-    square = output(wires, plain, grid=True)
-    narrow = output(wires, plain, grid=True, columns=2)
-    run = bench.run(wires)
-    for key, (columns, rows) in {square: (3, 2), narrow: (2, 3)}.items():
-        (sheet,) = files(bench.host, run, key)
-        assert Image.open(sheet).size == (columns * 17 - 1, rows * 17 - 1)
-        assert [one["seed"] for one in read_metadata(sheet)["unconditional"]["images"]] == [
-            *range(7, 12)
-        ]
-
-
-def test_other_nodes_that_pick_from_a_trajectory_do_not_mislead_the_grid(bench: Bench) -> None:
-    wires = Wires()
-    frames = [trajectory(wires)[0], 1]
-    second = wires("LatentFromBatch", samples=frames, batch_index=5, length=5)
-    some = wires("LatentFromBatch", samples=frames, batch_index=3, length=5)
-    keys = [output(wires, link, grid=True) for link in (second, some)]
-    run = bench.run(wires)
-    sizes = [Image.open(files(bench.host, run, key)[0]).size for key in keys]
-    assert sizes == [(5 * 17 - 1, 16), (3 * 17 - 1, 2 * 17 - 1)]
-
-
-def test_npy_stays_the_whole_batch_whatever_the_grid(bench: Bench) -> None:
-    wires = Wires()
-    key = output(wires, [trajectory(wires)[0], 1], grid=True, format="npy")
-    before = set(bench.host.output.glob("trajectory*.npy"))
-    shown = files(bench.host, bench.run(wires), key)
-    (saved,) = set(bench.host.output.glob("trajectory*.npy")) - before
-    assert np.load(saved).shape == (10, 16, 16, 1)
-    assert len(shown) == 10
-
-
-# Animation
-
-
-def frames_of(path: Path) -> tuple[list[np.ndarray], list[int]]:
-    moving = ImageSequence.Iterator(Image.open(path))
-    both = [(np.asarray(frame.convert("L")), frame.info["duration"]) for frame in moving]
-    return [pixels for pixels, _ in both], [duration for _, duration in both]
-
-
-def test_an_animation_shows_each_image_of_a_trajectory_in_its_own_file(bench: Bench) -> None:
-    wires = Wires()
-    watched = trajectory(wires)
-    key = output(wires, [watched[0], 1], format="animated webp", scale=2, fps=10)
-    alone = output(wires, [watched[0], 1], scale=2)
-    run = bench.run(wires)
-    assert run.outputs[key]["animated"] == [True]
-    films = files(bench.host, run, key)
-    assert len(films) == 2
-    pictures = [np.asarray(Image.open(path)) for path in files(bench.host, run, alone)]
-    for k, film in enumerate(films):
-        assert film.suffix == ".webp"
-        frames, durations = frames_of(film)
-        assert durations == [100, 100, 100, 100, 1500]
-        for frame, picture in zip(frames, pictures[5 * k : 5 * k + 5], strict=True):
-            assert np.array_equal(frame, picture)
-        metadata = read_metadata(film)
-        assert {"prompt", "workflow"} <= set(metadata)
-        assert metadata["unconditional"]["seed"] == 7 + k
-
-
-def test_with_grid_the_images_of_a_trajectory_appear_side_by_side_in_one_file(bench: Bench) -> None:
-    wires = Wires()
-    watched = trajectory(wires)
-    moving = output(wires, [watched[0], 1], format="animated webp", grid=True)
-    still = output(wires, [watched[0], 1], grid=True)
-    run = bench.run(wires)
-    (film,) = files(bench.host, run, moving)
-    (sheet,) = files(bench.host, run, still)
-    rows = np.asarray(Image.open(sheet))
-    frames, durations = frames_of(film)
-    assert durations == [125] * 4 + [1500]
-    for k, frame in enumerate(frames):
-        assert frame.shape == (16, 33)
-        column = rows[:, 17 * k : 17 * k + 16]
-        assert np.array_equal(frame[:, :16], column[:16])
-        assert np.array_equal(frame[:, 17:], column[17:])
-
-
-def test_a_batch_is_one_animation_with_equal_times(bench: Bench) -> None:
-    wires = Wires()
-    plain = sampler(wires, wires.model(), "DDIM", batch_size=3)
-    key = output(wires, plain, format="animated webp", fps=30, grid=True)
-    alone = output(
-        wires, sampler(wires, wires.model(), "DDIM", batch_size=1), format="animated webp"
-    )
-    run = bench.run(wires)
-    (film,) = files(bench.host, run, key)
-    frames, durations = frames_of(film)
-    assert [frame.shape for frame in frames] == [(16, 16)] * 3
-    assert durations == [33, 34, 33]
-    assert [one["seed"] for one in read_metadata(film)["unconditional"]["images"]] == [7, 8, 9]
-    (single,) = files(bench.host, run, alone)
-    assert getattr(Image.open(single), "n_frames", 1) == 1
 
 
 # The example

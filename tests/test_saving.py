@@ -2,7 +2,7 @@
 
 import errno
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,6 +87,35 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_made(
     assert not (tmp_path / "output" / "large_00001_.png").exists()
 
 
+def test_an_animation_that_memory_does_not_hold_is_refused_before_it_is_made(
+    saving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        saving.psutil, "virtual_memory", lambda: SimpleNamespace(available=5 * 16 * 16 * 3 - 1)
+    )
+    options = {"scale": 2, "graph": saving.GraphMetadata(), "records": [None]}
+    films = torch.zeros(1, 5, 8, 8, 3)
+    with pytest.raises(ValueError, match="5 frames with 16 x 16 pixels needs"):
+        saving.save_animations(films, "long", durations=[40] * 5, **options)
+    assert not list(tmp_path.rglob("long*"))
+    assert saving.save_animations(films[:, :4], "long", durations=[40] * 4, **options)
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp"])
+def test_a_picture_keeps_the_colours_below_its_transparency(
+    saving: ModuleType, tmp_path: Path, file_format: str
+) -> None:
+    import numpy as np
+    from PIL import Image
+
+    images = torch.rand(1, 8, 6, 4)
+    images[..., 3] = torch.randint(0, 2, (8, 6))
+    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None]}
+    (shown,) = saving.save_pictures(images, "clear", file_format, **options)
+    pixels = np.asarray(Image.open(tmp_path / "output" / shown["filename"]))
+    assert np.array_equal(pixels, (images[0].numpy() * 255).round())
+
+
 def test_an_animation_has_its_frames_without_loss_and_their_durations(
     saving: ModuleType, tmp_path: Path
 ) -> None:
@@ -99,7 +128,7 @@ def test_an_animation_has_its_frames_without_loss_and_their_durations(
         "film",
         durations=[40, 50, 60, 1500],
         scale=2,
-        graph=saving.GraphMetadata({"1": {}}, {"workflow": {"nodes": []}}),
+        graph=saving.GraphMetadata({"1": {}}, {"workflow": {"nodes": []}, "other": [1]}),
         records=[{"seed": 1}, {"seed": 2}],
     )
     assert [entry["filename"] for entry in shown] == ["film_00001_.webp", "film_00002_.webp"]
@@ -117,5 +146,6 @@ def test_an_animation_has_its_frames_without_loss_and_their_durations(
         assert set(texts) == {
             'prompt:{"1": {}}',
             'workflow:{"nodes": []}',
+            "other:[1]",
             f'unconditional:{{"seed": {seed}}}',
         }

@@ -12,7 +12,8 @@ showResults({
   // Whatever nodes of ours return it.
   shows: (nodeId) => nodeId.startsWith("Unconditional"),
   key: "unconditional_run",
-  show: async (node, [run]) => {
+  show: async (node, [told]) => {
+    const run = JSON.parse(told);
     const say = await words();
     if (node.graph) showNote(node, lines(say, run), { more: details(say, run) });
   },

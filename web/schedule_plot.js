@@ -16,8 +16,10 @@ showResults({
   shows: (nodeId) => nodeId === NODE,
   key: "unconditional_schedule",
   created: addPlot,
-  show: (node, [schedule]) =>
-    node.widgets?.find((widget) => widget.name === WIDGET)?.element?.drawUnconditional?.(schedule),
+  show: (node, [told]) => {
+    const plot = node.widgets?.find((widget) => widget.name === WIDGET)?.element;
+    plot?.drawUnconditional?.(JSON.parse(told));
+  },
 });
 
 function addPlot(node) {

@@ -16,26 +16,19 @@ import { FALLBACK, language, translations } from "./translations.js";
 export async function words() {
   const all = await translations;
   const spoken = language();
-  const order = [all[spoken]?.unconditional, all[FALLBACK]?.unconditional].filter(Boolean);
-  const plural = rules(spoken);
   return (name, values = {}) => {
     const [group, key] = name.split(".");
     const count = Number(values.n);
-    const names = [`${key}_${plural.select(Number.isFinite(count) ? count : 0)}`, `${key}_other`, key];
-    for (const table of order) {
-      const found = names.find((each) => typeof table[group]?.[each] === "string");
-      if (found) return fill(table[group][found], values);
+    for (const each of [spoken, FALLBACK]) {
+      const table = all[each]?.unconditional?.[group];
+      if (!table) continue;
+      // As this table's language counts: 0 is singular in French, and our words may be English.
+      const plural = new Intl.PluralRules(each).select(Number.isFinite(count) ? count : 0);
+      const found = [`${key}_${plural}`, `${key}_other`, key].find((form) => form in table);
+      if (found) return fill(table[found], values);
     }
     return Object.values(values).join(" ");
   };
-}
-
-function rules(spoken) {
-  try {
-    return new Intl.PluralRules(spoken);
-  } catch {
-    return new Intl.PluralRules(FALLBACK);
-  }
 }
 
 function fill(text, values) {

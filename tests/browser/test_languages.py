@@ -64,3 +64,15 @@ def test_an_editor_in_a_language_that_we_do_not_have_shows_english(editor: Edito
     editor.clear()
     editor.add("UnconditionalPNDMSampler")
     assert editor.page.evaluate(_LABELS)["UnconditionalPNDMSampler"]["title"] == "PNDM Sampler"
+
+
+def test_english_words_are_counted_as_in_english_whatever_the_language(editor: Editor) -> None:
+    editor.ensure({**SETTINGS, "Comfy.Locale": "fr"})  # where 0 is singular
+    said = editor.page.evaluate(
+        """async () => {
+          const { words } = await import('/extensions/comfyui-unconditional/words.js')
+          const say = await words()
+          return [0, 1, 2].map((n) => say('run.steps', { n }))
+        }"""
+    )
+    assert said == ["0 steps", "1 step", "2 steps"]

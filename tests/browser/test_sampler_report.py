@@ -80,6 +80,24 @@ def test_the_report_is_not_saved_with_the_workflow(editor: Editor) -> None:
         assert again["widgets_values"] == node["widgets_values"]
 
 
+def test_the_report_is_there_again_after_undo_which_builds_the_graph_anew(editor: Editor) -> None:
+    editor.load(quick_start())
+    editor.run()
+    said = report(editor)
+    editor.page.evaluate(
+        """async () => {
+          const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker
+          const node = app.graph._nodes[0]
+          node.pos = [node.pos[0] + 50, node.pos[1]]
+          tracker.checkState()
+          window.seenByTests.before = node
+          await tracker.undo()
+        }"""
+    )
+    assert editor.page.evaluate("() => !app.graph._nodes.includes(seenByTests.before)")
+    assert report(editor) == said
+
+
 @pytest.mark.parametrize("palette", ["dark", "light"])
 def test_the_report_is_readable_in_each_theme(palette: str, editor: Editor) -> None:
     editor.ensure({**SETTINGS, "Comfy.ColorPalette": palette})

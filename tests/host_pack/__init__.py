@@ -3,17 +3,10 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .latents import TestLoadLatent, TestSaveLatent, TestSaveSigmas
-from .models import (
-    TestConditioning,
-    TestControl,
-    TestDiffusersSampler,
-    TestForeignModel,
-    TestLowVram,
-    TestMemory,
-    TestPatchedModel,
-    TestTinyModel,
-    TestWrappedModel,
-)
+from .memory import TestLowVram, TestMemory
+from .models import TestConditioning, TestControl, TestForeignModel, TestTinyModel
+from .patches import TestPatchedModel, TestWrappedModel
+from .peers import TestDiffusersSampler
 
 
 class TestNothing(io.ComfyNode):

@@ -1,0 +1,135 @@
+"""Test nodes that put something on a MODEL."""
+
+import json
+from typing import Any
+
+from comfy_api.latest import io
+
+
+class TestPatchedModel(io.ComfyNode):
+    """The MODEL with a patch on its weights, as a LoRA or a merge puts one there."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestPatchedModel",
+            category="test",
+            inputs=[io.Model.Input("model")],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model: Any) -> io.NodeOutput:
+        import torch
+
+        patched = model.clone()
+        name = "diffusion_model.conv_out.weight"
+        weight = patched.model_state_dict()[name]
+        patched.add_patches({name: ("diff", (torch.full(weight.shape, 0.05),))})
+        return io.NodeOutput(patched)
+
+
+class TestWrappedModel(io.ComfyNode):
+    """The MODEL with one of the wrappers that the host offers; the first four halve its answer.
+
+    ``record`` writes what the model is asked to a file of that name.
+    """
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        kinds = [
+            "unet function",
+            "apply model",
+            "diffusion model",
+            "post cfg",
+            "compiled",
+            "record",
+            "little memory",
+        ]
+        return io.Schema(
+            node_id="TestWrappedModel",
+            category="test",
+            inputs=[
+                io.Model.Input("model"),
+                io.Combo.Input("kind", options=kinds),
+                io.String.Input("name", default=""),
+            ],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, kind: str, name: str) -> io.NodeOutput:
+        from comfy.patcher_extension import WrappersMP
+        from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+        wrapped = model.clone()
+        match kind:
+            case "unet function":
+                wrapped.set_model_unet_function_wrapper(
+                    lambda apply, a: 0.5 * apply(a["input"], a["timestep"], **a["c"])
+                )
+            case "apply model":
+                wrapped.add_wrapper(
+                    WrappersMP.APPLY_MODEL, lambda run, *a, **more: 0.5 * run(*a, **more)
+                )
+            case "diffusion model":
+                wrapped.add_wrapper(
+                    WrappersMP.DIFFUSION_MODEL, lambda run, *a, **more: 0.5 * run(*a, **more)
+                )
+            case "post cfg":
+                wrapped.set_model_sampler_post_cfg_function(lambda a: 0.5 * a["denoised"])
+            case "little memory":
+                wrapped.add_wrapper(WrappersMP.APPLY_MODEL, _with_memory_for_two(model, name))
+            case "compiled":
+                set_torch_compile_wrapper(model=wrapped, backend="aot_eager")
+            case _:
+                wrapped.set_model_unet_function_wrapper(_recorder(name))
+        return io.NodeOutput(wrapped)
+
+
+def _with_memory_for_two(model: Any, name: str) -> Any:
+    """Let the host find free memory for two images, and write how many were evaluated at once."""
+    import comfy.model_management as management
+    from comfy.patcher_extension import WrappersMP
+
+    from .latents import folder
+
+    sizes: list[int] = []
+
+    def count(run: Any, x: Any, *a: Any, **more: Any) -> Any:
+        sizes.append(len(x))
+        return run(x, *a, **more)
+
+    def apply(run: Any, x: Any, t: Any, c: Any, cross: Any, control: Any, options: Any) -> Any:
+        real = management.get_free_memory
+        free = 2.5 * model.model.memory_required([1, *x.shape[1:]])
+        management.get_free_memory = lambda *a, **more: free  # type: ignore[assignment]
+        wrappers = {**options.get("wrappers", {}), WrappersMP.DIFFUSION_MODEL: {None: [count]}}
+        try:
+            return run(x, t, c, cross, control, {**options, "wrappers": wrappers})
+        finally:
+            management.get_free_memory = real
+            (folder() / f"{name}.json").write_text(json.dumps(sizes))
+
+    return apply
+
+
+def _recorder(name: str) -> Any:
+    import numpy as np
+
+    from .latents import folder
+
+    asked: list[Any] = []
+
+    def ask(apply: Any, a: dict[str, Any]) -> Any:
+        asked.append(a["input"].cpu().numpy())
+        folder().mkdir(exist_ok=True)
+        np.savez(
+            folder() / f"{name}.npz",
+            x=np.stack(asked),
+            sigma=np.array([*getattr(ask, "sigmas", []), a["timestep"][0].item()]),
+        )
+        ask.sigmas = [*getattr(ask, "sigmas", []), a["timestep"][0].item()]  # type: ignore[attr-defined]
+        return apply(a["input"], a["timestep"], **a["c"])
+
+    return ask

@@ -1,0 +1,115 @@
+"""Our samplers on a LATENT, as graphs have them; what goes in, and what the core makes of it."""
+
+from typing import Any
+
+import ours
+import torch
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.ddim import ddim_run
+from comfyui_unconditional.schedulers.ddpm import ddpm_run
+from comfyui_unconditional.schedulers.evaluation import drain
+from comfyui_unconditional.schedulers.pndm import pndm_run
+from comfyui_unconditional.schedulers.prediction import add_noise
+from comfyui_unconditional.schedulers.randomness import SeededNoise
+from comfyui_unconditional.schedulers.run import Stretch
+from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from comfyui_unconditional.unet.checkpoint import read_checkpoint
+from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.unet.unet2d import UNet2D
+from torch import Tensor
+from wiring import Wires
+
+from devtools.wires import Link
+
+SAMPLERS = ("PNDM", "DDPM", "DDIM")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "PNDM": {"method": "F-PNDM", "convention": "diffusers"},
+    "DDPM": {"variance_type": "model"},
+    "DDIM": {"eta": 0.3},
+}
+
+
+def sampler(wires: Wires, kind: str, model: Link, **inputs: Any) -> Link:
+    defaults = {"seed": 7, "steps": 10, "batch_size": 1, **SETTINGS[kind]}
+    return wires(f"Unconditional{kind}Sampler", model=model, **{**defaults, **inputs})
+
+
+def advanced(wires: Wires, kind: str, model: Link, latent: Link, **inputs: Any) -> Link:
+    defaults = {
+        "add_noise": "enable",
+        "seed": 7,
+        "steps": 10,
+        "latent": latent,
+        "start_at_step": 0,
+        "end_at_step": 10000,
+        "return_with_leftover_noise": "disable",
+        **SETTINGS[kind],
+    }
+    return wires(f"Unconditional{kind}SamplerAdvanced", model=model, **{**defaults, **inputs})
+
+
+def some_images(count: int = 2) -> Tensor:
+    """Images that are no noise and no digits."""
+    generator = torch.Generator().manual_seed(3)
+    small = torch.rand(count, 1, 4, 4, generator=generator) * 2 - 1
+    return torch.nn.functional.interpolate(small, size=(16, 16), mode="bilinear")
+
+
+EMPTY = torch.zeros(2, 1, 16, 16)
+
+
+def expected_image_to_image(kind: str, images: Tensor, seeds: list[int], steps: int) -> Tensor:
+    """The last 10 of ``steps`` steps from the noised images, by the core alone."""
+    config = SchedulerConfig()
+    network = read_checkpoint(find_files(ours.DIGITS)).build(UNet2D)
+    span = Stretch(steps, steps - 10).of(make_timesteps(config, steps))
+    if kind == "PNDM":
+        run = pndm_run(config, span, method="F-PNDM")
+    elif kind == "DDPM":
+        run = ddpm_run(config, span)
+    else:
+        run = ddim_run(config, span, eta=0.3)
+    noise = SeededNoise(seeds, (1, 16, 16))
+    x = add_noise(images, noise(), run.alpha_cumprod(span.timesteps[0]))
+    noise.skip(steps - 10)
+    with torch.inference_mode():
+        return drain(run.start(network, x, noise))
+
+
+def half_mask() -> Tensor:
+    """1, to be made, on the right half; shape (1, 16, 16)."""
+    mask = torch.zeros(1, 16, 16)
+    mask[..., 8:] = 1
+    return mask
+
+
+def ksampler(wires: Wires, model: Link, latent: Link, **inputs: Any) -> Link:
+    """The host's DDIM over our trailing timesteps, which are those of its "simple" scheduler."""
+    nothing = wires("TestNothing")
+    defaults = {
+        "add_noise": "disable",
+        "noise_seed": 0,
+        "steps": 20,
+        "cfg": 1.0,
+        "sampler_name": "ddim",
+        "scheduler": "simple",
+        "positive": nothing,
+        "negative": nothing,
+        "start_at_step": 0,
+        "end_at_step": 10000,
+        "return_with_leftover_noise": "disable",
+    }
+    return wires("KSamplerAdvanced", model=model, latent_image=latent, **{**defaults, **inputs})
+
+
+def trajectory(wires: Wires, model: Link | None = None, **inputs: Any) -> Link:
+    """The Trajectory node's LATENT; its trajectory and frames are outputs 1 and 2."""
+    defaults = {"seed": 7, "steps": 10, "batch_size": 2, "sampler": "F-PNDM", "show": "x0"}
+    link = wires.model() if model is None else model
+    return wires("UnconditionalTrajectory", model=link, **{**defaults, "every": 5, **inputs})
+
+
+def output(wires: Wires, samples: Link, **inputs: Any) -> str:
+    """Add an Image Output and return its key."""
+    defaults = {"samples": samples, "filename_prefix": "trajectory", "format": "png", "scale": 1}
+    return wires("UnconditionalImageOutput", **{**defaults, **inputs})[0]
