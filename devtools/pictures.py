@@ -23,13 +23,16 @@ from .host import Host
 
 HELP = ROOT / "web" / "docs" / "pictures"
 _EDITOR = ROOT / "docs" / "editor.webp"
+_SCHEDULE = ROOT / "docs" / "schedule.webp"
 _QUICK_START = ROOT / "example_workflows" / "quick_start_pndm.json"
 _WIDEST = 1200
 # Where a graph is put, beside the editor's menus, and what is shown around it.
 _CORNER = (100, 130)
 _MARGIN = 12
 _WIDTH = 330
+_SCHEDULE_WIDTH = 600
 _HELP_VIEW: Any = {"width": 800, "height": 1300}
+_EDITOR_VIEW: Any = {"width": 1280, "height": 800}
 
 _SETTINGS = {
     "Comfy.TutorialCompleted": True,  # else a dialog opens
@@ -96,7 +99,7 @@ _HIDE_FOLDER = """(folder) => {
 def main() -> int:
     """Make the pictures that are named, or all; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m devtools.pictures", description=__doc__)
-    parser.add_argument("names", nargs="*", help="nodes, or editor; none: all")
+    parser.add_argument("names", nargs="*", help="nodes, editor, schedule; none: all")
     names = parser.parse_args().names
     browser = find_browser()
     if browser is None:
@@ -114,15 +117,17 @@ def main() -> int:
         chromium = playwright.chromium.launch(executable_path=browser, args=ARGUMENTS)
         page = chromium.new_page(viewport=_HELP_VIEW, device_scale_factor=1.5)
         _open(page, host.url)
-        for number, name in enumerate(tqdm([n for n in names or ours if n != _EDITOR.stem])):
+        readme = {_EDITOR.stem, _SCHEDULE.stem}
+        for number, name in enumerate(tqdm([n for n in names or ours if n not in readme])):
             graph = _renumbered(name, 100 * number)
-            _photograph(page, name, graph, host.folder, HELP / f"{name}.webp")
-        if not names or _EDITOR.stem in names:
-            page = chromium.new_page(
-                viewport={"width": 1280, "height": 800}, device_scale_factor=1.5
-            )
+            _save(_photograph(page, name, graph, host.folder), HELP / f"{name}.webp")
+        if not names or readme & set(names):
+            page = chromium.new_page(viewport=_EDITOR_VIEW, device_scale_factor=1.5)
             _open(page, host.url)
             _photograph_editor(page)
+            node = "UnconditionalShowSchedule"
+            graph = _renumbered(node, 10_000)
+            _save(_photograph(page, node, graph, host.folder, _SCHEDULE_WIDTH), _SCHEDULE)
     return 0
 
 
@@ -149,13 +154,13 @@ def _renumbered(node: str, first: int) -> Graph:
     }
 
 
-def _photograph(page: Page, node: str, graph: Graph, folder: Path, target: Path) -> None:
+def _photograph(page: Page, node: str, graph: Graph, folder: Path, width: int = _WIDTH) -> bytes:
     page.evaluate(_LOAD, graph)
     if node != "UnconditionalUNetDownload":  # there may be no network
         page.evaluate(_RUN)
     # The editor itself moves the view once, after a graph was opened; and it loads the pictures of
     # those nodes only that are in view.
-    arrange = [node, _WIDTH, _CORNER]
+    arrange = [node, width, _CORNER]
     page.wait_for_timeout(500)
     page.evaluate(_ARRANGE, arrange)
     page.wait_for_function(_SHOWN)
@@ -163,9 +168,12 @@ def _photograph(page: Page, node: str, graph: Graph, folder: Path, target: Path)
     page.wait_for_timeout(500)
     height = page.evaluate(_ARRANGE, arrange)
     page.wait_for_timeout(500)
+    if node == "UnconditionalShowSchedule":  # the values at a timestep
+        page.mouse.move(_CORNER[0] + width / 3, _CORNER[1] + height / 2)
+        page.wait_for_timeout(300)
     x, y = _CORNER[0] - _MARGIN, _CORNER[1] - _MARGIN
-    width, height = _WIDTH + 2 * _MARGIN, height + 2 * _MARGIN
-    _save(page.screenshot(clip={"x": x, "y": y, "width": width, "height": height}), target)
+    width, height = width + 2 * _MARGIN, height + 2 * _MARGIN
+    return page.screenshot(clip={"x": x, "y": y, "width": width, "height": height})
 
 
 def _photograph_editor(page: Page) -> None:
