@@ -29,8 +29,6 @@ EXTENSION = "/extensions/comfyui-unconditional/"
 _MAY_BE_ABSENT = (
     # The editor asks for help in its language first, then for the file without one.
     rf"{EXTENSION}docs/\w+/\w+\.md$",
-    # Of the template that needs a checkpoint.
-    r"/pndm_on_a_checkpoint\.jpg$",
 )
 
 SETTINGS: dict[str, Any] = {
