@@ -1,5 +1,6 @@
 """Each example workflow, from the template browser to its picture."""
 
+import itertools
 import json
 from typing import Any
 
@@ -75,6 +76,32 @@ def test_a_template_opens_by_a_click_with_all_its_nodes_and_their_values(
     editor.shot(f"template_{name}")
 
 
+def overlapping(editor: Editor) -> list[tuple[int, int]]:
+    """The pairs of nodes that lie on each other, titles included."""
+    boxes: list[list[float]] = editor.page.evaluate(
+        """() => app.graph._nodes.map(({ id, pos, size }) =>
+             [id, pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]])"""
+    )
+    return [
+        (int(a[0]), int(b[0]))
+        for a, b in itertools.combinations(boxes, 2)
+        if a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]
+    ]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_is_legible_in_a_small_window(name: str) -> None:
+    nodes = saved(name)["nodes"]
+    width, height = (
+        max(node["pos"][k] + node["size"][k] for node in nodes)
+        - min(node["pos"][k] for node in nodes)
+        for k in (0, 1)
+    )
+    # The editor opens it on three quarters of the window, with ten pixels around it.
+    assert 0.75 * 1280 / (width + 20) > 0.69
+    assert 0.75 * 800 / (height + 50) > 0.69
+
+
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_a_template_runs_and_shows_its_picture(name: str, editor: Editor) -> None:
     workflow = saved(name)
@@ -95,5 +122,7 @@ def test_a_template_runs_and_shows_its_picture(name: str, editor: Editor) -> Non
         "(count) => document.querySelectorAll('.unconditional-schedule svg').length === count",
         arg=len(plots),
     )
+    # Previews and reports have made nodes taller.
+    assert overlapping(editor) == []
     editor.fit()
     editor.shot(f"run_{name}")
