@@ -126,3 +126,10 @@ def test_a_template_runs_and_shows_its_picture(name: str, editor: Editor) -> Non
     assert overlapping(editor) == []
     editor.fit()
     editor.shot(f"run_{name}")
+
+
+def test_the_nodes_of_each_template_stay_apart_in_chinese(chinese: Editor) -> None:
+    # Names and choices are longer there, and make nodes wider.
+    for name in TEMPLATES:
+        chinese.load(saved(name))
+        assert overlapping(chinese) == [], name
