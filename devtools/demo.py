@@ -50,7 +50,7 @@ def _run(host: Host, output: Path) -> int:
         for image in shown.get("images", [])
         if image["type"] == "output"
     ]
-    print(f"\n{len(pictures)} pictures:")
+    print("\nThe picture:" if len(pictures) == 1 else f"\n{len(pictures)} pictures:")
     for picture in pictures:
         print(f"  {picture}")
     return 0

@@ -29,8 +29,6 @@ EXTENSION = "/extensions/comfyui-unconditional/"
 _MAY_BE_ABSENT = (
     # The editor asks for help in its language first, then for the file without one.
     rf"{EXTENSION}docs/\w+/\w+\.md$",
-    # Of the template that needs a checkpoint.
-    r"/pndm_on_a_checkpoint\.jpg$",
 )
 
 SETTINGS: dict[str, Any] = {
@@ -45,9 +43,10 @@ SETTINGS: dict[str, Any] = {
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # words also where a large graph is drawn small
 }
 
-# When the first graph is there and nothing is being loaded.
+# When the first graph is there and nothing is being loaded. What is loaded while the cover of the
+# page still fades would make it stay, and it takes every click.
 _READY = """window.app?.vueAppReady && app.canvas?.onSelectionChange && app.graph._nodes.length
-  && !app.extensionManager?.spinner"""
+  && !app.extensionManager?.spinner && !document.querySelector('.p-blockui-mask')"""
 
 # Whether the buttons over a selected node are there. A page that has just been loaded does not
 # listen yet: there the node is selected anew from time to time.

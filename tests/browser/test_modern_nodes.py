@@ -15,7 +15,7 @@ def test_a_template_runs_and_shows_its_picture_and_its_report(modern: Editor) ->
     output = modern.page.locator(f"[data-node-id='{modern.node('UnconditionalImageOutput')}']")
     output.locator("img").first.wait_for()
     modern.page.wait_for_function(
-        "(image) => image.complete && image.naturalWidth === 128",
+        "(image) => image.complete && image.naturalWidth === 536",
         arg=output.locator("img").first.element_handle(),
     )
     sampler = modern.page.locator(f"[data-node-id='{modern.node('UnconditionalPNDMSampler')}']")

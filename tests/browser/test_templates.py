@@ -1,5 +1,6 @@
 """Each example workflow, from the template browser to its picture."""
 
+import itertools
 import json
 from typing import Any
 
@@ -13,7 +14,7 @@ from .editor import Editor
 _FOLDER = ROOT / "example_workflows"
 TEMPLATES = sorted(path.stem for path in _FOLDER.glob("*.json"))
 # The other wants a Stable Diffusion checkpoint, which is gigabytes: the host's tests run it on a
-# stand-in, which draws nothing that could be its picture in the template browser.
+# stand-in. Its picture in the template browser is one of its graph.
 RUNNABLE = [name for name in TEMPLATES if name != "pndm_on_a_checkpoint"]
 
 
@@ -32,7 +33,7 @@ def saved(name: str) -> dict[str, Any]:
 def test_the_template_browser_lists_every_template_with_its_picture(editor: Editor) -> None:
     open_browser(editor)
     assert editor.page.locator("[data-testid^=template-workflow-]").count() == len(TEMPLATES)
-    for name in RUNNABLE:
+    for name in TEMPLATES:
         card = editor.page.get_by_test_id(f"template-workflow-{name}")
         card.scroll_into_view_if_needed()
         thumbnail = card.locator("img").first
@@ -75,6 +76,32 @@ def test_a_template_opens_by_a_click_with_all_its_nodes_and_their_values(
     editor.shot(f"template_{name}")
 
 
+def overlapping(editor: Editor) -> list[tuple[int, int]]:
+    """The pairs of nodes that lie on each other, titles included."""
+    boxes: list[list[float]] = editor.page.evaluate(
+        """() => app.graph._nodes.map(({ id, pos, size }) =>
+             [id, pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]])"""
+    )
+    return [
+        (int(a[0]), int(b[0]))
+        for a, b in itertools.combinations(boxes, 2)
+        if a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]
+    ]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_is_legible_in_a_small_window(name: str) -> None:
+    nodes = saved(name)["nodes"]
+    width, height = (
+        max(node["pos"][k] + node["size"][k] for node in nodes)
+        - min(node["pos"][k] for node in nodes)
+        for k in (0, 1)
+    )
+    # The editor opens it on three quarters of the window, with ten pixels around it.
+    assert 0.75 * 1280 / (width + 20) > 0.69
+    assert 0.75 * 800 / (height + 50) > 0.69
+
+
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_a_template_runs_and_shows_its_picture(name: str, editor: Editor) -> None:
     workflow = saved(name)
@@ -95,5 +122,14 @@ def test_a_template_runs_and_shows_its_picture(name: str, editor: Editor) -> Non
         "(count) => document.querySelectorAll('.unconditional-schedule svg').length === count",
         arg=len(plots),
     )
+    # Previews and reports have made nodes taller.
+    assert overlapping(editor) == []
     editor.fit()
     editor.shot(f"run_{name}")
+
+
+def test_the_nodes_of_each_template_stay_apart_in_chinese(chinese: Editor) -> None:
+    # Names and choices are longer there, and make nodes wider.
+    for name in TEMPLATES:
+        chinese.load(saved(name))
+        assert overlapping(chinese) == [], name

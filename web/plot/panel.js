@@ -52,6 +52,7 @@ export function panel(curve, times, x, box) {
   return {
     root,
     top,
+    bottom,
     y,
     /** Mark the i-th value, which reads `text`; nothing where i is null. */
     point(i, text) {

@@ -4,7 +4,7 @@ import { short } from "../numbers.js";
 import { dots, strokes } from "./marks.js";
 import { panel } from "./panel.js";
 import { decades, linear, logarithmic } from "./scales.js";
-import { path, set, svg } from "./svg.js";
+import { set, svg } from "./svg.js";
 
 const MARGIN = { left: 44, right: 12, top: 4, bottom: 44 };
 const GAP = 8;
@@ -76,7 +76,9 @@ export function drawSchedule(schedule, width, height, say) {
   root.append(svg("text", { class: "tick", x: left, y: below }, say("schedule.timestep")), counted);
 
   // The values of one timestep.
-  const cross = path([[0, panels[0].top], [0, floor]], { class: "cross", visibility: "hidden" });
+  // The line stops at the titles, beside which the values stand.
+  const d = panels.map((each) => `M0 ${each.top}V${each.bottom}`).join("");
+  const cross = svg("path", { class: "cross", d, fill: "none", visibility: "hidden" });
   const now = svg("text", { class: "now", y: floor + 20, "text-anchor": "middle" });
   root.append(cross, now);
 
