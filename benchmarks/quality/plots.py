@@ -9,11 +9,9 @@ import matplotlib as mpl
 import numpy as np
 from comfyui_unconditional.training.judge import as_saved
 from PIL import Image
-from safetensors.torch import load_file
 
-from .cells import COLUMNS, EXACT_ROWS, LONG_COLUMNS, find
+from .cells import COLUMNS, EXACT_ROWS, LONG_COLUMNS
 from .convergence import Convergence
-from .measure import kept_images
 from .network import Network
 from .results import Results
 from .samplers import ROWS
@@ -76,19 +74,17 @@ def _draw(axes: Any, points: Sequence[Value], row: str, colour: Any) -> None:
     axes.errorbar(x, means, (below, above), fmt="o", linestyle=style, ms=4, label=row, color=colour)
 
 
-def strips(path: Path) -> bool:
-    """Draw digits of each sampler; False where no images are kept on this machine."""
+def strips(path: Path) -> None:
+    """Draw some digits with each sampler; a column that none of its lists of steps fits is grey."""
     network = Network("digits-16")
-    rows, any_found = [], False
-    for row in ROWS:
-        groups = []
+    drawn: dict[tuple[str, int], np.ndarray | None] = {}
+    rows = []
+    for name, row in ROWS.items():
+        source = row.same_as or name
         for column in COLUMNS:
-            images = _kept(network, ROWS[row].same_as or row, column)
-            any_found = any_found or images is not None
-            groups.append(images)
-        rows.append(groups)
-    if not any_found:
-        return False
+            if (source, column) not in drawn:
+                drawn[source, column] = _strip(network, source, column)
+        rows.append([drawn[source, column] for column in COLUMNS])
     figure, axes = plt.subplots(
         len(rows), len(COLUMNS), figsize=(11, 0.62 * len(rows)), squeeze=False
     )
@@ -105,14 +101,14 @@ def strips(path: Path) -> bool:
             for side in cell.spines.values():
                 side.set_visible(False)
     _save(figure, path, colours=24)
-    return True
 
 
-def _kept(network: Network, row: str, column: int) -> np.ndarray | None:
-    cell = find("sets", network, row, column)
-    if cell is None or not kept_images(cell).exists():
+def _strip(network: Network, row: str, column: int) -> np.ndarray | None:
+    steps = ROWS[row].steps_within(network.config, column)
+    if steps is None:
         return None
-    images = as_saved(load_file(kept_images(cell))["images"][:_PICTURES])[:, 0] / 2 + 0.5
+    found = ROWS[row].images(network, steps, range(_PICTURES), _PICTURES)
+    images = as_saved(found)[:, 0] / 2 + 0.5
     gap = np.ones((images.shape[1], _GAP))
     parts = [part for image in images.numpy() for part in (image, gap)]
     return np.concatenate(parts[:-1], axis=1)
