@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from .machine import processor
 from .speed_figures import Figure
 
 _NOTES = Path(__file__).resolve().parent / "speed_notes.md"
@@ -22,13 +23,7 @@ def machine(device: torch.device) -> str:
     """Say on what it was measured, and when."""
     import diffusers
 
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    elif cpuinfo.is_file():
-        names = (row for row in cpuinfo.read_text().splitlines() if "model name" in row)
-        name = next(names, name).rpartition(":")[2].strip()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return (
         f"{name}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, "
         f"{platform.system()}; Python {platform.python_version()}, torch {torch.__version__}, "

@@ -4,11 +4,11 @@ import datetime
 import os
 import platform
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib as mpl
 import torch
 
+from ..machine import processor
 from . import claims, plots
 from .cells import (
     COLUMNS,
@@ -69,7 +69,7 @@ def _head(results: Results) -> str:
         "# Quality against evaluations\n\n"
         "Made by `python -m benchmarks.quality` (the `bench` extra), which measures what is "
         "missing and writes this page; the figures are in `quality.json`.\n\n"
-        f"{datetime.date.today().isoformat()}; {_processor()}, {os.cpu_count()} cores; Python "
+        f"{datetime.date.today().isoformat()}; {processor()}, {os.cpu_count()} cores; Python "
         f"{platform.python_version()}, torch {torch.__version__}, matplotlib {mpl.__version__}. "
         "The networks compute on the CPU, in float32 where nothing else is said."
     )
@@ -260,12 +260,3 @@ def _strips() -> str:
         "fit 5 and 10 evaluations with N = 2 only.\n\n"
         "![Digits by sampler and evaluations](quality-strips.png)"
     )
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

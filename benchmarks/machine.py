@@ -1,0 +1,14 @@
+"""What a measurement was made on."""
+
+import platform
+from pathlib import Path
+
+
+def processor() -> str:
+    """Return the processor's name as the system tells it, such as "AMD EPYC"."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
