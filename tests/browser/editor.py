@@ -22,6 +22,7 @@ from playwright.sync_api import (
     TimeoutError,
 )
 
+from devtools.client import Graph
 from devtools.host import Host
 
 EXTENSION = "/extensions/comfyui-unconditional/"
@@ -200,6 +201,11 @@ class Editor:
     def load(self, workflow: Mapping[str, Any]) -> None:
         """Open a workflow, as the editor's menu does, with all of it in view."""
         self.page.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)
+        self.fit()
+
+    def load_prompt(self, prompt: Graph) -> None:
+        """Open a graph in the format of the API, as the editor opens such a file."""
+        self.page.evaluate("(prompt) => app.loadApiJson(prompt, 'test')", prompt)
         self.fit()
 
     def fit(self) -> None:

@@ -1,16 +1,13 @@
 """Animated pictures in the node that made them."""
 
-from typing import Any
-
 from graphs import graph
 
 from .editor import Editor
 
 
 def test_an_animation_plays_in_its_node_and_not_over_the_page(editor: Editor) -> None:
-    prompt: Any = graph(seed=1, batch_size=3, format="animated webp", scale=8)
-    editor.page.evaluate("(prompt) => app.loadApiJson(prompt, 'animation')", prompt)
-    editor.fit()
+    prompt = graph(seed=1, batch_size=3, format="animated webp", scale=8)
+    editor.load_prompt(prompt)
     assert editor.run() == "success"
     picture = editor.page.locator(".dom-widget img")
     picture.wait_for()

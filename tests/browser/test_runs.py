@@ -7,12 +7,6 @@ from graphs import graph
 from .editor import Editor
 
 
-def load(editor: Editor, prompt: dict[str, dict[str, Any]]) -> None:
-    """Open a graph in the format of the API, as the editor opens such a file."""
-    editor.page.evaluate("(prompt) => app.loadApiJson(prompt, 'test')", prompt)
-    editor.fit()
-
-
 def failed_nodes(editor: Editor) -> Any:
     """The nodes that the editor draws a red border around."""
     return editor.page.evaluate(
@@ -34,7 +28,7 @@ def fails(editor: Editor, node: str, words: str) -> None:
 
 
 def test_an_error_is_shown_on_its_node_with_our_words(editor: Editor) -> None:
-    load(editor, graph(denoise=0.5))
+    editor.load_prompt(graph(denoise=0.5))
     words = "Connect 'Image to Pixel Latent', or set denoise to 1."
     fails(editor, "UnconditionalPNDMSampler", words)
 
@@ -45,12 +39,12 @@ def test_a_model_of_another_kind_is_refused_on_the_sampler_with_what_to_connect(
     # The editor remembers widgets by their node's number, also those of a graph before.
     prompt = graph(denoise=1.0)
     prompt["1"] = {"class_type": "TestForeignModel", "inputs": {}}
-    load(editor, prompt)
+    editor.load_prompt(prompt)
     fails(editor, "UnconditionalPNDMSampler", "Connect 'Load Unconditional UNet'")
 
 
 def test_after_an_error_the_mended_graph_runs(editor: Editor) -> None:
-    load(editor, graph(denoise=0.5))
+    editor.load_prompt(graph(denoise=0.5))
     assert editor.run() == "error"
     editor.set_widget(editor.node("UnconditionalPNDMSampler"), "denoise", 1)
     assert editor.run() == "success"
@@ -59,7 +53,7 @@ def test_after_an_error_the_mended_graph_runs(editor: Editor) -> None:
 
 
 def test_cancel_stops_a_long_run_empties_the_queue_and_the_next_run_works(editor: Editor) -> None:
-    load(editor, graph("DDPM", steps=1000, batch_size=64))
+    editor.load_prompt(graph("DDPM", steps=1000, batch_size=64))
     prompt = editor.start()
     editor.page.wait_for_function("(id) => seenByTests.progress[id] >= 3", arg=prompt)
     editor.shot("running")

@@ -29,8 +29,7 @@ def draw(editor: Editor, steps: int = 10) -> int:
             "inputs": {"model": ["1", 0], "steps": steps},
         },
     }
-    editor.page.evaluate("(prompt) => app.loadApiJson(prompt, 'schedule')", prompt)
-    editor.fit()
+    editor.load_prompt(prompt)
     assert editor.run() == "success"
     editor.page.locator(_PLOT).wait_for()
     editor.settle()
