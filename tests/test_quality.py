@@ -8,7 +8,7 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 
 from benchmarks.quality import distances, features, results
 from benchmarks.quality.converged import converge
-from benchmarks.quality.measure import rms
+from benchmarks.quality.measure import median, rms, rms_of_the_rest
 from benchmarks.quality.network import Network
 from benchmarks.quality.results import Cell, Results
 from benchmarks.quality.samplers import OURS, ROWS
@@ -66,6 +66,14 @@ def test_both_ways_to_the_converged_image_come_near_each_other_at_both_ends() ->
     for end in ("data", "first"):
         assert rms(pndm[end], ddim[end]) < 0.03
     assert 0.005 < rms(pndm["data"], pndm["first"]) < 0.015  # the noise of timestep 0
+
+
+def test_one_image_that_comes_out_otherwise_moves_the_mean_square_alone() -> None:
+    a = torch.zeros(5, 1, 4, 4)
+    b = a + torch.tensor([0.1, 0.1, 0.1, 0.1, 1]).reshape(5, 1, 1, 1)
+    assert rms(a, b) == pytest.approx((1.04 / 5) ** 0.5)
+    assert rms_of_the_rest(a, b) == pytest.approx(0.1)
+    assert median(a, b) == pytest.approx(0.1)
 
 
 def test_a_stopped_run_goes_on_after_its_last_finished_cell(

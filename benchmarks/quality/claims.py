@@ -10,6 +10,7 @@ from .tables import Value, curve, evaluations_for, look_up
 
 _SECOND_ORDER = ("S-PNDM", "F-PNDM", "PLMS")
 _LEAST_ORDER = 1.85
+_CLAIMED = 20
 
 
 def sentences(results: Results, network: Network, orders: Sequence[Convergence]) -> list[str]:
@@ -39,36 +40,48 @@ def _fifty_steps(results: Results, network: Network) -> str:
     claim = "*50 steps of PNDM are better than 250 and 1000 of DDIM*: "
     if pndm is None:
         return claim + "not measured yet."
-    parts = []
+    # One seed of DDIM: compared with the same noise, and judged by what other noise would change.
+    ours, parts, gains = pndm.values[0], [], []
     for column in LONG_COLUMNS:
         ddim = look_up(results, network, "sets", "frechet", "DDIM", column)
         if ddim is None:
             parts.append(f"DDIM with {column} steps is not measured yet")
         else:
             parts.append(f"DDIM with {column} steps {ddim.mean:.3f}")
-    text = f"{claim}in Fréchet distance F-PNDM with {pndm.steps} steps has {pndm.mean:.3f}, "
-    return text + ", ".join(parts) + "."
+            gains.append(ddim.mean - ours)
+    text = f"in Fréchet distance F-PNDM with {pndm.steps} steps has {ours:.3f} with the first seed"
+    text = f"{claim}{text}, {', '.join(parts)}."
+    if len(gains) < len(LONG_COLUMNS) or not pndm.spread:
+        return text
+    spread = f"the spread of the seeds, {pndm.spread:.3f}"
+    if all(gain > pndm.spread for gain in gains):
+        return f"{text} Held, by more than {spread}."
+    if any(gain < -pndm.spread for gain in gains):
+        return f"{text} Did not hold."
+    return f"{text} Not decided on so easy a model: the differences are not all above {spread}."
 
 
 def _speed_up(results: Results, network: Network) -> str:
     points = curve(results, network, "median", "DDIM, unclipped", (*COLUMNS, *LONG_COLUMNS))
-    parts = []
+    parts, times = [], []
     for row in ("PLMS", "S-PNDM", "F-PNDM"):
         value = look_up(results, network, "distance", "median", row, 50)
         if value is None or not points:
             continue
         needed = evaluations_for(value.mean, points)
         if needed is not None:
-            where = f"where DDIM is with {needed:.0f} ({needed / value.evaluations:.1f} times)"
+            times.append(needed / value.evaluations)
+            where = f"where DDIM is with {needed:.0f} ({times[-1]:.1f} times)"
         elif value.mean < points[-1].mean:
             where = f"nearer than DDIM with {points[-1].evaluations}, the most that are measured"
         else:
             where = "farther than DDIM with any"
         parts.append(f"{row} with {value.evaluations} evaluations is {where}")
-    claim = "*A speed-up of 20 over DDIM*: "
+    claim = f"*A speed-up of {_CLAIMED} over DDIM*: "
     if not parts:
         return claim + "not measured yet."
-    return f"{claim}in the median distance to the converged image {', '.join(parts)}."
+    verdict = f"{_verdict(min(times) >= _CLAIMED)}; " if len(times) == len(parts) else ""
+    return f"{claim}{verdict}in the median distance to the converged image {', '.join(parts)}."
 
 
 def _classical(results: Results, network: Network, orders: Sequence[Convergence]) -> str:
@@ -99,34 +112,47 @@ def _classical(results: Results, network: Network, orders: Sequence[Convergence]
 
 def _few_evaluations(results: Results, network: Network) -> str:
     parts = []
+    better: dict[str, list[str]] = {row: [] for row in _SECOND_ORDER}
     for column in COLUMNS:
         found: dict[str, Value] = {}
-        for row in ("DDIM", "S-PNDM", "F-PNDM", "PLMS"):
+        for row in ("DDIM", *_SECOND_ORDER):
             value = look_up(results, network, "sets", "frechet", row, column)
             if value is not None:
                 found[row] = value
-        if len(found) == 4:
-            order = sorted(found, key=lambda row: found[row].mean)
-            listed = ", ".join(f"{row} {found[row].mean:.3f}" for row in order)
-            parts.append(f"at {column}: {listed}")
+        if len(found) < 1 + len(_SECOND_ORDER):
+            continue
+        order = sorted(found, key=lambda row: found[row].mean)
+        parts.append(f"at {column}: {', '.join(f'{row} {found[row].mean:.3f}' for row in order)}")
+        for row in order[: order.index("DDIM")]:
+            better[row].append(str(column))
+    claim = "*Better than DDIM with as many evaluations*: "
     if not parts:
-        return "*Better with few evaluations*: not measured yet."
-    return f"*Better with few evaluations*, Fréchet distance, best first: {'; '.join(parts)}."
+        return claim + "not measured yet."
+    held = all(len(columns) == len(parts) for columns in better.values())
+    where = [
+        f"{row} is better at {', '.join(columns) or 'none'}" for row, columns in better.items()
+    ]
+    return (
+        f"{claim}{_verdict(held, some=any(better.values()))}; {'; '.join(where)}. Fréchet "
+        f"distances, best first: {'; '.join(parts)}."
+    )
 
 
 def _other_schedules(results: Results) -> str:
     claim = "*The methods carry over to other variance schedules*: "
     if not (FOLDERS[COSINE] / "model_index.json").exists():
         return claim + "not measured yet."
-    network, parts = Network(COSINE), []
+    network, parts, wins = Network(COSINE), [], 0
     for column in COSINE_COLUMNS:
         ddim = look_up(results, network, "sets", "frechet", "DDIM", column)
         plms = look_up(results, network, "sets", "frechet", "PLMS", column)
         if ddim is not None and plms is not None:
+            wins += plms.mean < ddim.mean
             parts.append(f"at {column} DDIM {ddim.mean:.3f} and PLMS {plms.mean:.3f}")
     if not parts:
         return claim + "not measured yet."
-    return f"{claim}on the cosine schedule, {', '.join(parts)}."
+    verdict = _verdict(wins == len(parts), some=wins > 0)
+    return f"{claim}{verdict}; on the cosine schedule, {', '.join(parts)}."
 
 
 def _verdict(held: bool, *, some: bool = False) -> str:

@@ -26,7 +26,7 @@ from .cells import (
     SET_IMAGES,
     plan,
 )
-from .convergence import LATE_END, SMOOTH_END, measure
+from .convergence import LATE_END, SMOOTH_END, Convergence, measure
 from .distances import HALVES, floor
 from .features import accuracy, load_classifier
 from .network import FOLDERS, Network
@@ -37,6 +37,11 @@ from .tables import MISSING, Value, curve, evaluations_for, look_up, table, writ
 
 REPORT = COMMITTED.with_suffix(".md")
 _DISTANCES = {"rms": "root mean square", "median": "median image"}
+_AGREEMENT = {
+    "rms": "root mean square",
+    "rest": "without the farthest image",
+    "median": "median image",
+}
 _ENDS = {"data": "at the data", "first": "at timestep 0"}
 
 
@@ -50,7 +55,7 @@ def write_report(results: Results) -> None:
     plots.strips(REPORT.parent / "quality-strips.png")
     sections = (
         _head(results),
-        _orders(order_table(smooth, late)),
+        _orders(smooth, late),
         _sets(results, network, floors),
         _cosine(results),
         _half_precision(results, network),
@@ -81,7 +86,9 @@ def _head(results: Results) -> str:
     return text
 
 
-def _orders(orders: str) -> str:
+def _orders(smooth: list[Convergence], late: list[Convergence]) -> str:
+    errors = {one.method: one.errors for one in smooth}
+    apart = max(abs(p / f - 1) for p, f in zip(errors["PLMS"], errors["F-PNDM"], strict=True))
     return (
         "## Order of convergence\n\n"
         "The data are three Gaussians in the plane (standard deviation 0.3), whose noise is known "
@@ -89,7 +96,9 @@ def _orders(orders: str) -> str:
         "float64. 64 points go from T to 0.05 T in N equal steps; the figures are the root mean "
         "square error against the solution of the probability flow by DOP853 (tolerance 1e-12). "
         "The order is the slope of the fit over the four N.\n\n"
-        f"{orders}\n\n"
+        f"{order_table(smooth, late)}\n\n"
+        "F-PNDM and PLMS differ in their first three steps alone. Those are near T, where x hardly "
+        f"changes, so their errors agree within {apart:.0e} of themselves.\n\n"
         "Down to 0.001 T the orders of the pseudo methods are lower: eps is not smooth in "
         "t near the data, since its scale sqrt(1 - alphas_cumprod) goes like the root of t there. "
         "A run over a model's own table never gets nearer than one training step.\n\n"
@@ -210,14 +219,19 @@ def _agreement(results: Results, network: Network) -> str:
             lines.append(
                 [
                     f"{row}, {steps} steps",
-                    *(f"{record[f'{f}_{e}']:.4f}" for f in _DISTANCES for e in _ENDS),
+                    *(f"{record[f'{f}_{e}']:.4f}" for f in _AGREEMENT for e in _ENDS),
                 ]
             )
     if not lines:
         return "How certain the converged images are is not measured yet.\n\n"
     head = ["differs from F-PNDM, 1000 steps"]
-    head += [f"{name}, {end}" for name in _DISTANCES.values() for end in _ENDS.values()]
-    return f"The floor, how far the converged images are certain:\n\n{table(head, lines)}\n\n"
+    head += [f"{name}, {end}" for name in _AGREEMENT.values() for end in _ENDS.values()]
+    return (
+        f"The floor, how far the converged images are certain:\n\n{table(head, lines)}\n\n"
+        "Noise near the border between two digits becomes the one with many steps and the other "
+        "with few: that of seed 165 is a 2 for F-PNDM and, with up to 1000 steps, a 3 for DDIM. "
+        "The root mean square shows it, the median does not.\n\n"
+    )
 
 
 def _speed_up(results: Results, network: Network) -> str:
