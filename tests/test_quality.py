@@ -6,7 +6,8 @@ import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 
-from benchmarks.quality import distances, features, results
+from benchmarks.quality import claims, distances, features, results
+from benchmarks.quality.cells import find
 from benchmarks.quality.converged import converge
 from benchmarks.quality.measure import median, rms, rms_of_the_rest
 from benchmarks.quality.network import Network
@@ -76,19 +77,22 @@ def test_one_image_that_comes_out_otherwise_moves_the_mean_square_alone() -> Non
     assert median(a, b) == pytest.approx(0.1)
 
 
-def test_a_stopped_run_goes_on_after_its_last_finished_cell(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def nothing_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in {"RUNS": tmp_path, "LINES": tmp_path / "cells.jsonl"}.items():
         monkeypatch.setattr(results, name, value)
     monkeypatch.setattr(results, "COMMITTED", tmp_path / "quality.json")
+    return tmp_path
+
+
+def test_a_stopped_run_goes_on_after_its_last_finished_cell(nothing_measured: Path) -> None:
     one, other = (Cell("sets", "digits-16", "DDIM", steps) for steps in (5, 10))
     first = Results()
     first.add(one, frechet=1.5)
     first.commit()
     assert Results().get(one) == first.get(one)
     assert Results().get(other) is None
-    (tmp_path / "cells.jsonl").unlink()
+    (nothing_measured / "cells.jsonl").unlink()
     found = Results().get(one)
     assert found is not None
     assert found["frechet"] == 1.5
@@ -99,3 +103,22 @@ def test_evaluations_are_interpolated_between_measured_points_on_log_scales() ->
     assert evaluations_for(0.2, points) == pytest.approx(20)
     assert evaluations_for(0.5, points) is None
     assert evaluations_for(0.05, points) is None
+
+
+@pytest.mark.usefixtures("nothing_measured")
+@pytest.mark.parametrize(
+    ("ddim", "verdict"),
+    [((0.20, 0.18), "Held"), ((0.20, 0.11), "Not decided"), ((0.20, 0.05), "Did not hold")],
+)
+def test_fifty_steps_are_judged_by_what_other_noise_would_change(ddim, verdict) -> None:
+    network, found = Network("digits-16"), Results()
+    for row, column, seed, frechet in (
+        ("F-PNDM", 100, 0, 0.10),
+        ("F-PNDM", 100, 1, 0.14),
+        ("DDIM", 250, 0, ddim[0]),
+        ("DDIM", 1000, 0, ddim[1]),
+    ):
+        cell = find("sets", network, row, column, seed)
+        assert cell is not None
+        found.add(cell, frechet=frechet, evaluations=column)
+    assert verdict in claims._fifty_steps(found, network)
