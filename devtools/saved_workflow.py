@@ -70,13 +70,21 @@ def make(page: Page) -> tuple[dict[str, Any], list[str]]:
 
 def main() -> int:
     """Write the file of the version in pyproject.toml, and return the exit status."""
+    found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
+    assert found, "pyproject.toml says no version"
+    path = WORKFLOWS / f"{found[1]}.json"
+    if path.exists():
+        print(
+            f"{path.name} is there already, and what people saved with a release stays "
+            f"as it is: raise the version in pyproject.toml or, if {found[1]} is not released yet, "
+            "delete that file.",
+            file=sys.stderr,
+        )
+        return 1
     browser = find_browser()
     if browser is None:
         print(NO_BROWSER, file=sys.stderr)
         return 1
-    found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
-    assert found, "pyproject.toml says no version"
-    path = WORKFLOWS / f"{found[1]}.json"
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         Host(Path(folder)) as host,
