@@ -79,16 +79,20 @@ class Client:
         """Queue a prompt and return when it has ended, well or not.
 
         Raises:
-            RefusedError: the host finds the prompt invalid.
+            RefusedError: the host finds the prompt invalid, or a part of it, which it then leaves
+                out of what it runs.
         """
         extra = {"extra_pnginfo": {"workflow": {"nodes": []}}}
         content = {"prompt": graph, "client_id": self._id, "extra_data": extra}
         try:
-            run = Run(self.post("/prompt", content)["prompt_id"])
+            answer = self.post("/prompt", content)
         except urllib.error.HTTPError as error:
             raise RefusedError(json.load(error)) from error
+        run = Run(answer["prompt_id"])
         while self._receive(run, on_progress):
             pass
+        if answer.get("node_errors"):
+            raise RefusedError(answer)
         history = self.get(f"/history/{run.prompt_id}").get(run.prompt_id, {})
         run.outputs = history.get("outputs", {})
         return run

@@ -61,6 +61,15 @@ def test_a_model_that_is_not_there_is_refused_with_what_to_do(client: Client) ->
     assert "1" in refusal.value.errors
 
 
+def test_a_graph_of_which_only_a_part_is_valid_is_refused_with_what_is_not(client: Client) -> None:
+    prompt = graph(steps=2)
+    prompt["4"] = {"class_type": "UnconditionalImageOutput", "inputs": prompt["3"]["inputs"].copy()}
+    prompt["4"]["inputs"]["scale"] = 17
+    with pytest.raises(RefusedError, match="17") as refusal:
+        client.run(prompt)
+    assert list(refusal.value.errors) == ["4"]
+
+
 def weights_name(folder: Path) -> str:
     return next(path.name for path in folder.glob("*.safetensors"))
 
