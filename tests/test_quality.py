@@ -115,8 +115,8 @@ def test_fifty_steps_are_judged_by_what_other_noise_would_change(ddim, verdict) 
     for row, column, seed, frechet in (
         ("F-PNDM", 100, 0, 0.10),
         ("F-PNDM", 100, 1, 0.14),
-        ("DDIM", 250, 0, ddim[0]),
-        ("DDIM", 1000, 0, ddim[1]),
+        ("DDIM, unclipped", 250, 0, ddim[0]),
+        ("DDIM, unclipped", 1000, 0, ddim[1]),
     ):
         cell = find("sets", network, row, column, seed)
         assert cell is not None

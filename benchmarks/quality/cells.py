@@ -8,7 +8,7 @@ from .samplers import ROWS
 
 COLUMNS = (5, 10, 20, 50, 100)
 LONG_COLUMNS = (250, 1000)
-LONG_ROWS = ("DDPM", "DDIM", "F-PNDM")
+LONG_ROWS = ("DDPM", "DDIM", "DDIM, unclipped", "F-PNDM")
 SEEDS = (0, 1, 2)
 COSINE = "digits-16-cosine"
 COSINE_ROWS = ("DDIM", "S-PNDM", "F-PNDM", "PLMS")

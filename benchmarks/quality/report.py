@@ -135,6 +135,11 @@ def _sets(results: Results, network: Network, floors: dict[str, tuple[float, flo
     ]
     return (
         f"{text}\n{table(['Fréchet distance', *map(str, LONG_COLUMNS)], rows)}\n\n"
+        "DDIM with clipping gets worse with many steps. Each step sets the predicted image back "
+        "into its range but keeps the noise that was predicted with it, as diffusers' "
+        "DDIMScheduler does (with 1000 steps it gives the same images, bit for bit); so each takes "
+        "away all that was clipped, however short it is. Neither DDIM without clipping nor DDPM, "
+        "in which a shorter step moves less towards the clipped image, does so.\n\n"
         "ComfyUI's samplers get the noise levels of the same timesteps, as from this pack's "
         "Timesteps node; with the schedulers of KSampler, which place them otherwise, they were "
         "not measured. Its `ddim` is, without a mask, its `euler`, bit for bit; that is measured "
@@ -165,7 +170,8 @@ def _cosine(results: Results) -> str:
 
 def _half_precision(results: Results, network: Network) -> str:
     half = Network(HALF)
-    rows = []
+    rows: list[list[str]] = []
+    beyond: list[str] = []
     for row in HALF_ROWS:
         for column in HALF_COLUMNS:
             whole, less = (
@@ -175,12 +181,17 @@ def _half_precision(results: Results, network: Network) -> str:
             if whole is not None and less is not None and len(whole.values) == len(less.values):
                 cells[2] = f"{abs(less.mean - whole.mean):.3f}"
                 cells[3] = f"{whole.spread:.3f}"
+                if abs(less.mean - whole.mean) > whole.spread:
+                    beyond.append(f"{row} with N = {whole.steps}")
             rows.append([f"{row}, {column}", *cells])
     head = ["Fréchet distance", "float32", "bfloat16", "difference", "spread of float32's seeds"]
     return (
         "## bfloat16\n\n"
         "The network computes in bfloat16, the sampler in float32, from the same noise.\n\n"
         + table(head, rows)
+        + "\n\nThe difference is larger than the spread of the seeds with: "
+        + (", ".join(beyond) or "none of them")
+        + "."
     )
 
 
