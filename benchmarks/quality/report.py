@@ -191,8 +191,8 @@ def _half_precision(results: Results, network: Network) -> str:
         + table(head, rows)
         + "\n\nThe difference is larger than the spread of the seeds with: "
         + (", ".join(beyond) or "none of them")
-        + ". The weights of four evaluations (eq. 12) multiply independent rounding errors by up to "
-        "3.7; after steps as long as those of N = 10 they show as fine noise, 0.05 root mean "
+        + ". The weights of four evaluations (eq. 12) multiply independent rounding errors by 3.7; "
+        "after steps as long as those of N = 10 they show as fine noise, 0.05 root mean "
         "square in the median image, with N = 40 0.01."
     )
 
