@@ -83,7 +83,9 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
     """
     checkpoint = read_checkpoint(files, dtype or forced_dtype())
     if checkpoint.scheduler is not None:
-        scheduler_config = SchedulerConfig.from_dict(checkpoint.scheduler)
+        scheduler_config = SchedulerConfig.from_dict(
+            checkpoint.scheduler, variance_exploding=checkpoint.config.is_variance_exploding
+        )
     else:
         scheduler_config = SchedulerConfig()
         logger.warning(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, cast, get_args
 
+from .classes import recognise
 from .errors import ScheduleError
 
 BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"]
@@ -17,8 +18,9 @@ TimestepSpacing = Literal["leading", "linspace", "trailing"]
 class SchedulerConfig:
     """Every scheduler option that changes an image, with diffusers' defaults.
 
-    One object serves all samplers, whichever scheduler class wrote the file. The one default on
-    which those classes differ is ``set_alpha_to_one``: None means the sampler's own.
+    One object serves all samplers, whichever scheduler class wrote the file. Of the defaults that
+    are only about solving those classes differ on ``set_alpha_to_one``: None means the sampler's
+    own.
     """
 
     num_train_timesteps: int = 1000
@@ -39,30 +41,41 @@ class SchedulerConfig:
     rescale_betas_zero_snr: bool = False
     timestep_scale: float = 1.0
     """What the network is told is t times this; diffusers has no such option."""
-    ignored: tuple[str, ...] = field(default=(), compare=False)
-    """Names of fields in the file that no sampler here reads."""
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    """What the user should know about the file that these options were read from."""
 
     @classmethod
-    def from_dict(cls, given: dict[str, Any]) -> "SchedulerConfig":
-        """Parse the contents of a ``scheduler_config.json``.
+    def from_dict(
+        cls, given: dict[str, Any], *, variance_exploding: bool = False
+    ) -> "SchedulerConfig":
+        """Parse the contents of a ``scheduler_config.json``, of any class with DDPM's process.
 
-        Fields that belong to other scheduler classes are listed in ``ignored``.
+        A field that is null or missing takes its default. Where that decides the betas it is the
+        default of the class that wrote the file: diffusers writes every field, so one is missing
+        only from an old or a hand-written file, and in diffusers too that class fills it in.
+
+        Args:
+            given: the fields; names of 2022 are translated.
+            variance_exploding: whether the network is one of a variance-exploding score SDE. Such
+                a model can be loaded and saved.
 
         Raises:
-            ScheduleError: naming the field with a wrong type or an impossible value.
+            ScheduleError: naming the process, where it is another than DDPM's, the class, where it
+                is unknown, or the field with a wrong type or an impossible value.
         """
-        known = {f.name for f in fields(cls)} - {"ignored"}
-        values = {name: value for name, value in given.items() if name in known}
+        known = {f.name for f in fields(cls)} - {"warnings"}
+        options = modern_options(given)
+        written_by = recognise(options, options=known, variance_exploding=variance_exploding)
+        values = written_by.defaults | {n: v for n, v in options.items() if n in known}
         if isinstance(values.get("trained_betas"), list):
             values["trained_betas"] = tuple(values["trained_betas"])
-        others = (name for name in given if name not in known and not name.startswith("_"))
-        config = cls(**values, ignored=tuple(sorted(others)))
+        config = cls(**values, warnings=written_by.warnings + _ambiguous_nulls(given))
         config._check()
         return config
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options that are set, as they stand in a ``scheduler_config.json``."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ignored"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "warnings"}
         if self.timestep_scale == 1:
             del values["timestep_scale"]
         return {name: value for name, value in values.items() if value is not None}
@@ -109,6 +122,43 @@ class SchedulerConfig:
                 )
             if not all(type(b) in (int, float) and 0 <= b <= 1 for b in betas):
                 raise ScheduleError("Each entry of 'trained_betas' must be a number from 0 to 1.")
+
+
+_OLD_NAMES = {"timesteps": "num_train_timesteps", "clip_predicted_image": "clip_sample"}
+
+
+def modern_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that are not null, those of 2022 under today's names.
+
+    Where a file has a field under both names, today's counts.
+
+    Raises:
+        ScheduleError: what the network predicts is said twice, and not alike.
+    """
+    modern = {name: value for name, value in given.items() if value is not None}
+    for old, new in _OLD_NAMES.items():
+        if old in modern:
+            modern.setdefault(new, modern.pop(old))
+    predicts_epsilon = modern.pop("predict_epsilon", True)
+    if not isinstance(predicts_epsilon, bool):
+        raise ScheduleError("The scheduler option 'predict_epsilon' must be true or false.")
+    # True was the default, and stayed in files that were given a prediction_type later.
+    if not predicts_epsilon and modern.setdefault("prediction_type", "sample") == "epsilon":
+        raise ScheduleError(
+            "The scheduler options contradict each other: 'predict_epsilon' is false, which means "
+            "the prediction_type 'sample', but 'prediction_type' is 'epsilon'. Remove the wrong "
+            "one from scheduler_config.json."
+        )
+    return modern
+
+
+def _ambiguous_nulls(given: dict[str, Any]) -> tuple[str, ...]:
+    if "clip_sample" not in given or given["clip_sample"] is not None:
+        return ()
+    return (
+        "In the scheduler configuration 'clip_sample' is null. That is taken as its default, true; "
+        "diffusers takes it as false. Write true or false there.",
+    )
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

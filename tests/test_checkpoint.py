@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -209,3 +210,88 @@ def test_a_configuration_of_a_billion_channels_allocates_nothing(tmp_path: Path)
         (tmp_path / "config.json").write_text(json.dumps(huge))
         with pytest.raises(CheckpointError, match=words):
             load(tmp_path)
+
+
+def write_pipeline(folder: Path, class_name: str = "DDPMPipeline", **parts: Any) -> None:
+    toys.write_checkpoint(folder, toys.TINY, layout="pipeline", scheduler={})
+    path = folder / "model_index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {"_class_name": class_name, **parts}))
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"vqvae": ["diffusers", "VQModel"]}, "latents"),
+        ({"vae": ["diffusers", "AutoencoderKL"]}, "latents"),
+        ({"movq": ["diffusers", "VQModel"]}, "latents"),
+        ({"first": ["my_package", "AutoencoderTiny"]}, "latents"),
+        ({"mel": ["audio", "Mel"], "vqvae": ["diffusers", "AutoencoderKL"]}, "latents"),
+        ({"text_encoder": ["transformers", "CLIPTextModel"]}, "from a text"),
+        ({"tokenizer": ["transformers", "CLIPTokenizer"]}, "from a text"),
+        ({"bert": ["latent_diffusion", "LDMBertModel"]}, "from a text"),
+        ({"prior": ["diffusers", "PriorTransformer"]}, "from a text"),
+        ({"image_encoder": ["transformers", "CLIPVisionModel"]}, "given image"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("chosen", ["", "unet", "unet_ema", "checkpoint-500/unet"])
+def test_a_network_of_another_pipeline_is_refused_with_what_it_does(
+    chosen: str, parts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    write_pipeline(tmp_path, "LDMPipeline", **parts)
+    toys.write_checkpoint(tmp_path / "unet_ema", toys.TINY)
+    toys.write_checkpoint(tmp_path / "checkpoint-500" / "unet", toys.TINY)
+    with pytest.raises(CheckpointError, match=rf"LDMPipeline.*{words}"):
+        load(tmp_path / chosen)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"mel": ["audio_diffusion", "Mel"]},
+        {"mel": ["audio_diffusion", "Mel"], "vqvae": [None, None]},
+        {"vae": None, "text_encoder": [None, None]},
+        {"requires_safety_checker": False, "note": "vae", "safety_checker": ["a", "Checker"]},
+    ],
+    ids=str,
+)
+def test_a_pipeline_of_pixels_loads(parts: dict[str, Any], tmp_path: Path) -> None:
+    write_pipeline(tmp_path, "AudioDiffusionPipeline", **parts)
+    assert load(tmp_path).config.size == (8, 8)
+    assert load(tmp_path / "unet").config.size == (8, 8)
+
+
+def test_a_lost_scheduler_config_leaves_its_class_in_the_pipeline(tmp_path: Path) -> None:
+    scheduler = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
+    write_pipeline(tmp_path, scheduler=scheduler)
+    assert (load(tmp_path).scheduler or {})["_class_name"] == "DDPMScheduler"
+    (tmp_path / "scheduler" / "scheduler_config.json").unlink()
+    for chosen in (tmp_path, tmp_path / "unet"):
+        assert load(chosen).scheduler == {"_class_name": scheduler[1]}
+
+
+def test_a_scheduler_folder_beside_a_network_at_the_root_is_found(tmp_path: Path) -> None:
+    toys.write_checkpoint(tmp_path, toys.TINY)
+    place = tmp_path / "scheduler" / "scheduler_config.json"
+    place.parent.mkdir()
+    place.write_text('{"_class_name": "EDMEulerScheduler"}')
+    assert find_files(tmp_path).scheduler_config == place
+
+
+def test_a_broken_model_index_is_named(tmp_path: Path) -> None:
+    write_pipeline(tmp_path)
+    (tmp_path / "model_index.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"model_index\.json is not valid JSON"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(6, 3), (5, 1), (3, 4)])
+def test_a_folder_with_a_network_that_needs_another_image_is_refused(
+    inputs: int, outputs: int, tmp_path: Path
+) -> None:
+    toys.write_checkpoint(tmp_path, {**toys.TINY, "in_channels": inputs, "out_channels": outputs})
+    words = "super-resolution" if inputs > outputs else "as many outputs as inputs"
+    with pytest.raises(CheckpointError, match=words):
+        load(tmp_path)

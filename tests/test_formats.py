@@ -17,6 +17,7 @@ from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from comfyui_unconditional.unet.checkpoint import Checkpoint, read_checkpoint
 from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from comfyui_unconditional.unet.files import find_files, find_variants, network_folders
+from comfyui_unconditional.unet.formats import openai
 from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
@@ -256,7 +257,6 @@ def test_a_converted_network_samples_as_its_own_project_does(
     ("fields", "words"),
     [
         ({"mult": (1, 2, 3, 4), "attention": (2, 3)}, "heads of several widths"),
-        ({"channels": 6, "out": 6}, "enlarges or changes"),
         ({"mult": (1, 3)}, r"\"sample_size\": 64"),
     ],
 )
@@ -266,6 +266,107 @@ def test_what_no_unet2dmodel_says_is_refused_in_words(
     path = save(foreign.OpenAI(**fields), tmp_path / "model.pt")
     with pytest.raises(ConfigError, match=words):
         load(path)
+
+
+@pytest.mark.parametrize("format_name", ["Ho", "OpenAI", "diffusers"])
+@pytest.mark.parametrize(("inputs", "outputs"), [(6, 3), (5, 1), (3, 4)])
+def test_a_network_that_needs_another_image_is_refused_in_every_format(
+    format_name: str, inputs: int, outputs: int, tmp_path: Path
+) -> None:
+    model, first, last = {
+        "Ho": (foreign.Ho(mult=(1, 2), attention=(1,)), "conv_in", "conv_out"),
+        "OpenAI": (foreign.OpenAI(mult=(1, 2), attention=(1,)), "input_blocks.0.0", "out.2"),
+        "diffusers": (toys.reference_model(toys.TINY), "conv_in", "conv_out"),
+    }[format_name]
+    weights = model.state_dict()
+    width = weights[f"{first}.weight"].shape[0]
+    weights[f"{first}.weight"] = torch.zeros(width, inputs, 3, 3)
+    weights[f"{last}.weight"] = torch.zeros(outputs, width, 3, 3)
+    weights[f"{last}.bias"] = torch.zeros(outputs)
+    path = tmp_path / "model.pt"
+    torch.save(weights, path)
+    told = {"sample_size": 8, "norm_num_groups": 8, "num_heads": 1}
+    del told["num_heads" if format_name != "OpenAI" else "norm_num_groups"]
+    path.with_suffix(".json").write_text(json.dumps(told))
+    words = "super-resolution" if inputs > outputs else "as many outputs as inputs"
+    with pytest.raises(CheckpointError, match=rf"model\.pt.*{words}") as caught:
+        load(path)
+    assert "can be written" not in str(caught.value)
+
+
+def test_super_resolution_with_a_learned_variance_is_refused(tmp_path: Path) -> None:
+    path = save(foreign.OpenAI(channels=6, out=6), tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="super-resolution"):
+        load(path)
+
+
+CONSISTENCY: dict[str, dict[str, Any]] = {
+    "cd_imagenet64_l2.pt": {**GUIDED["64"], "out": 3, "classes": 10},
+    "ct_cat256.pt": {**GUIDED["256"], "out": 3, "scale_shift": False},
+    "edm_bedroom256_ema.pt": {**GUIDED["256"], "out": 3, "scale_shift": False},
+    "openai-cd_bedroom256_lpips.pt": {**GUIDED["256"], "out": 3, "scale_shift": False},
+}
+
+
+@pytest.mark.parametrize("name", CONSISTENCY)
+def test_a_consistency_model_in_openais_format_is_refused(
+    name: str, tmp_path: Path, figure: Figure
+) -> None:
+    model = foreign.randomise(foreign.OpenAI(**CONSISTENCY[name]))
+    path = save(model, tmp_path / name)
+    with pytest.raises(ConfigError, match=r"consistency model or an EDM model.*\.json"):
+        load(path)
+    # One that has only such a name: the user's word counts.
+    path.with_suffix(".json").write_text('{"scheduler": {"beta_schedule": "linear"}}')
+    assert load(path).scheduler is not None
+    assert not load(path).config.warnings
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ch": 192, "mult": (1, 2, 3, 4), "layers": 3, "attention": (1, 2, 3), "classes": 1000},
+        {
+            "ch": 256,
+            "mult": (1, 1, 2, 2, 4, 4),
+            "layers": 2,
+            "attention": (3, 4, 5),
+            "scale_shift": False,
+        },
+    ],
+    ids=["ImageNet-64", "LSUN"],
+)
+def test_a_published_consistency_model_is_known_by_its_tensors_under_any_name(
+    fields: dict[str, Any],
+) -> None:
+    with torch.device("meta"):
+        weights = foreign.OpenAI(**fields, out=3, updown=True, heads=None).state_dict()
+        ordinary = foreign.OpenAI(**fields, out=6, updown=True, heads=None).state_dict()
+    with pytest.raises(ConfigError, match="by its tensors"):
+        openai.convert(weights, {"_file_name": "model.pt"})
+    assert not openai.convert(ordinary, {"_file_name": "model.pt"}).config.warnings
+
+
+def test_a_guided_diffusion_network_without_a_learned_variance_is_loaded_with_a_warning(
+    tmp_path: Path,
+) -> None:
+    fields = GUIDED["two layers"]
+    path = save(foreign.randomise(foreign.OpenAI(**fields)), tmp_path / "model.pt")
+    assert "consistency" in load(path).config.warnings[0]
+    learned = save(foreign.randomise(foreign.OpenAI(**fields | {"out": 6})), tmp_path / "6.pt")
+    assert not load(learned).config.warnings
+    path.with_suffix(".json").write_text('{"scheduler": {"beta_schedule": "linear"}}')
+    assert not load(path).config.warnings
+
+
+def test_null_and_old_names_in_a_single_files_schedule_are_read(tmp_path: Path) -> None:
+    told = {"scheduler": {"num_train_timesteps": None, "timesteps": 100, "beta_schedule": None}}
+    path = save(foreign.randomise(foreign.OpenAI()), tmp_path / "model.pt", told)
+    checkpoint = load(path)
+    assert checkpoint.scheduler is not None
+    assert checkpoint.scheduler["num_train_timesteps"] == 100
+    assert checkpoint.scheduler["beta_schedule"] == "squaredcos_cap_v2"
+    assert checkpoint.config.num_train_timesteps == 100
 
 
 def test_a_lost_tensor_of_a_foreign_format_is_a_checkpoint_error(tmp_path: Path) -> None:

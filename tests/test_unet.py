@@ -7,7 +7,7 @@ import torch
 import toys
 from comfyui_unconditional.training.digits import UNET as DIGITS
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.errors import ConfigError
+from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import nn
 
@@ -173,7 +173,9 @@ def test_operations_of_a_host_are_used_for_every_layer() -> None:
         ({"norm_eps": float("nan")}, "norm_eps"),
         ({"downsample_padding": 7}, "downsample_padding"),
         ({"mid_block_scale_factor": 0}, "mid_block_scale_factor"),
-        ({"colour_space": "lab"}, "unknown fields: colour_space"),
+        ({"cross_attention_dim": 768}, "'cross_attention_dim'.*text"),
+        ({"rescale_timesteps": True}, "'rescale_timesteps'.*OpenAI"),
+        ({"prediction_type": "v_prediction"}, "'prediction_type'.*scheduler_config.json"),
         ({"_class_name": "UNet2DConditionModel"}, "UNet2DConditionModel"),
     ],
     ids=str,
@@ -255,3 +257,62 @@ def test_a_configuration_survives_being_written_and_read() -> None:
 def test_how_an_average_of_weights_was_made_is_no_unknown_field() -> None:
     fields = {**toys.TINY, "decay": 0.9999, "optimization_step": 5, "use_ema_warmup": True}
     assert UNetConfig.from_dict(fields) == UNetConfig.from_dict(toys.TINY)
+
+
+def test_an_unknown_field_is_a_warning_that_names_it() -> None:
+    plain = UNetConfig.from_dict(toys.TINY)
+    warned = UNetConfig.from_dict({**toys.TINY, "colour_space": "lab", "some_new_field": None})
+    (warning,) = warned.warnings
+    assert "'colour_space'" in warning
+    assert "some_new_field" not in warning
+    assert warned == plain
+    assert hash(warned) == hash(plain)
+    assert warned.to_dict() == plain.to_dict()
+
+
+def test_fields_that_newer_libraries_write_and_that_change_nothing_are_no_warning() -> None:
+    fields = {"quantization_config": {"bits": 8}, "_name_or_path": "x", "decay": 0.9999}
+    assert UNetConfig.from_dict({**toys.TINY, **fields}).warnings == ()
+
+
+# What null says of a network; for every other field it is no value, and diffusers fails with it.
+NULL_IS_A_VALUE = {
+    *("sample_size", "time_embedding_dim", "mid_block_type", "downsample_type", "upsample_type"),
+    *("attention_head_dim", "norm_num_groups", "attn_norm_num_groups", "class_embed_type"),
+    *("num_class_embeds", "num_train_timesteps"),
+}
+
+
+def test_null_means_the_default_unless_it_is_a_value() -> None:
+    for name, default in UNetConfig().to_dict().items():
+        if name == "_class_name":
+            continue
+        # Skip blocks are what can do without norm_num_groups.
+        config = UNetConfig.from_dict({name: None})
+        expected = None if name in NULL_IS_A_VALUE else default
+        assert getattr(config, name) == expected, name
+        ambiguous = name in ("flip_sin_to_cos", "add_attention")
+        assert bool(config.warnings) == ambiguous, name
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (1, 2), (3, 3), (3, 6), (4, 4), (4, 8)])
+def test_a_network_from_noise_alone_has_as_many_outputs_or_twice(inputs: int, outputs: int) -> None:
+    fields = {**toys.TINY, "in_channels": inputs, "out_channels": outputs}
+    UNetConfig.from_dict(fields).check_unconditional()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "words"),
+    [
+        *[(i, o, "another image.*super-resolution") for i, o in ((5, 1), (4, 3), (6, 3), (2, 1))],
+        *[(i, o, "as many outputs as inputs") for i, o in ((3, 4), (3, 5), (1, 3), (4, 6))],
+    ],
+)
+def test_a_network_of_other_channels_is_refused_with_what_it_is_for(
+    inputs: int, outputs: int, words: str
+) -> None:
+    fields = {**toys.TINY, "in_channels": inputs, "out_channels": outputs}
+    with pytest.raises(CheckpointError, match=words) as caught:
+        UNetConfig.from_dict(fields).check_unconditional()
+    assert f"{inputs} " in str(caught.value)
+    assert f"{outputs}" in str(caught.value)

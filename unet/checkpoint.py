@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..schedulers.config import modern_options
 from .config import UNetConfig
 from .digest import FileDigest
 from .errors import CheckpointError, ConfigError, shown
-from .files import ModelFiles, read_json
+from .files import ModelFiles, read_json, read_pipeline
 from .formats import FORMATS, Converted, identify
 from .formats.early_diffusers import modern_fields
 from .tensor_files import read_metadata, read_tensors
@@ -82,8 +83,11 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     Raises:
         ConfigError: the configuration cannot be used, or cannot be known.
         CheckpointError: the weights are damaged or of an unknown format, or a tensor is missing,
-            extra, misshapen or not finite; the message names it.
+            extra, misshapen or not finite; the message names it. Or the network does not draw
+            pixels from noise alone.
+        ScheduleError: the options of a single file's schedule contradict each other.
     """
+    scheduler_class = read_pipeline(files.model_index) if files.model_index else None
     told = _told(files)
     digest = _digest(files)
     weights = read_tensors(files.tensor_files)
@@ -101,6 +105,8 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
         scheduler = read_json(files.scheduler_config)
     elif "scheduler" in told:
         scheduler = {**(scheduler or {}), **told["scheduler"]}
+    elif scheduler is None and scheduler_class is not None:
+        scheduler = {"_class_name": scheduler_class}
     return Checkpoint(config, weights, target, digest, scheduler)
 
 
@@ -132,7 +138,9 @@ def _told(files: ModelFiles) -> dict[str, Any]:
         told["scheduler"] = {"num_train_timesteps": 1000, **read_json(files.scheduler_config)}
     if not isinstance(told.get("scheduler", {}), dict):
         raise ConfigError(f"{files.config}: 'scheduler' must hold a scheduler_config.json.")
-    return told
+    if "scheduler" in told:
+        told["scheduler"] = modern_options(told["scheduler"])
+    return {**told, "_file_name": files.weights.name}
 
 
 def _convert(weights: dict[str, Tensor], told: dict[str, Any], files: ModelFiles) -> Converted:
@@ -140,6 +148,7 @@ def _convert(weights: dict[str, Tensor], told: dict[str, Any], files: ModelFiles
     try:
         kind = identify(weights)
         converted = FORMATS[kind].convert(weights, told)
+        converted.config.check_unconditional()
         _check_shapes(converted.weights, _expected(converted.config))
     except ConfigError as error:
         if not files.is_single:

@@ -2,25 +2,14 @@
 
 import dataclasses
 import math
-import types
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
 
 from .activations import ACTIVATIONS
-from .errors import ConfigError, shown
+from .errors import CheckpointError, ConfigError, shown
+from .fields import read_fields
 from .normalization import quarter_groups
-
-# Written into `unet_ema/config.json` by diffusers' EMAModel: how the weights were averaged.
-_EMA_FIELDS = {
-    "decay",
-    "inv_gamma",
-    "min_decay",
-    "optimization_step",
-    "power",
-    "update_after_step",
-    "use_ema_warmup",
-}
 
 # The options that are a choice. How to resample may be left open, which means "conv".
 _CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -38,7 +27,6 @@ SKIP_IMAGE_CHANNELS = 3
 # Far beyond any model, and small enough that no product of two overflows.
 _MOST_CHANNELS = 65_536
 _MOST_ENTRIES = 2**24
-_LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -86,14 +74,19 @@ class UNetConfig:
     class_embed_type: str | None = None
     num_class_embeds: int | None = None
     num_train_timesteps: int | None = None
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    """What the user should know about the file that this configuration was read from."""
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "UNetConfig":
         """Parse the contents of a ``config.json``.
 
+        A field that is null takes its default, unless null is one of its values. An unknown field
+        is ignored with a warning, as in diffusers.
+
         Raises:
-            ConfigError: naming the field that is unknown, of the wrong type, contradictory or
-                not supported.
+            ConfigError: naming the field that is of the wrong type, contradictory or not supported,
+                or that is unknown and changes what the network answers.
         """
         class_name = fields.get("_class_name", "UNet2DModel")
         if class_name != "UNet2DModel":
@@ -101,27 +94,18 @@ class UNetConfig:
                 f"This is a '{shown(str(class_name))}'. Only unconditional pixel-space models "
                 "(diffusers' 'UNet2DModel') can be loaded here."
             )
-        given = {
-            name: value
-            for name, value in fields.items()
-            if not name.startswith("_") and name not in _EMA_FIELDS
-        }
         types_by_name = get_type_hints(cls)
-        unknown = sorted(given.keys() - types_by_name.keys())
-        if unknown:
-            raise ConfigError(
-                f"The configuration has unknown fields: {shown(', '.join(unknown))}. "
-                "It was written by a newer library or for another model."
-            )
-        config = cls(
-            **{name: _typed(name, value, types_by_name[name]) for name, value in given.items()}
-        )
+        del types_by_name["warnings"]
+        values, warnings = read_fields(fields, types_by_name)
+        config = cls(**values, warnings=warnings)
         config._check()
         return config
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of a ``config.json`` that diffusers reads."""
-        return {"_class_name": "UNet2DModel", **dataclasses.asdict(self)}
+        values = dataclasses.asdict(self)
+        del values["warnings"]
+        return {"_class_name": "UNet2DModel", **values}
 
     @property
     def time_channels(self) -> int:
@@ -174,6 +158,20 @@ class UNetConfig:
             raise ConfigError(
                 f"Height and width must be divisible by {self.size_multiple} for this model "
                 f"({len(self.block_out_channels)} levels), not {height} x {width}."
+            )
+
+    def check_unconditional(self) -> None:
+        """Raise ``CheckpointError`` unless the network makes an image from noise and the time.
+
+        It then has as many outputs as inputs, or twice as many (a learned variance).
+        """
+        if self.in_channels > self.out_channels:
+            raise CheckpointError(conditioned(self.in_channels, self.out_channels))
+        if self.out_channels not in (self.in_channels, 2 * self.in_channels):
+            raise CheckpointError(
+                f"The network has {self.in_channels} in_channels and {self.out_channels} "
+                "out_channels. A model that makes images from noise has as many outputs as inputs, "
+                "or twice as many with a learned variance, so it cannot be loaded."
             )
 
     def check_class_label(self, label: int | None) -> None:
@@ -330,33 +328,15 @@ class UNetConfig:
             )
 
 
+def conditioned(inputs: int, outputs: int) -> str:
+    """Say why a network that takes an image beside the noisy one cannot be used."""
+    return (
+        f"The network takes {inputs} channels and returns {outputs}: beside the noisy image it "
+        "needs another image, as models for super-resolution, colouring or inpainting do. The "
+        "samplers here pass none, so it cannot be loaded. Use the program that it was made for."
+    )
+
+
 def _listed(choices: Iterable[str | None]) -> str:
     *most, last = ("null" if choice is None else f"'{choice}'" for choice in choices)
     return f"{', '.join(most)} or {last}"
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= _LARGEST
-
-
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    """Return a JSON value as the field's type, or raise ``ConfigError`` naming the field."""
-    for option in get_args(hint) if get_origin(hint) is types.UnionType else (hint,):
-        # JSON as Python reads it has NaN, infinity and whole numbers beyond every float.
-        if option is float:
-            if _is_number(value):
-                return value
-            continue
-        if type(value) is int and abs(value) >= 2**63:
-            continue
-        if get_origin(option) is tuple and isinstance(value, list | tuple):
-            item, fixed_length = get_args(option)[0], Ellipsis not in get_args(option)
-            right_length = not fixed_length or len(value) == len(get_args(option))
-            if right_length and all(
-                type(entry) is item and (item is not int or abs(entry) < 2**63) for entry in value
-            ):
-                return tuple(value)
-        if type(value) is option:
-            return value
-    readable = str(getattr(hint, "__name__", hint)) if isinstance(hint, type) else str(hint)
-    raise ConfigError(f"'{name}' must be {readable}, not {value!r:.100}.")

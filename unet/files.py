@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError, ConfigError
+from .errors import CheckpointError, ConfigError, shown
 
 CONFIG = "config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 SCHEDULER_CONFIG = "scheduler_config.json"
+MODEL_INDEX = "model_index.json"
 SINGLE_FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """How the name of one file that is a whole model may end."""
 
@@ -31,6 +32,18 @@ _WEIGHTS = re.compile(
     r"diffusion_pytorch_model(?:\.(?P<before>[A-Za-z0-9_-]+))?\.(?P<kind>safetensors|bin)"
     r"(?P<index>\.index(?:\.(?P<after>[A-Za-z0-9_-]+))?\.json)?"
 )
+# The parts of a pipeline, by name or class, with which its network does not draw pixels from noise.
+_OTHER_PARTS = {
+    "works on the latents of an autoencoder, not on pixels (latent diffusion)": re.compile(
+        r"(vae|vqvae|vq_?gan|movq|autoencoder|first_stage)(_.*)?|.*(Autoencoder|VQModel|VAE).*"
+    ),
+    "makes images from a text": re.compile(
+        r"(text_|tokenizer|bert|prior|caption).*|.*(TextModel|Tokenizer|T5Encoder|Bert).*"
+    ),
+    "changes or enlarges a given image": re.compile(
+        r"(image_encoder|image_normalizer|low_res_scheduler|super_res).*"
+    ),
+}
 _TRAINING_CHECKPOINT = re.compile(r"checkpoint-\d+")
 
 
@@ -47,6 +60,8 @@ class ModelFiles:
     scheduler_config: Path | None
     shards: tuple[Path, ...] = ()
     is_single: bool = False
+    model_index: Path | None = None
+    """That of the pipeline that the network is part of."""
 
     @property
     def tensor_files(self) -> tuple[Path, ...]:
@@ -72,7 +87,7 @@ def is_model_folder(folder: Path) -> bool:
 
 def is_foreign_pipeline(folder: Path) -> bool:
     """Whether a folder is a diffusers pipeline without a network that could be ours."""
-    return (folder / "model_index.json").is_file() and not is_model_folder(folder)
+    return (folder / MODEL_INDEX).is_file() and not is_model_folder(folder)
 
 
 def is_training_checkpoint(folder: Path) -> bool:
@@ -147,8 +162,14 @@ def find_files(path: Path, variant: str = "") -> ModelFiles:
     weights = _weights(network).get(variant)
     if weights is None:
         raise CheckpointError(_missing_weights(network, variant))
-    shards = _shards(weights) if weights.suffix == ".json" else ()
-    return ModelFiles(network / CONFIG, weights, _scheduler_config(network), shards)
+    indices = (home / MODEL_INDEX for home in _homes(network))
+    return ModelFiles(
+        network / CONFIG,
+        weights,
+        _scheduler_config(network),
+        _shards(weights) if weights.suffix == ".json" else (),
+        model_index=next((index for index in indices if index.is_file()), None),
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -172,6 +193,34 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} does not hold a configuration, but a {type(content).__name__}.")
     return content
+
+
+def read_pipeline(path: Path) -> str | None:
+    """Return the scheduler's class by a ``model_index.json``, None where that does not say it.
+
+    Raises:
+        CheckpointError: a part of the pipeline shows that its network works on something else than
+            pixels, or from more than noise.
+        ConfigError: the file cannot be read.
+    """
+    index = read_json(path)
+    # A part is [library, class]; one that is left out is [null, null].
+    classes = {
+        name: str(part[1])
+        for name, part in index.items()
+        if isinstance(part, list) and len(part) == 2 and part[1] is not None
+    }
+    for what, pattern in _OTHER_PARTS.items():
+        found = [part for part in classes.items() if any(map(pattern.fullmatch, part))]
+        if found:
+            parts = ", ".join(shown(f"'{name}' ({kind})", 80) for name, kind in found[:4])
+            pipeline = shown(str(index.get("_class_name", "pipeline")), 80)
+            raise CheckpointError(
+                f"{path} says that the network is part of a {pipeline} with {parts}: it {what}. "
+                "Only unconditional pixel-space models can be loaded here, such as those of a "
+                "DDPMPipeline. Use this one with diffusers."
+            )
+    return classes.get("scheduler")
 
 
 def _weights(network: Path) -> dict[str, Path]:
@@ -204,14 +253,20 @@ def _why_not_code(suffix: str) -> str:
     )
 
 
-def _scheduler_config(network: Path) -> Path | None:
-    """Beside the network, or in the pipeline or the training run that it is part of."""
-    places = [network / SCHEDULER_CONFIG]
+def _homes(network: Path) -> list[Path]:
+    """The network's own folder, and the pipeline or the training run that it is part of."""
+    homes = [network]
     if network.name in ("unet", "unet_ema"):
-        pipeline = network.parent
-        places.append(pipeline / "scheduler" / SCHEDULER_CONFIG)
-        if is_training_checkpoint(pipeline):
-            places.append(pipeline.parent / "scheduler" / SCHEDULER_CONFIG)
+        homes.append(network.parent)
+        if is_training_checkpoint(network.parent):
+            homes.append(network.parent.parent)
+    return homes
+
+
+def _scheduler_config(network: Path) -> Path | None:
+    """Beside the network, or in a folder ``scheduler/`` of one of its homes."""
+    places = [network / SCHEDULER_CONFIG]
+    places += [home / "scheduler" / SCHEDULER_CONFIG for home in _homes(network)]
     return next((place for place in places if place.is_file()), None)
 
 

@@ -20,15 +20,21 @@ times seen          0 to 1000, whatever the number  as they are
 
 Times that are rescaled become a table ("learned" time embedding) of one row for each step:
 diffusers' networks cannot rescale, and the table holds exactly what the network was told.
+
+The consistency and EDM models of Song et al. 2023 (openai/consistency_models) are guided-diffusion
+networks without a learned variance. Those published are recognised and refused; another one has no
+mark, so such a network is taken for DDPM's with a warning.
 """
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..config import conditioned
 from ..embeddings import sinusoidal_embedding
 from ..errors import CheckpointError, ConfigError, shown
 from .conversion import Converted, Weights, as_linear, choose, count, multipliers, shape_of
@@ -45,6 +51,14 @@ _GUIDED_HEAD_WIDTH = 64
 _IMPROVED_HEADS = 4
 _LARGE = 128
 _RESCALED_STEPS = 1000
+
+# openai/consistency_models: (widths, layers, scale and shift, classes) of what it publishes, and
+# the names of the files.
+_CONSISTENCY = {
+    ((192, 384, 576, 768), 3, True, 1000),
+    ((256, 256, 512, 512, 1024, 1024), 2, False, None),
+}
+_CONSISTENCY_NAME = re.compile(r"(?<![a-z])(cd|ct|edm)_(imagenet|bedroom|cat)\d+", re.IGNORECASE)
 
 _EXTRAS = ("scheduler", "num_heads", "use_new_attention_order", "rescale_timesteps")
 
@@ -102,6 +116,14 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
     pixels = size if isinstance(size, int) else None
     guided = topology.resampling_resnets
     learned = inferred["out_channels"] == 2 * inferred["in_channels"]
+    warnings: tuple[str, ...] = ()
+    if guided and not learned and "scheduler" not in told:
+        _check_consistency(topology, inferred, str(told.get("_file_name", "")))
+        warnings = (
+            "The file does not say what process the network was trained with; DDPM's is assumed. "
+            "OpenAI's consistency models and EDM models have the same tensors: if it is one, the "
+            "pictures are noise.",
+        )
     scheduler = {**_scheduler(pixels, guided, learned), **told.get("scheduler", {})}
 
     assumed: dict[str, Any] = {
@@ -138,7 +160,22 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
         converted, config.attention_head_dim, extras["use_new_attention_order"] is True
     )
     left |= {name: assumed[name] for name in _EXTRAS if name in assumed and name not in told}
+    config = replace(config, warnings=config.warnings + warnings)
     return Converted(config, converted, scheduler, left)
+
+
+def _check_consistency(topology: _Topology, inferred: dict[str, Any], file_name: str) -> None:
+    """Raise ``ConfigError`` for a model of openai/consistency_models."""
+    scale_shift = inferred["resnet_time_scale_shift"] == "scale_shift"
+    classes = inferred.get("num_class_embeds")
+    published = (topology.widths, topology.layers, scale_shift, classes) in _CONSISTENCY
+    if published or _CONSISTENCY_NAME.search(file_name):
+        raise ConfigError(
+            "It is a consistency model or an EDM model of openai/consistency_models, by its "
+            f"{'tensors' if published else 'name'}: another process than DDPM's, which is not "
+            "supported yet. If it was trained as DDPM, its schedule, for example "
+            '{"scheduler": {"num_train_timesteps": 1000, "beta_schedule": "linear"}},'
+        )
 
 
 def _topology(weights: Weights) -> _Topology:
@@ -178,11 +215,9 @@ def _upsampler(weights: Weights, k: int) -> str | None:
 def _infer(weights: Weights, topology: _Topology) -> dict[str, Any]:
     in_channels = shape_of(weights, "input_blocks.0.0.weight", 4)[1]
     out_channels = shape_of(weights, "out.2.weight", 4)[0]
+    # With a learned variance OpenAI's super-resolution has 6 outputs too.
     if in_channels == 6:
-        raise ConfigError(
-            "It enlarges or changes a given picture (its input has 6 channels) instead of making "
-            "one from noise, and cannot be loaded."
-        )
+        raise CheckpointError(conditioned(in_channels, out_channels))
     first = topology.widths[0]
     time = shape_of(weights, "input_blocks.1.0.emb_layers.1.weight", 2)
     down = "ResnetDownsampleBlock2D" if topology.resampling_resnets else "DownBlock2D"

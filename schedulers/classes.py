@@ -1,0 +1,234 @@
+"""Which process a ``scheduler_config.json`` describes, by diffusers' class names and its fields.
+
+Many of diffusers' scheduler classes solve one process, DDPM's: their betas are all that matters.
+A model of another process would draw noise here, so it is an error that names the process.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ScheduleError
+
+_STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012}
+
+# Classes with DDPM's process, each with the defaults in which its betas differ from DDPM's.
+_SAME_PROCESS: dict[str, dict[str, Any]] = {
+    "DDPMScheduler": {},
+    "DDPMParallelScheduler": {},
+    "DDIMScheduler": {},
+    "DDIMParallelScheduler": {},
+    "DDIMInverseScheduler": {},
+    "PNDMScheduler": {},
+    "LMSDiscreteScheduler": {},
+    "EulerDiscreteScheduler": {},
+    "EulerAncestralDiscreteScheduler": {},
+    "HeunDiscreteScheduler": _STABLE_DIFFUSION,
+    "KDPM2DiscreteScheduler": _STABLE_DIFFUSION,
+    "KDPM2AncestralDiscreteScheduler": _STABLE_DIFFUSION,
+    "DPMSolverSinglestepScheduler": {},
+    "DPMSolverMultistepScheduler": {},
+    "DPMSolverMultistepInverseScheduler": {},
+    "DPMSolverSDEScheduler": _STABLE_DIFFUSION,
+    "DEISMultistepScheduler": {},
+    "UniPCMultistepScheduler": {},
+    "SASolverScheduler": {},
+    "RePaintScheduler": {},
+    "UnCLIPScheduler": {"beta_schedule": "squaredcos_cap_v2"},
+}
+# The same process, but the network was distilled to be drawn by that class in a few steps.
+_DISTILLED: dict[str, dict[str, Any]] = {
+    "LCMScheduler": {**_STABLE_DIFFUSION, "beta_schedule": "scaled_linear"},
+    "TCDScheduler": {**_STABLE_DIFFUSION, "beta_schedule": "scaled_linear"},
+}
+
+_CONSISTENCY = "a consistency model"
+_FLOW = "flow matching"
+_EDM = "EDM (Karras et al. 2022)"
+_SCORE_VE = "a variance-exploding score SDE (NCSN++)"
+_SCORE_VP = "a continuous-time score SDE"
+_KARRAS_VE = "Karras VE"
+_SIGMAS = "noise levels (sigmas), as in EDM or a consistency model"
+_TRIGFLOW = "TrigFlow, a continuous-time consistency model"
+_TOKENS = "diffusion of tokens, not of pixels"
+_VIDEO = "CogVideoX, whose schedule is shifted for video"
+_WUERSTCHEN = "Wuerstchen, a continuous-time latent model"
+_IPNDM = "IPNDM, whose times are 1 to 0 and whose betas are sin(pi t / 2) squared"
+
+_ANOTHER_PROCESS: dict[str, str] = {
+    "FlowMatchEulerDiscreteScheduler": _FLOW,
+    "FlowMatchHeunDiscreteScheduler": _FLOW,
+    "FlowMatchLCMScheduler": _FLOW,
+    "FlowMapEulerDiscreteScheduler": _FLOW,
+    "LTXEulerAncestralRFScheduler": _FLOW,
+    "HeliosScheduler": _FLOW,
+    "HeliosDMDScheduler": _FLOW,
+    "MiniMaxH3Scheduler": _FLOW,
+    "PiflowScheduler": _FLOW,
+    "RFD4ProteinaScheduler": _FLOW,
+    "CMStochasticIterativeScheduler": _CONSISTENCY,
+    "ConsistencyDecoderScheduler": _CONSISTENCY,
+    "SCMScheduler": _TRIGFLOW,
+    "EDMEulerScheduler": _EDM,
+    "EDMDPMSolverMultistepScheduler": _EDM,
+    "CosineDPMSolverMultistepScheduler": _EDM,
+    "KarrasVeScheduler": _KARRAS_VE,
+    "ScoreSdeVeScheduler": _SCORE_VE,
+    "ScoreSdeVpScheduler": _SCORE_VP,
+    "VQDiffusionScheduler": _TOKENS,
+    "AmusedScheduler": _TOKENS,
+    "BlockRefinementScheduler": _TOKENS,
+    "DiscreteDDIMScheduler": _TOKENS,
+    "EntropyBoundScheduler": _TOKENS,
+    "DDPMWuerstchenScheduler": _WUERSTCHEN,
+    "CogVideoXDDIMScheduler": _VIDEO,
+    "CogVideoXDPMScheduler": _VIDEO,
+    "IPNDMScheduler": _IPNDM,
+}
+
+# Settings by which the classes of DDPM's process leave it.
+_SWITCHES: dict[tuple[str, Any], str] = {
+    ("use_flow_sigmas", True): _FLOW,
+    ("prediction_type", "flow_prediction"): _FLOW,
+    ("prediction_type", "trigflow"): _TRIGFLOW,
+    ("timestep_type", "continuous"): f"continuous noise levels, as in {_EDM}",
+}
+# Fields that only the classes of another process have; the first that is there names it.
+_TELLTALES: dict[str, str] = {
+    "clip_denoised": _CONSISTENCY,
+    "snr": _SCORE_VE,
+    "s_churn": _KARRAS_VE,
+    "beta_min": _SCORE_VP,
+    "beta_max": _SCORE_VP,
+    "shift": _FLOW,
+    "base_shift": _FLOW,
+    "max_shift": _FLOW,
+    "invert_sigmas": _FLOW,
+    "shift_terminal": _FLOW,
+    "sigma_schedule": _EDM,
+    "sigma_data": _SIGMAS,
+    "sigma_min": _SIGMAS,
+    "sigma_max": _SIGMAS,
+    "alpha_cum_start": _TOKENS,
+    "num_vec_classes": _TOKENS,
+    "mask_token_id": _TOKENS,
+    "snr_shift_scale": _VIDEO,
+    "scaler": _WUERSTCHEN,
+}
+_DISTILLED_TELLTALE = "original_inference_steps"
+
+# Fields of the classes with DDPM's process that say how to solve it. No sampler here reads them.
+_ABOUT_SOLVING = {
+    *("algorithm_type", "corrector_order", "disable_corrector", "eta", "euler_at_final"),
+    *("final_sigmas_type", "flow_shift", "interpolation_type", "lambda_min_clipped"),
+    *("lower_order_final", "noise_sampler_seed", "original_inference_steps", "pndm_order"),
+    *("predict_x0", "predictor_order", "shift_terminal", "sigma_max", "sigma_min"),
+    *("skip_prk_steps", "solver_order", "solver_p", "solver_type", "tau_func", "tensor_format"),
+    *("time_shift_type", "timestep_scaling", "timestep_type", "use_beta_sigmas"),
+    *("use_dynamic_shifting", "use_exponential_sigmas", "use_flow_sigmas", "use_karras_sigmas"),
+    *("use_lu_lambdas",),
+}
+
+
+@dataclass(frozen=True)
+class WrittenBy:
+    """What the class that wrote a configuration means for a model of DDPM's process.
+
+    ``defaults`` are those of its options that differ from DDPM's; ``warnings`` are for the user.
+    """
+
+    defaults: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def recognise(
+    given: Mapping[str, Any], *, options: set[str], variance_exploding: bool = False
+) -> WrittenBy:
+    """Judge a ``scheduler_config.json`` by its ``_class_name`` and its fields.
+
+    Args:
+        given: its fields, without those that are null.
+        options: the names of the fields that are read.
+        variance_exploding: whether the network is one of a variance-exploding score SDE.
+
+    Raises:
+        ScheduleError: the model is of another process, or the class is unknown.
+    """
+    name = given.get("_class_name")
+    # Flax's classes write the same fields.
+    plain = str(name).removeprefix("Flax")
+    known = _SAME_PROCESS | _DISTILLED
+    process = _ANOTHER_PROCESS.get(plain)
+    evidence = f"its class is '{plain}'"
+    if name is not None and process is None and plain not in known:
+        raise ScheduleError(_unknown(name))
+    if process is None:
+        switched = next((switch for switch in _SWITCHES if given.get(switch[0]) == switch[1]), None)
+        telltale = next((field for field in _TELLTALES if field in given), None)
+        if switched is not None:
+            process, evidence = _SWITCHES[switched], f"'{switched[0]}' is {switched[1]!r}"
+        elif name is None and telltale is not None:
+            process, evidence = _TELLTALES[telltale], f"it has the field '{telltale}'"
+    warnings = []
+    if process == _IPNDM and "trained_betas" in given:
+        process = None
+        warnings.append(
+            "The model's scheduler is an IPNDMScheduler, whose times are 1 to 0. It is drawn by "
+            "its trained_betas as DDPM would; if the pictures are noise, its process is another."
+        )
+    if process is not None and not (process == _SCORE_VE and variance_exploding):
+        raise ScheduleError(_refusal(process, evidence))
+    if process is None:
+        warnings += _warnings(given, plain, options)
+    return WrittenBy(known.get(plain, {}), tuple(warnings))
+
+
+def _warnings(given: Mapping[str, Any], name: str, options: set[str]) -> list[str]:
+    found = []
+    if name in _DISTILLED or _DISTILLED_TELLTALE in given:
+        what = f"an {name}" if name == "LCMScheduler" else f"a {name}"
+        what = what if name in _DISTILLED else f"one with '{_DISTILLED_TELLTALE}'"
+        found.append(
+            f"The model's scheduler is {what}: the network was distilled to be drawn by LCM or TCD "
+            "in a few steps. The samplers here draw it as an ordinary DDPM model, and the pictures "
+            "may be blurred or wrong."
+        )
+    if "_class_name" in given and not options & given.keys():
+        found.append(
+            f"The scheduler configuration says no more than its class, {name}. Its defaults are "
+            "used; if the model was trained with other betas, the pictures are wrong."
+        )
+    foreign = [field for field in _TELLTALES if field in given and field not in _ABOUT_SOLVING]
+    found += [
+        f"The scheduler configuration is one of a {name}, but has the field '{field}' of "
+        f"{_TELLTALES[field]}. The model is drawn by its class, as DDPM's process."
+        for field in foreign
+    ]
+    known = options | _ABOUT_SOLVING | set(foreign)
+    unknown = sorted(field for field in given if field not in known and not field.startswith("_"))
+    if unknown:
+        some = ", ".join(ascii(field)[:60] for field in unknown[:5])
+        found.append(
+            "The scheduler configuration has fields that are not known here and were ignored: "
+            f"{some}{', ...' if len(unknown) > 5 else ''}."
+        )
+    return found
+
+
+def _refusal(process: str, evidence: str) -> str:
+    later = " Consistency models are not supported yet." if process == _CONSISTENCY else ""
+    return (
+        f"The model is of another process than DDPM's: {process} (in its scheduler configuration "
+        f"{evidence}).{later} The samplers here would draw noise from it. Draw it with diffusers, "
+        'or load a model that was trained as DDPM. If this one was, write "_class_name": '
+        '"DDPMScheduler" and the betas of its training into scheduler_config.json.'
+    )
+
+
+def _unknown(name: Any) -> str:
+    return (
+        f"The scheduler class {name!r:.80} in scheduler_config.json is unknown, so the model's "
+        f"process is too. Known classes of DDPM's process: {', '.join(_SAME_PROCESS)}, "
+        f'{", ".join(_DISTILLED)}. If the model was trained as DDPM, write "_class_name": '
+        '"DDPMScheduler" and the betas of its training there.'
+    )
