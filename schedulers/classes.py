@@ -4,6 +4,7 @@ Many of diffusers' scheduler classes solve one process, DDPM's: their betas are 
 A model of another process would draw noise here, so it is an error that names the process.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -159,16 +160,17 @@ def recognise(
     plain = str(name).removeprefix("Flax")
     known = _SAME_PROCESS | _DISTILLED
     process = _ANOTHER_PROCESS.get(plain)
-    evidence = f"its class is '{plain}'"
+    evidence = f"its scheduler's class is '{plain}'"
     if name is not None and process is None and plain not in known:
         raise ScheduleError(_unknown(name))
     if process is None:
         switched = next((switch for switch in _SWITCHES if given.get(switch[0]) == switch[1]), None)
         telltale = next((field for field in _TELLTALES if field in given), None)
         if switched is not None:
-            process, evidence = _SWITCHES[switched], f"'{switched[0]}' is {switched[1]!r}"
+            setting = ": ".join(map(json.dumps, switched))
+            process, evidence = _SWITCHES[switched], f"its scheduler has {setting}"
         elif name is None and telltale is not None:
-            process, evidence = _TELLTALES[telltale], f"it has the field '{telltale}'"
+            process, evidence = _TELLTALES[telltale], f"its scheduler has the field '{telltale}'"
     warnings = []
     if process == _IPNDM and "trained_betas" in given:
         process = None
@@ -218,17 +220,18 @@ def _warnings(given: Mapping[str, Any], name: str, options: set[str]) -> list[st
 def _refusal(process: str, evidence: str) -> str:
     later = " Consistency models are not supported yet." if process == _CONSISTENCY else ""
     return (
-        f"The model is of another process than DDPM's: {process} (in its scheduler configuration "
-        f"{evidence}).{later} The samplers here would draw noise from it. Draw it with diffusers, "
+        f"The model is of another process than DDPM's: {process} ({evidence})."
+        f"{later} The samplers here would draw noise from it. Draw it with diffusers, "
         'or load a model that was trained as DDPM. If this one was, write "_class_name": '
         '"DDPMScheduler" and the betas of its training into scheduler_config.json.'
     )
 
 
 def _unknown(name: Any) -> str:
+    known = ", ".join((*_SAME_PROCESS, *_DISTILLED))
     return (
-        f"The scheduler class {name!r:.80} in scheduler_config.json is unknown, so the model's "
-        f"process is too. Known classes of DDPM's process: {', '.join(_SAME_PROCESS)}, "
-        f'{", ".join(_DISTILLED)}. If the model was trained as DDPM, write "_class_name": '
-        '"DDPMScheduler" and the betas of its training there.'
+        f"The scheduler class {name!r:.80} in scheduler_config.json is unknown, and with it the "
+        f"process that the model was trained with. Known classes of DDPM's process: {known}. If "
+        'the model was trained as DDPM, write "_class_name": "DDPMScheduler" and the betas of its '
+        "training there."
     )

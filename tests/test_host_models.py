@@ -99,6 +99,42 @@ def test_what_a_sampler_cannot_make_is_an_error_on_it(
 
 
 @pytest.mark.parametrize(
+    ("fields", "scheduler", "parts", "words"),
+    [
+        ({}, {"_class_name": "FlowMatchEulerDiscreteScheduler"}, {}, "flow matching"),
+        ({}, {"_class_name": "BrandNewScheduler"}, {}, "'BrandNewScheduler'"),
+        ({}, {"_class_name": "ScoreSdeVeScheduler"}, {}, "score SDE"),
+        ({}, {}, {"vqvae": ["diffusers", "VQModel"]}, "latents"),
+        ({"in_channels": 5, "out_channels": 1}, {}, {}, "super-resolution"),
+    ],
+    ids=["flow matching", "unknown", "score SDE", "latents", "conditioned"],
+)
+def test_what_no_sampler_here_can_draw_is_an_error_on_the_loader(
+    fields: dict[str, Any],
+    scheduler: dict[str, Any],
+    parts: dict[str, Any],
+    words: str,
+    client: Client,
+    models: Path,
+) -> None:
+    toys.write_checkpoint(models / "other", toys.TINY | fields, scheduler=scheduler)
+    index = models / "other" / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | parts))
+    fails(client, graph(model_name="other"), "1", words)
+
+
+def test_a_score_sde_of_ncsnpp_is_loaded_and_saved_and_refused_by_the_samplers(
+    host: Host, client: Client, models: Path
+) -> None:
+    fields = {**toys.TINY, "time_embedding_type": "fourier"}
+    scheduler = {"_class_name": "ScoreSdeVeScheduler", "sigma_min": 0.01, "sigma_max": 1348.0}
+    toys.write_checkpoint(models / "ncsnpp", fields, scheduler=scheduler)
+    fails(client, graph(model_name="ncsnpp"), "2", "trained on noise levels (sigmas)")
+    assert client.run(save_graph("ncsnpp", "saved-ncsnpp")).error is None
+    assert (host.output / "diffusers" / "saved-ncsnpp" / "unet" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
     ("fields", "words"),
     [
         (CLASSES, "this sampler cannot name one"),

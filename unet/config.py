@@ -88,7 +88,7 @@ class UNetConfig:
             ConfigError: naming the field that is of the wrong type, contradictory or not supported,
                 or that is unknown and changes what the network answers.
         """
-        class_name = fields.get("_class_name", "UNet2DModel")
+        class_name = fields.get("_class_name") or "UNet2DModel"
         if class_name != "UNet2DModel":
             raise ConfigError(
                 f"This is a '{shown(str(class_name))}'. Only unconditional pixel-space models "
