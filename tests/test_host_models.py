@@ -130,7 +130,8 @@ def test_a_score_sde_of_ncsnpp_is_loaded_and_saved_and_refused_by_the_samplers(
     scheduler = {"_class_name": "ScoreSdeVeScheduler", "sigma_min": 0.01, "sigma_max": 1348.0}
     toys.write_checkpoint(models / "ncsnpp", fields, scheduler=scheduler)
     fails(client, graph(model_name="ncsnpp"), "2", "trained on noise levels (sigmas)")
-    assert client.run(save_graph("ncsnpp", "saved-ncsnpp")).error is None
+    saving = save_graph("ncsnpp", "saved-ncsnpp")
+    assert client.run({node: saving[node] for node in ("1", "4")}).error is None
     assert (host.output / "diffusers" / "saved-ncsnpp" / "unet" / "config.json").is_file()
 
 

@@ -3,15 +3,19 @@
 import itertools
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import oracle
+import ours
 import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.errors import ScheduleError
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
+from denoisers import SHAPE, Denoiser
 
 OTHER_PROCESSES = {
     "AmusedScheduler": "tokens",
@@ -124,6 +128,27 @@ def test_a_class_of_the_same_process_is_drawn_by_its_own_schedule(
         assert bool(config.warnings) == (name in DISTILLED), config.warnings
         drawn += 1
     assert drawn >= 3
+
+
+@pytest.mark.parametrize("name", SAME_PROCESS)
+def test_a_file_of_any_class_of_the_same_process_draws_what_diffusers_ddpm_draws_from_it(
+    name: str, tmp_path: Path, figure: Callable[[str, float, float], None]
+) -> None:
+    for options in ({}, *variations(name)[:3]):
+        options.pop("rescale_betas_zero_snr", None)  # NaN from epsilon, in diffusers too
+        try:
+            config = SchedulerConfig.from_dict(written(make(name, **options), tmp_path))
+        except (NotImplementedError, ValueError, TypeError):
+            continue
+        denoise = Denoiser(config)
+        scheduler = diffusers.DDPMScheduler.from_pretrained(tmp_path)
+        scheduler.set_timesteps(10)
+        expected, generators = oracle.initial_noise([5], SHAPE)
+        for t in scheduler.timesteps:
+            output = denoise(expected, t)
+            expected = scheduler.step(output, t, expected, generator=generators[0]).prev_sample
+        result = ours.run_ddpm(config, 10, denoise, [5], SHAPE)
+        figure("DDPM, by the file of any class", (result - expected).abs().max().item(), 1e-5)
 
 
 @pytest.mark.parametrize("name", SAME_PROCESS)
