@@ -263,11 +263,16 @@ def test_a_pipeline_of_pixels_loads(parts: dict[str, Any], tmp_path: Path) -> No
     assert load(tmp_path / "unet").config.size == (8, 8)
 
 
-def test_a_lost_scheduler_config_leaves_its_class_in_the_pipeline(tmp_path: Path) -> None:
+def test_a_scheduler_config_that_is_lost_or_has_no_class_has_that_of_the_pipeline(
+    tmp_path: Path,
+) -> None:
     scheduler = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
     write_pipeline(tmp_path, scheduler=scheduler)
-    assert (load(tmp_path).scheduler or {})["_class_name"] == "DDPMScheduler"
-    (tmp_path / "scheduler" / "scheduler_config.json").unlink()
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    assert load(tmp_path).scheduler == {"_class_name": "DDPMScheduler"}
+    path.write_text('{"beta_end": 0.01}')
+    assert load(tmp_path).scheduler == {"_class_name": scheduler[1], "beta_end": 0.01}
+    path.unlink()
     for chosen in (tmp_path, tmp_path / "unet"):
         assert load(chosen).scheduler == {"_class_name": scheduler[1]}
 

@@ -87,7 +87,7 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
             pixels from noise alone.
         ScheduleError: the options of a single file's schedule contradict each other.
     """
-    scheduler_class = read_pipeline(files.model_index) if files.model_index else None
+    pipeline = read_pipeline(files.model_index) if files.model_index else {}
     told = _told(files)
     digest = _digest(files)
     weights = read_tensors(files.tensor_files)
@@ -102,11 +102,11 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     weights = {name: tensor.to(target) for name, tensor in weights.items()}
     scheduler = converted.scheduler
     if files.scheduler_config is not None:
-        scheduler = read_json(files.scheduler_config)
+        scheduler = pipeline | read_json(files.scheduler_config)
     elif "scheduler" in told:
         scheduler = {**(scheduler or {}), **told["scheduler"]}
-    elif scheduler is None and scheduler_class is not None:
-        scheduler = {"_class_name": scheduler_class}
+    elif scheduler is None and pipeline:
+        scheduler = pipeline
     return Checkpoint(config, weights, target, digest, scheduler)
 
 

@@ -195,8 +195,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_pipeline(path: Path) -> str | None:
-    """Return the scheduler's class by a ``model_index.json``, None where that does not say it.
+def read_pipeline(path: Path) -> dict[str, Any]:
+    """Return what a ``model_index.json`` says of the scheduler: its ``_class_name``, or nothing.
 
     Raises:
         CheckpointError: a part of the pipeline shows that its network works on something else than
@@ -220,7 +220,7 @@ def read_pipeline(path: Path) -> str | None:
                 "Only unconditional pixel-space models can be loaded here, such as those of a "
                 "DDPMPipeline. Use this one with diffusers."
             )
-    return classes.get("scheduler")
+    return {"_class_name": classes["scheduler"]} if "scheduler" in classes else {}
 
 
 def _weights(network: Path) -> dict[str, Path]:
