@@ -4,26 +4,28 @@ A model is a folder or a single file. Its name in the loader is its path below t
 folder, with ``/`` on every system; ``@fp16`` at the end is a variant of the weights.
 """
 
-import logging
+import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
 
-from ..unet.errors import CheckpointError
+from ..unet.errors import CheckpointError, shown
 from ..unet.files import (
     ModelFiles,
+    check_not_code,
     find_files,
     find_variants,
-    is_foreign_pipeline,
+    is_beside_a_network,
+    is_foreign,
     is_model_folder,
     is_single_file,
     is_training_checkpoint,
     network_folders,
+    warn_unreadable,
 )
-
-logger = logging.getLogger(__name__)
 
 _BUNDLED = Path(__file__).resolve().parent.parent / "models"
 _DEPTH = 4
@@ -51,18 +53,28 @@ def download_root() -> Path:
 
 
 def model_names() -> list[str]:
-    """Return the name of each model in the loader: bundled first, then by name."""
-    return list(_places())
+    """Return the name of each model in the loader: bundled first, then by name.
+
+    What cannot be read is left out with a warning, and so is what cannot be a model: the state of
+    an optimizer, a network of another class. Such a one can still be named.
+    """
+    names = (name for root in _roots() for name in _names_below(root))
+    return list(dict.fromkeys(names))
 
 
 def model_files(name: str) -> ModelFiles:
     """Return the files of the model with this name.
 
     Raises:
-        CheckpointError: there is none, or its files are not complete.
+        CheckpointError: there is none, or its files are not complete or cannot be read.
     """
     place = _find(name)
-    return find_files(place.path, place.variant)
+    try:
+        return find_files(place.path, place.variant)
+    except OSError as error:
+        raise CheckpointError(
+            f"{error.filename or place.path} cannot be read: {error.strerror}."
+        ) from error
 
 
 def check_name(name: str) -> None:
@@ -70,62 +82,104 @@ def check_name(name: str) -> None:
     _find(name)
 
 
+def _roots() -> list[Path]:
+    """Where two models have one name the first counts, as in the host."""
+    return [_BUNDLED, *map(Path, folder_paths.get_folder_paths("diffusers"))]
+
+
 def _find(name: str) -> _Place:
-    place = _places().get(name)
-    if place is not None:
-        return place
-    roots = [Path(root) for root in folder_paths.get_folder_paths("diffusers")]
-    if name.lower().endswith((".pkl", ".pickle")):
-        find_files(Path(name))  # refuses it, unopened
+    """Look a name up below the roots, and never elsewhere."""
+    check_not_code(name)
+    unreadable = ""
+    for root in _roots() if all(map(_is_part, name.split("/"))) else ():
+        try:
+            place = _below(root, name)
+        except OSError as error:
+            unreadable += f" {error.filename or root} cannot be read: {error.strerror}."
+        else:
+            if place is not None:
+                return place
     raise CheckpointError(
-        f"There is no model '{name}'. Put its folder (with config.json and its weights) or its "
-        f"file into {', '.join(map(str, roots))}, press R in the editor, and choose it again."
+        f"There is no model '{shown(name)}'.{unreadable} Put its folder (with config.json and its "
+        f"weights) or its file into {', '.join(map(str, _roots()[1:]))}, press R in the editor, "
+        "and choose it again."
     )
 
 
-def _places() -> dict[str, _Place]:
-    """Where two models have one name the first counts, as in the host."""
-    found: dict[str, _Place] = {}
-    for folder in sorted(path for path in _BUNDLED.iterdir() if is_model_folder(path)):
-        found |= _of_folder(folder.name, folder)
-    for root in folder_paths.get_folder_paths("diffusers"):
-        for path in _walk(Path(root), _DEPTH):
-            name = path.relative_to(root).as_posix()
-            places = {name: _Place(path)} if path.is_file() else _of_folder(name, path)
-            for key, place in places.items():
-                found.setdefault(key, place)
-    return found
+def _is_part(part: str) -> bool:
+    """Whether it names something in a folder: no step up, no drive or share, nothing hidden."""
+    return part == Path(part).name and part[:1] not in ("", ".")
 
 
-def _of_folder(name: str, folder: Path) -> dict[str, _Place]:
-    """Each network and variant in a model folder, by name."""
-    found: dict[str, _Place] = {}
-    for addition, network in network_folders(folder).items():
-        for variant in find_variants(network):
-            suffix = f"@{variant}" if variant else ""
-            found[f"{name}{addition}{suffix}"] = _Place(network, variant)
-    return found
+def _below(root: Path, name: str) -> _Place | None:
+    folder, at, variant = name.rpartition("@")
+    if at and (root / folder).is_dir() and variant in _variants(root / folder):
+        return _Place(root / folder, variant)
+    path = root / name
+    if path.is_dir():
+        if is_model_folder(path):
+            return _Place(path)
+        next(path.iterdir(), None)  # raises where it cannot be read
+    elif path.is_file() and is_single_file(path):
+        return _Place(path)
+    return None
 
 
-def _walk(root: Path, depth: int) -> Iterator[Path]:
-    """Yield model folders and single files below ``root``, in the order of their names.
+def _variants(folder: Path) -> list[str]:
+    network = network_folders(folder)
+    return find_variants(next(iter(network.values()))) if network else []
 
-    Inside a model folder only the checkpoints of its training are looked for.
+
+def _names_below(root: Path) -> Iterator[str]:
+    for path in _models_below(root):
+        name = path.relative_to(root).as_posix()
+        networks = network_folders(path) or {"": None}
+        for addition, network in networks.items():
+            try:
+                variants = [""] if network is None else find_variants(network)
+            except OSError as error:
+                warn_unreadable(network or path, error.strerror)
+                continue
+            yield from (f"{name}{addition}{variant and '@'}{variant}" for variant in variants)
+
+
+def _models_below(root: Path) -> list[Path]:
+    """Find model folders and single files below ``root``, in the order of their names.
+
+    Inside a model folder only the checkpoints of its training are looked for. A folder is searched
+    once, under its own name where it has one below ``root``; links to it are searched last.
     """
-    try:
-        children = sorted(path for path in root.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        if root.exists():
-            logger.warning("The folder %s cannot be read: %s", root, error.strerror)
-        return
-    inside_model = is_model_folder(root)
-    for child in children:
-        if inside_model and not is_training_checkpoint(child):
+    found: list[Path] = []
+    own, links = deque([(root, _DEPTH)]), deque[tuple[Path, int]]()
+    searched: set[Path] = set()
+    while own or links:
+        folder, depth = (own or links).popleft()
+        try:
+            children = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+            if folder != root and is_foreign(folder):
+                continue
+        except OSError as error:
+            # That nothing has been saved yet is no cause for a warning.
+            if folder != root or not isinstance(error, FileNotFoundError) or root.is_symlink():
+                warn_unreadable(folder, error.strerror)
             continue
-        if is_single_file(child):
-            yield child
-        elif child.is_dir() and not is_foreign_pipeline(child):
-            if is_model_folder(child):
-                yield child
-            if depth > 1:
-                yield from _walk(child, depth - 1)
+        inside_model = folder != root and is_model_folder(folder)
+        if inside_model:
+            found.append(folder)
+        real = Path(os.path.realpath(folder))  # Path.resolve raises where links form a loop
+        if real in searched or depth == 0:
+            continue
+        searched.add(real)
+        for child in children:
+            try:
+                if child.is_dir():
+                    if not inside_model or is_training_checkpoint(child):
+                        is_own = os.path.realpath(child) == str(real / child.name)
+                        (own if is_own else links).append((child, depth - 1))
+                elif inside_model or not is_single_file(child) or is_beside_a_network(child):
+                    continue
+                elif child.is_file():
+                    found.append(child)
+            except OSError as error:
+                warn_unreadable(child, error.strerror)
+    return sorted(found)

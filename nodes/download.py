@@ -1,5 +1,7 @@
 """From the Hugging Face hub to a MODEL."""
 
+from pathlib import Path
+
 import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io
@@ -8,6 +10,9 @@ from ..host.folders import download_root
 from ..unet.files import find_files
 from ..unet.hub import DownloadError, HubModel, download, is_complete
 from .load import load_model
+
+_downloaded: dict[Path, dict[str, str]] = {}
+"""For each folder that this process downloaded, its files' fingerprint and the one before."""
 
 
 class UnconditionalUNetDownload(io.ComfyNode):
@@ -58,11 +63,13 @@ class UnconditionalUNetDownload(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, repo_id: str, revision: str, variant: str) -> str:
+    def fingerprint_inputs(
+        cls, repo_id: str | None, revision: str | None, variant: str | None
+    ) -> str:
+        if repo_id is None or revision is None or variant is None:
+            return ""  # the value comes from another node
         model = HubModel(repo_id, revision, variant)
-        folder = download_root() / model.folder_name
-        state = find_files(folder).fingerprint if is_complete(folder, model) else "not here"
-        return f"{folder.name}: {state}"
+        return _fingerprint(download_root() / model.folder_name, model)
 
     @classmethod
     def execute(cls, repo_id: str, revision: str, variant: str) -> io.NodeOutput:
@@ -73,5 +80,22 @@ class UnconditionalUNetDownload(io.ComfyNode):
             comfy.model_management.throw_exception_if_processing_interrupted()
             bar.update_absolute(done, total)
 
-        folder = download(download_root(), model, show)
-        return io.NodeOutput(load_model(folder.name, find_files(folder)))
+        root = download_root()
+        before = _fingerprint(root / model.folder_name, model)
+        folder = download(root, model, show)
+        files = find_files(folder)
+        if before != files.fingerprint:
+            _downloaded.setdefault(folder, {})[files.fingerprint] = before
+        return io.NodeOutput(load_model(folder.name, files))
+
+
+def _fingerprint(folder: Path, model: HubModel) -> str:
+    """Change when files are replaced, edited or gone, but not by the download itself.
+
+    The host compares what it got before a run with what it gets before the next.
+    """
+    own = _downloaded.get(folder, {})
+    if is_complete(folder, model):
+        state = find_files(folder).fingerprint
+        return own.get(state, state)
+    return f"{folder.name} is not here, after {len(own)} downloads"

@@ -64,8 +64,9 @@ class UnconditionalUNetLoader(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str, dtype: str) -> str:
-        return model_files(model_name).fingerprint
+    def fingerprint_inputs(cls, model_name: str | None, dtype: str | None) -> str:
+        # None: the value comes from another node.
+        return "" if model_name is None else model_files(model_name).fingerprint
 
     @classmethod
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:

@@ -117,9 +117,11 @@ class _Handler(BaseHTTPRequestHandler):
         if repo.refusal and not (is_listing and repo.refuse_files_only):
             return self._refuse(*repo.refusal, "You may not have this")
         if is_listing:
-            if "/".join(parts[5:]) not in repo.revisions:
+            revision = "/".join(parts[5:])
+            if revision not in repo.revisions:
                 return self._refuse(404, "RevisionNotFound", "Invalid rev id")
-            listing = {"id": owner_and_name, "sha": COMMIT, "siblings": repo.siblings()}
+            sha = revision if len(revision) == len(COMMIT) else COMMIT
+            listing = {"id": owner_and_name, "sha": sha, "siblings": repo.siblings()}
             return self._send(200, json.dumps({**listing, "modelId": owner_and_name}).encode())
         name = "/".join(parts[4:])
         if name not in repo.files:

@@ -1,6 +1,7 @@
 """In the real ComfyUI: kinds of models, saving them, downloading them."""
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,48 @@ def test_a_model_is_downloaded_once_and_draws_its_picture(
     written = [path for path in (models / "somebody--digits").rglob("*") if path.is_file()]
     for path in (host.log, *written, *files(host, run)):
         assert TOKEN.encode() not in path.read_bytes()
+
+
+def test_a_download_is_not_repeated_by_the_next_run_but_follows_edits_and_a_deleted_folder(
+    hub: Hub, host: Host, client: Client, models: Path
+) -> None:
+    hub.reset()
+    hub.repos["somebody/once"] = digits_repository()
+    prompt = download_graph("somebody/once")
+    folder = models / "somebody--once"
+    config = folder / "scheduler" / "scheduler_config.json"
+
+    def ran() -> bool:
+        run = client.run(prompt)
+        assert run.error is None
+        return "1" in run.executed
+
+    assert [ran(), ran(), ran()] == [True, False, False]
+    config.write_text(config.read_text() + "\n")
+    assert [ran(), ran()] == [True, False]
+    assert config.read_text().endswith("\n\n")  # and it stays
+    shutil.rmtree(folder)
+    assert [ran(), ran()] == [True, False]
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("node", ["UnconditionalUNetLoader", "UnconditionalUNetDownload"])
+def test_a_loader_whose_name_comes_from_another_node_is_not_repeated(
+    node: str, hub: Hub, host: Host, client: Client
+) -> None:
+    hub.reset()
+    hub.repos["somebody/linked"] = digits_repository()
+    is_download = node == "UnconditionalUNetDownload"
+    prompt = download_graph("somebody/linked") if is_download else graph()
+    name = prompt["1"]["inputs"]
+    text = "somebody/linked" if is_download else "digits-16"
+    name["repo_id" if is_download else "model_name"] = ["9", 0]
+    prompt["9"] = {"class_type": "TestAnything", "inputs": {"text": text}}
+    prompt["3"]["inputs"]["filename_prefix"] = node
+    runs = [client.run(prompt) for _ in range(2)]
+    assert [run.error for run in runs] == [None, None]
+    assert "1" in runs[0].executed
+    assert runs[1].executed == []
 
 
 def test_cancel_stops_a_download_and_the_next_run_completes_it(

@@ -59,8 +59,9 @@ def _digits(given: argparse.Namespace) -> int:
 def _folder(given: argparse.Namespace) -> int:
     from .pictures import default_unet, load_pictures
 
-    unet = default_unet(given.size, 1 if given.grey else 3, given.width)
-    images = load_pictures(given.pictures, given.size, 1 if given.grey else 3)
+    channels = 1 if given.grey else 4 if given.alpha else 3
+    unet = default_unet(given.size, channels, given.width)
+    images = load_pictures(given.pictures, given.size, channels, given.background)
     scheduler = SchedulerConfig(beta_schedule=given.beta_schedule)
     return _train(given, images, unet, scheduler, replace(_FOLDER_OPTIONS, flip=given.flip))
 
@@ -137,12 +138,27 @@ def _parser() -> argparse.ArgumentParser:
     folder = commands.add_parser("folder", help="train on your own pictures")
     folder.set_defaults(command=_folder)
     folder.add_argument(
-        "pictures", type=Path, help="folder with PNG, JPEG, WebP or BMP files, also in subfolders"
+        "pictures",
+        type=Path,
+        help="folder with PNG, JPEG, WebP, TIFF, GIF, AVIF or BMP files, also in subfolders",
     )
     folder.add_argument(
         "--size", type=_size, required=True, help="pixels: one side, or HEIGHTxWIDTH"
     )
-    folder.add_argument("--grey", action="store_true", help="one channel in place of RGB")
+    channels = folder.add_mutually_exclusive_group()
+    channels.add_argument("--grey", action="store_true", help="one channel in place of RGB")
+    channels.add_argument(
+        "--alpha",
+        action="store_true",
+        help="four channels, RGB and transparency, for sprites; Image Output saves them as RGBA",
+    )
+    folder.add_argument(
+        "--background",
+        type=_colour,
+        default="white",
+        help="what transparent pixels show without --alpha: a name such as black, or #rrggbb "
+        "(default: white)",
+    )
     folder.add_argument("--flip", action="store_true", help="mirror half of the pictures")
     folder.add_argument(
         "--width",
@@ -175,6 +191,19 @@ def _parser() -> argparse.ArgumentParser:
     judge.set_defaults(command=_judge)
     judge.add_argument("model", type=Path, help="the model's folder")
     return parser
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    from PIL import ImageColor
+
+    words = f"{text!r} is not a colour; write a name such as black, or #rrggbb"
+    try:
+        colour = ImageColor.getrgb(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(words) from error
+    if len(colour) != 3:
+        raise argparse.ArgumentTypeError(words)  # a background is not transparent itself
+    return colour
 
 
 def _size(text: str) -> int | tuple[int, int]:

@@ -1,6 +1,7 @@
 """The user's own pictures, and a network to train on them."""
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,12 +16,23 @@ from ..unet.config import UNetConfig
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+# Pillow's formats for pictures of pixels (EPS, for one, would start Ghostscript). AVIF depends on
+# how Pillow was built, HEIF on a plugin.
+_FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI"),
+    *("TGA", "TIFF", "WEBP"),
+)
+KINDS = "PNG, JPEG, WebP, TIFF, GIF, AVIF or BMP"
+"""The usual ones, for messages."""
+
+Colour = tuple[int, int, int]
+"""RGB, each 0 to 255."""
 
 Size = int | tuple[int, int]
 """One side of a square, or (height, width), in pixels."""
 
 _WIDTH_MULTIPLE = 32
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True)
@@ -48,16 +60,23 @@ _LAYOUTS = (
 )
 
 
-def load_pictures(folder: Path, size: Size, channels: Literal[1, 3]) -> Tensor:
-    """Read all PNG, JPEG, WebP and BMP pictures below a folder, sorted by their paths.
+def load_pictures(
+    folder: Path, size: Size, channels: Literal[1, 3, 4], background: Colour = (255, 255, 255)
+) -> Tensor:
+    """Read all pictures below a folder that Pillow opens, sorted by their paths.
 
     Each is turned as its EXIF data says, resized so that its shorter side fits, and cropped to
-    its centre. Transparency is ignored. What cannot be read is skipped with a warning.
+    its centre. Of an animation the first frame is taken. What cannot be read is skipped with a
+    warning.
+
+    With 1 or 3 channels, transparent pixels show the background. With 4 the transparency is kept,
+    and the colour of pixels that are fully transparent, which nobody sees, becomes 0.
 
     Args:
         folder: searched with all its subfolders.
         size: of the result.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for grey, 3 for RGB, 4 for RGBA (not premultiplied).
+        background: behind transparent pixels, for 1 and 3 channels.
 
     Returns:
         uint8 in 0..255, shape (n, channels, height, width).
@@ -67,27 +86,74 @@ def load_pictures(folder: Path, size: Size, channels: Literal[1, 3]) -> Tensor:
             channels are impossible.
     """
     height, width = _sides(size)
-    if channels not in (1, 3):
-        raise ValueError(f"Pictures have 1 channel (grey) or 3 (RGB), not {channels}.")
+    if channels not in _MODES:
+        raise ValueError(f"Pictures have 1 channel (grey), 3 (RGB) or 4 (RGBA), not {channels}.")
     if not folder.is_dir():
         raise ValueError(f"There is no folder {folder}.")
-    paths = sorted(
-        (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()),
-        key=lambda path: path.relative_to(folder).as_posix(),
-    )
-    pictures = []
+    paths = _picture_paths(folder)
+    # One tensor from the beginning: a list of pictures and their stack would need twice the memory.
+    pictures = torch.empty(len(paths), channels, height, width, dtype=torch.uint8)
+    n = transparent = animated = 0
     for path in tqdm(paths, desc="Reading pictures", unit="picture"):
         try:
-            pictures.append(_read(path, height, width, "L" if channels == 1 else "RGB"))
+            picture, is_animated = _read(path)
+            has_alpha = picture.mode == "RGBA"
+            if channels != 4:
+                picture = _on_background(picture, background)
+            picture = picture.convert(_MODES[channels])
+            picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+            pixels = np.array(picture)
         except Exception as error:  # Pillow raises many types on a damaged file
             logger.warning("Skipped %s, which cannot be read: %s", path, error)
-    if not pictures:
+            continue
+        if channels == 4:
+            pixels[pixels[..., 3] == 0] = 0
+        pictures[n] = torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1)
+        n += 1
+        transparent += has_alpha
+        animated += is_animated
+    if n == 0:
         found = f"none of its {len(paths)} pictures can be read" if paths else "it has no pictures"
         raise ValueError(
-            f"There is nothing to train on in {folder}: {found}. Put PNG, JPEG, WebP or BMP files "
-            "there."
+            f"There is nothing to train on in {folder}: {found}. Put {KINDS} files there."
         )
-    return torch.stack(pictures)
+    if animated:
+        logger.info("%d of %d are animated or have pages; the first was taken.", animated, n)
+    if channels == 4:
+        logger.info(
+            "%d of %d pictures have transparency, which is kept. Where a pixel is fully "
+            "transparent its colour is set to 0.",
+            transparent,
+            n,
+        )
+    elif transparent:
+        logger.info(
+            "%d of %d pictures have transparency, which shows the background, RGB %s (choose "
+            "another with --background, or keep transparency with --alpha).",
+            transparent,
+            n,
+            background,
+        )
+    return pictures[:n]
+
+
+def _picture_paths(folder: Path) -> list[Path]:
+    Image.init()  # all of Pillow's formats
+    suffixes = {
+        suffix
+        for suffix, name in Image.registered_extensions().items()
+        if name in _FORMATS and name in Image.OPEN
+    }
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    others = Counter(path.suffix.lower() for path in files)
+    others = sorted((kind, count) for kind, count in others.items() if kind not in suffixes)
+    if others:
+        kinds = ", ".join(f"{kind or 'no suffix'} ({count})" for kind, count in others)
+        logger.info("Left out what is not read as a picture: %s", kinds)
+    return sorted(
+        (path for path in files if path.suffix.lower() in suffixes),
+        key=lambda path: path.relative_to(folder).as_posix(),
+    )
 
 
 def default_unet(size: Size, channels: int, width: int | None = None) -> UNetConfig:
@@ -95,7 +161,7 @@ def default_unet(size: Size, channels: int, width: int | None = None) -> UNetCon
 
     Args:
         size: of the pictures.
-        channels: of the pictures, 1 or 3.
+        channels: of the pictures, 1, 3 or 4.
         width: channels of the first level; None takes 128, or 64 for pictures below 32 pixels.
 
     Raises:
@@ -132,15 +198,45 @@ def _sides(size: Size) -> tuple[int, int]:
     return height, width
 
 
-def _read(path: Path, height: int, width: int, mode: Literal["L", "RGB"]) -> Tensor:
-    """Return one picture, uint8, shape (C, height, width)."""
-    with Image.open(path) as file:
+def _read(path: Path) -> tuple[Image.Image, bool]:
+    """Return one picture with 8 bits, upright, and whether it is the first of several.
+
+    Its mode is RGBA only where any of it is transparent.
+    """
+    with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as file:
+        is_animated = getattr(file, "is_animated", False)
         picture = ImageOps.exif_transpose(file)
-    if picture.mode.startswith("I"):  # 16-bit grey, of which convert() would clip all but the black
-        picture = Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
-    picture = ImageOps.fit(picture.convert(mode), (width, height), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(picture))
-    return pixels[None] if mode == "L" else pixels.permute(2, 0, 1).contiguous()  # HWC to CHW
+    if picture.mode.startswith(("I", "F")):
+        picture = _in_eight_bits(picture)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        if picture.getchannel("A").getextrema() == (255, 255):
+            picture = picture.convert("RGB")
+    return picture, is_animated
+
+
+def _in_eight_bits(picture: Image.Image) -> Image.Image:
+    """Scale grey of 16 bits, or of floats in 0..1; convert() would clip it."""
+    pixels = np.asarray(picture)
+    low, high = pixels.min(), pixels.max()
+    largest = 1 if picture.mode == "F" else 65535
+    if not 0 <= low <= high <= largest:
+        raise ValueError(
+            f"its values go from {low} to {high}; of this kind of picture ({picture.mode}) only "
+            f"0 to {largest} is read"
+        )
+    grey = Image.fromarray((pixels * (255 / largest)).round().astype(np.uint8))
+    hidden = picture.info.get("transparency")
+    if hidden is not None:
+        grey.putalpha(Image.fromarray(np.where(pixels == hidden, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _on_background(picture: Image.Image, background: Colour) -> Image.Image:
+    if picture.mode != "RGBA":
+        return picture
+    behind = Image.new("RGBA", picture.size, (*background, 255))
+    return Image.alpha_composite(behind, picture).convert("RGB")
 
 
 def _allowed_sides() -> str:

@@ -205,7 +205,8 @@ class TrainingRun:
 
     @cached_property
     def _pictures_sha256(self) -> str:
-        return hashlib.sha256(self.images.contiguous().numpy().tobytes()).hexdigest()
+        # A view, not the bytes themselves, which would be a second copy of all pictures.
+        return hashlib.sha256(self.images.contiguous().reshape(-1).numpy().data).hexdigest()
 
     def _resume(self) -> None:
         path = self.folder / "training.pt"

@@ -6,12 +6,17 @@ variants (``diffusion_pytorch_model.fp16.safetensors``); a model's variant is wr
 """
 
 import json
+import logging
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError, ConfigError, shown
+from .formats.early_diffusers import CLASS_NAMES
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -45,6 +50,16 @@ _OTHER_PARTS = {
     ),
 }
 _TRAINING_CHECKPOINT = re.compile(r"checkpoint-\d+")
+
+# What training programs save beside the network, and what only adds to one.
+_BESIDE_A_NETWORK = re.compile(
+    r"(?:.*[._-])?"
+    r"(?:opt|optim(?:izer)?(?:_states?)?|(?:lr_?)?scheduler|(?:grad_?)?scaler|sampler"
+    r"|dl_state_dict|random_states?|rng_states?|training_args|trainer_state"
+    r"|lora_weights|adapter_model|learned_embeds)"
+    r"(?:[._-]?\d+)*",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -80,14 +95,27 @@ class ModelFiles:
         )
 
 
+@lru_cache  # once for each
+def warn_unreadable(path: Path, reason: str | None) -> None:
+    """Say in the log that a folder or file is left out of the list of models."""
+    logger.warning("%s cannot be read, so it is not listed: %s", path, reason)
+
+
 def is_model_folder(folder: Path) -> bool:
     """Whether a folder has a network's configuration, at its root or in ``unet/``."""
-    return (folder / CONFIG).is_file() or (folder / "unet" / CONFIG).is_file()
+    return _has_config(folder) or _has_config(folder / "unet")
 
 
-def is_foreign_pipeline(folder: Path) -> bool:
-    """Whether a folder is a diffusers pipeline without a network that could be ours."""
-    return (folder / MODEL_INDEX).is_file() and not is_model_folder(folder)
+def is_foreign(folder: Path) -> bool:
+    """Whether a folder is a model of another kind.
+
+    It is a pipeline without a network that could be ours, or its network is of another class
+    (Stable Diffusion's UNet2DConditionModel, a VAE).
+    """
+    networks = network_folders(folder).values()
+    if not networks:
+        return (folder / MODEL_INDEX).is_file()
+    return not any(_could_be_ours(network / CONFIG) for network in networks)
 
 
 def is_training_checkpoint(folder: Path) -> bool:
@@ -96,9 +124,13 @@ def is_training_checkpoint(folder: Path) -> bool:
 
 
 def is_single_file(path: Path) -> bool:
-    """Whether a file may be a whole model, by its name; parts of one (shards) are not."""
-    is_part = _SHARD.search(path.name) is not None
-    return path.suffix.lower() in SINGLE_FILES and not is_part and path.is_file()
+    """Whether a file may be a whole model, by its name alone; parts of one (shards) are not."""
+    return path.suffix.lower() in SINGLE_FILES and not _SHARD.search(path.name)
+
+
+def is_beside_a_network(path: Path) -> bool:
+    """Whether a file has the name of what a training saves beside a network (its optimizer)."""
+    return _BESIDE_A_NETWORK.fullmatch(path.stem) is not None
 
 
 def network_folders(folder: Path) -> dict[str, Path]:
@@ -108,11 +140,11 @@ def network_folders(folder: Path) -> dict[str, Path]:
     both are named.
     """
     found: dict[str, Path] = {}
-    if (folder / "unet" / CONFIG).is_file():
+    if _has_config(folder / "unet"):
         found["/unet" if is_training_checkpoint(folder) else ""] = folder / "unet"
-    elif (folder / CONFIG).is_file():
+    elif _has_config(folder):
         found[""] = folder
-    if (folder / "unet_ema" / CONFIG).is_file():
+    if _has_config(folder / "unet_ema"):
         found["/unet_ema"] = folder / "unet_ema"
     return found
 
@@ -143,8 +175,8 @@ def find_files(path: Path, variant: str = "") -> ModelFiles:
             index of the shards names something else than a file beside it; the file is of a kind
             that is never opened.
     """
-    if path.suffix.lower() in _CODE and not path.is_dir():
-        raise CheckpointError(f"{path} was not opened. {_why_not_code(path.suffix)}")
+    if not path.is_dir():
+        check_not_code(str(path))
     if path.is_file():
         config, scheduler = path.with_suffix(".json"), path.with_name(SCHEDULER_CONFIG)
         return ModelFiles(_if_there(config), path, _if_there(scheduler), is_single=True)
@@ -170,6 +202,13 @@ def find_files(path: Path, variant: str = "") -> ModelFiles:
         _shards(weights) if weights.suffix == ".json" else (),
         model_index=next((index for index in indices if index.is_file()), None),
     )
+
+
+def check_not_code(name: str) -> None:
+    """Raise ``CheckpointError`` where a file may be Python code, by its name alone."""
+    if name.lower().endswith(_CODE):
+        suffix = name[name.rindex(".") :]
+        raise CheckpointError(f"{shown(name)} was not opened. {_why_not_code(suffix)}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -292,3 +331,25 @@ def _shards(index: Path) -> tuple[Path, ...]:
 
 def _if_there(path: Path) -> Path | None:
     return path if path.is_file() else None
+
+
+def _has_config(folder: Path) -> bool:
+    try:
+        return (folder / CONFIG).is_file()
+    except OSError as error:
+        warn_unreadable(folder, error.strerror)
+        return False
+
+
+def _could_be_ours(config: Path) -> bool:
+    """Whether a configuration is that of a network of ours, or cannot be read.
+
+    Those that cannot are listed, since loading them says what is wrong.
+    """
+    try:
+        fields = read_json(config)
+    except ConfigError:
+        return True
+    if "_class_name" in fields:
+        return fields["_class_name"] in ("UNet2DModel", *CLASS_NAMES)
+    return "architectures" not in fields  # which transformers writes

@@ -5,18 +5,21 @@ user's token where there is one; it is imported when it is needed.
 """
 
 import contextlib
-import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from .errors import CheckpointError
-from .files import find_files, read_json
+from .errors import CheckpointError, shown
+from .files import CONFIG, find_files, read_json
+from .hub_transfer import DamagedError, RemoteFile, StoppedError, alone_in, fetch
+
+logger = logging.getLogger(__name__)
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _REPO_ID = re.compile(rf"{_PART}/{_PART}")
@@ -27,7 +30,6 @@ _LONGEST = 96
 
 _RECORD = "download.json"
 _WEIGHTS = "diffusion_pytorch_model"
-_CHUNK = 2**20
 _SMALL = 32 * 2**20  # more than any configuration
 
 Progress = Callable[[int, int], None]
@@ -78,85 +80,41 @@ class HubModel:
         return {"repo_id": self.repo_id, "revision": self.revision, "variant": self.variant}
 
 
-@dataclass(frozen=True)
-class _RemoteFile:
-    """One file: its path in the repository and here, its size, and the hash it must have."""
-
-    name: str
-    local_name: str
-    size: int
-    algorithm: str
-    digest: str
-
-    @property
-    def part_name(self) -> str:
-        """What it is called before it is whole; never that of another version of the file."""
-        return f"{self.local_name.replace('/', '--')}.{self.digest}.part"
-
-
 def is_complete(folder: Path, model: HubModel) -> bool:
-    """Whether ``folder`` holds the model: downloaded here, or put there by hand."""
-    if not (folder / _RECORD).exists():
-        with contextlib.suppress(CheckpointError):
-            find_files(folder)
-            return True
+    """Whether ``folder`` holds the model: downloaded here, or put there by hand.
+
+    Of a downloaded model each file must be there; what is in it may have been edited since.
+
+    Raises:
+        DownloadError: it holds another model.
+        OSError: it cannot be read.
+    """
+    record = _read_record(folder, model)
+    if record is not None:
+        return all(_is_there(folder / name) for name in record["files"])
+    try:
+        return _is_there(find_files(folder).weights)
+    except CheckpointError:
         return False
-    with contextlib.suppress(CheckpointError, OSError):
-        record = read_json(folder / _RECORD)
-        sizes = record.pop("files", None)
-        record.pop("commit", None)
-        return (
-            record == model.record
-            and isinstance(sizes, dict)
-            and len(sizes) > 0
-            and all((folder / name).stat().st_size == size for name, size in sizes.items())
-        )
-    return False
 
 
 def download(root: Path, model: HubModel, progress: Progress = lambda done, total: None) -> Path:
     """Return the model's folder below ``root``, after downloading what is missing.
 
-    No request is made where the model is there. Files are collected in a hidden folder beside it,
-    from which an interrupted download goes on, and get their names when all are there and have
-    the hub's own sha256 (or, of small files, git's hash).
+    No request is made where the model is there, and no file that is there is replaced. Files are
+    collected in a hidden folder beside it, from which an interrupted download goes on, and get
+    their names when all are there and have the hub's own sha256 (or, of small files, git's hash).
+    Where another process downloads the same model, this waits for it.
 
     Raises:
         DownloadError: the hub, the repository, a file in it or space is missing, the user may not
             have it, or what came is not what the hub announced.
     """
     folder = root / model.folder_name
-    if is_complete(folder, model):
-        return folder
-    by_hand = _by_hand(model, folder)
-    hub = _import_hub(by_hand)
-    with _hub_errors(hub, model, by_hand):
-        info = hub.HfApi().model_info(
-            model.repo_id, revision=model.revision, files_metadata=True, timeout=30
-        )
-    if not _COMMIT.fullmatch(str(info.sha)):
-        raise DownloadError(f"The hub's answer on {model.repo_id} names no commit. {by_hand}")
-    files = _needed(model, info.siblings or [], by_hand)
-    total = sum(file.size for file in files)
-    unfinished = root / f".{model.folder_name}.unfinished"
     try:
-        unfinished.mkdir(parents=True, exist_ok=True)
-        done = 0
-        for file in files:
-            part = unfinished / file.part_name
-            if not (part.exists() and part.stat().st_size == file.size):
-                free = shutil.disk_usage(unfinished).free
-                if free < file.size - (part.stat().st_size if part.exists() else 0):
-                    raise OSError(28, f"only {free // 2**20} MB are free")
-                url = hub.hf_hub_url(model.repo_id, file.name, revision=info.sha)
-                with part.open("ab") as stream, _hub_errors(hub, model, by_hand):
-                    before = done
-                    sink = _Sink(stream, lambda size, before=before: progress(before + size, total))
-                    _fetch(hub, url, sink, file)
-            _verify(part, file, model)
-            done += file.size
-            progress(done, total)
-        _put_in_place(unfinished, folder, files, {**model.record, "commit": info.sha})
+        if not is_complete(folder, model):
+            _complete(folder, model, progress)
+        _warn_of_edits(folder, model)
     except OSError as error:
         raise DownloadError(
             f"{model.repo_id} cannot be stored in {folder}: {error.strerror or error}. Free some "
@@ -165,91 +123,105 @@ def download(root: Path, model: HubModel, progress: Progress = lambda done, tota
     return folder
 
 
-class _Sink:
-    """The file that a download is written to, as the hub's library sees it."""
-
-    def __init__(self, stream: BinaryIO, progress: Callable[[int], None]):
-        self._stream, self._progress = stream, progress
-
-    def write(self, chunk: bytes) -> int:
-        try:
-            # Small pieces, so that a cancel is heard.
-            for start in range(0, len(chunk), _CHUNK):
-                self._progress(self._stream.tell())
-                self._stream.write(chunk[start : start + _CHUNK])
-            self._progress(self._stream.tell())
-        except Exception as error:
-            # Else the library would take a full disk or a cancel for an error of the hub.
-            raise _StoppedError(error) from error
-        return len(chunk)
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def seek(self, position: int, whence: int = 0) -> int:
-        return self._stream.seek(position, whence)
-
-    def truncate(self, size: int | None = None) -> int:
-        return self._stream.truncate(size)
-
-
-class _StoppedError(Exception):
-    """Writing, or ``progress``, raised ``reason``."""
-
-    def __init__(self, reason: Exception):
-        super().__init__(str(reason))
-        self.reason = reason
-
-
-def _fetch(hub: Any, url: str, sink: _Sink, file: _RemoteFile) -> None:
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
-
-    sink.seek(0, os.SEEK_END)
-    if sink.tell() > file.size:
-        sink.truncate(0)
-    http_get(
-        url,
-        sink,  # type: ignore[arg-type]
-        resume_size=sink.tell(),
-        headers=build_hf_headers(),
-        expected_size=file.size,
-        displayed_filename=file.local_name,
-    )
-
-
-def _verify(part: Path, file: _RemoteFile, model: HubModel) -> None:
-    """Raise ``DownloadError``, and delete the file, unless it is what the hub announced."""
-    digest = hashlib.new(file.algorithm)
-    if file.algorithm == "sha1":  # git's hash of a file begins with this
-        digest.update(f"blob {file.size}\0".encode())
-    with part.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    if part.stat().st_size != file.size or digest.hexdigest() != file.digest:
-        part.unlink()
-        raise DownloadError(
-            f"{file.name} of {model.repo_id} arrived damaged: its {file.algorithm} is not the one "
-            "that the hub announces. It was deleted; try again."
+def _complete(folder: Path, model: HubModel, progress: Progress) -> None:
+    by_hand = _by_hand(model, folder)
+    hub = _import_hub(by_hand)
+    # What is missing belongs to the commit of what is there, wherever the branch has gone since.
+    commit = (_read_record(folder, model) or {}).get("commit")
+    with _hub_errors(hub, model, by_hand, commit):
+        info = hub.HfApi().model_info(
+            model.repo_id, revision=commit or model.revision, files_metadata=True, timeout=30
         )
-
-
-def _put_in_place(
-    unfinished: Path, folder: Path, files: Sequence[_RemoteFile], record: dict[str, Any]
-) -> None:
-    # The network's configuration last: only with it is the folder a model.
-    for file in sorted(files, key=lambda file: file.local_name.endswith("/config.json")):
-        target = folder / file.local_name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(unfinished / file.part_name, target)
-    sizes = {file.local_name: file.size for file in files}
-    written = unfinished / _RECORD
-    written.write_text(json.dumps({**record, "files": sizes}, indent=2) + "\n", encoding="utf-8")
-    os.replace(written, folder / _RECORD)
+    if not _COMMIT.fullmatch(str(info.sha)):
+        raise DownloadError(f"The hub's answer on {model.repo_id} names no commit. {by_hand}")
+    files = _needed(model, info.siblings or [], by_hand)
+    missing = [file for file in files if not _is_there(folder / file.local_name)]
+    total = sum(file.size for file in missing)
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    with alone_in(unfinished, lambda: progress(0, total)):
+        if not is_complete(folder, model):  # another process may have been here
+            done = 0
+            for file in missing:
+                with _hub_errors(hub, model, by_hand):
+                    url = hub.hf_hub_url(model.repo_id, file.name, revision=info.sha)
+                    fetch(
+                        url,
+                        file,
+                        unfinished,
+                        lambda size, before=done: progress(before + size, total),
+                    )
+                done += file.size
+                progress(done, total)
+            record = {**model.record, "commit": info.sha}
+            record["files"] = {file.local_name: file.size for file in files}
+            _put_in_place(unfinished, folder, model, missing, record)
     shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _needed(model: HubModel, listed: Sequence[Any], by_hand: str) -> list[_RemoteFile]:
+def _put_in_place(
+    unfinished: Path,
+    folder: Path,
+    model: HubModel,
+    files: Sequence[RemoteFile],
+    record: dict[str, Any],
+) -> None:
+    # The record first, so that what a crash leaves out is completed from the same commit.
+    present = _read_record(folder, model)
+    if present is not None and present["commit"] not in (None, record["commit"]):
+        raise DownloadError(f"{folder} was changed meanwhile. Run this again.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if present is None:
+        written = unfinished / _RECORD
+        written.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        os.replace(written, folder / _RECORD)
+    # The network's configuration last: only with it is the folder a model.
+    for file in sorted(files, key=lambda file: Path(file.local_name).name == CONFIG):
+        target = folder / file.local_name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not _is_there(target):
+            os.replace(unfinished / file.part_name, target)
+
+
+def _read_record(folder: Path, model: HubModel) -> dict[str, Any] | None:
+    """Return what ``download.json`` says; None where there is none, or it is damaged."""
+    path = folder / _RECORD
+    try:
+        record = read_json(path)
+    except CheckpointError:
+        return None
+    asked = {name: record.get(name) for name in model.record}
+    if asked != model.record:
+        raise DownloadError(
+            f"{folder} holds another model than {model.record}: {shown(str(asked))}, says {path}. "
+            "Move or rename that folder, then run this again."
+        )
+    if not _COMMIT.fullmatch(str(record.get("commit"))):
+        record["commit"] = None
+    sizes = record.get("files")
+    return record if isinstance(sizes, dict) and sizes else None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file is there and not empty; for weights, those of the other kind count too."""
+    kinds = (".safetensors", ".bin") if path.stem == _WEIGHTS else (path.suffix,)
+    places = [path.with_suffix(kind) for kind in kinds]
+    return any(place.is_file() and place.stat().st_size > 0 for place in places)
+
+
+def _warn_of_edits(folder: Path, model: HubModel) -> None:
+    for name, size in ((_read_record(folder, model) or {}).get("files") or {}).items():
+        path = folder / name
+        if path.is_file() and path.stat().st_size != size:
+            logger.warning(
+                "%s is not as it was downloaded (%s bytes, not %s) and is used as it is. To have "
+                "the hub's file again, move yours away and run this again.",
+                path,
+                path.stat().st_size,
+                size,
+            )
+
+
+def _needed(model: HubModel, listed: Sequence[Any], by_hand: str) -> list[RemoteFile]:
     """Choose from the repository's files; a name counts only where it is one of these few."""
     siblings = {file.rfilename: file for file in listed}
     network = "unet/" if "unet/config.json" in siblings else ""
@@ -280,7 +252,7 @@ def _needed(model: HubModel, listed: Sequence[Any], by_hand: str) -> list[_Remot
     ]
 
 
-def _remote_file(sibling: Any, local_name: str, model: HubModel) -> _RemoteFile:
+def _remote_file(sibling: Any, local_name: str, model: HubModel) -> RemoteFile:
     lfs = sibling.lfs or {}
     algorithm, digest = ("sha256", lfs.get("sha256")) if lfs else ("sha1", sibling.blob_id)
     length = {"sha256": 64, "sha1": 40}[algorithm]
@@ -292,7 +264,7 @@ def _remote_file(sibling: Any, local_name: str, model: HubModel) -> _RemoteFile:
         )
     if local_name.endswith(".json") and size > _SMALL:
         raise DownloadError(f"{sibling.rfilename} of {model.repo_id} is far too large.")
-    return _RemoteFile(sibling.rfilename, local_name, size, algorithm, str(digest))
+    return RemoteFile(sibling.rfilename, local_name, size, algorithm, str(digest))
 
 
 def _by_hand(model: HubModel, folder: Path) -> str:
@@ -318,7 +290,9 @@ def _import_hub(by_hand: str) -> Any:
 
 
 @contextlib.contextmanager
-def _hub_errors(hub: Any, model: HubModel, by_hand: str) -> Iterator[None]:
+def _hub_errors(
+    hub: Any, model: HubModel, by_hand: str, commit: str | None = None
+) -> Iterator[None]:
     """Say in words what went wrong. The library's own messages name addresses, ours do not."""
     from huggingface_hub import utils
 
@@ -329,14 +303,24 @@ def _hub_errors(hub: Any, model: HubModel, by_hand: str) -> Iterator[None]:
     repo = model.repo_id
     try:
         yield
-    except _StoppedError as stopped:
+    except StoppedError as stopped:
         raise stopped.reason from None
+    except DamagedError as damaged:
+        raise DownloadError(
+            f"{damaged.file.name} of {repo} arrived damaged: its {damaged.file.algorithm} is not "
+            "the one that the hub announces. It was deleted; try again."
+        ) from None
     except utils.GatedRepoError:
         raise DownloadError(
             f"{repo} is gated: its owner wants you to accept conditions on its page on the hub "
             f"first. Then: {may_not}"
         ) from None
     except utils.RevisionNotFoundError:
+        if commit:
+            raise DownloadError(
+                f"{repo} no longer has the commit {commit}, to which the files that are there "
+                "belong. Move their folder away to download the model again."
+            ) from None
         raise DownloadError(f"{repo} has no revision '{model.revision}'. Try 'main'.") from None
     except utils.RepositoryNotFoundError:
         raise DownloadError(
@@ -350,8 +334,6 @@ def _hub_errors(hub: Any, model: HubModel, by_hand: str) -> Iterator[None]:
         raise DownloadError(
             f"The hub answered {status} for {repo}. Try again later. {by_hand}"
         ) from None
-    except DownloadError:
-        raise
     except Exception as error:  # the library has changed what it connects with, and its errors
         if isinstance(error, OSError) and "Consistency check failed" in str(error):
             raise DownloadError(

@@ -28,9 +28,27 @@ class TestNothing(io.ComfyNode):
         return io.NodeOutput([[torch.zeros(1, 1, 1), {}]], {"samples": torch.zeros(1, 3, 8, 8)})
 
 
+class TestAnything(io.ComfyNode):
+    """A text for an input of any kind."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestAnything",
+            category="test",
+            inputs=[io.String.Input("text")],
+            outputs=[io.AnyType.Output()],
+        )
+
+    @classmethod
+    def execute(cls, text: str) -> io.NodeOutput:
+        return io.NodeOutput(text)
+
+
 class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
+            TestAnything,
             TestConditioning,
             TestControl,
             TestDiffusersSampler,

@@ -1,0 +1,301 @@
+"""What a download does with a folder in which something is already, and beside another process."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfyui_unconditional.unet.checkpoint import read_checkpoint
+from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.unet.hub import DownloadError, HubModel, download
+from hub_lookalike import COMMIT, Hub
+from safetensors.torch import load_file
+from test_hub import MODEL, WEIGHTS, hub, repository, root  # noqa: F401
+from torch import save
+
+OLDER = "a" * 40
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+# Edited files
+
+
+@pytest.mark.parametrize("name", ["config.json", "scheduler_config.json", WEIGHTS])
+@pytest.mark.parametrize("edit", [lambda whole: whole + b"  ", lambda whole: whole[:-7] or b"x"])
+def test_a_file_that_was_edited_is_used_as_it_is_without_a_request_and_the_log_says_so(
+    hub: Hub,  # noqa: F811
+    root: Path,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    edit: Callable[[bytes], bytes],
+) -> None:
+    path = download(root, MODEL) / name
+    path.write_bytes(edit(path.read_bytes()))
+    before = contents(root)
+    hub.reset()
+    with caplog.at_level(logging.WARNING):
+        assert download(root, MODEL) == path.parent
+    assert not hub.requests
+    assert contents(root) == before
+    assert [message for message in caplog.messages if str(path) in message]
+
+
+@pytest.mark.parametrize("missing", ["config.json", "scheduler_config.json", WEIGHTS])
+@pytest.mark.parametrize("how", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_only_what_is_missing_or_empty_is_downloaded_and_edited_files_stay(
+    hub: Hub,  # noqa: F811
+    root: Path,  # noqa: F811
+    missing: str,
+    how: Callable[[Path], object],
+) -> None:
+    folder = download(root, MODEL)
+    original = (folder / missing).read_bytes()
+    how(folder / missing)
+    for path in folder.iterdir():
+        if path.name not in (missing, "download.json"):
+            path.write_bytes(path.read_bytes() + b" ")
+    before = contents(folder)
+    hub.reset()
+    download(root, MODEL)
+    assert contents(folder) == {**before, missing: original}
+    fetched = [request.path for request in hub.requests if "/resolve/" in request.path]
+    assert [path.rpartition("/")[2] for path in fetched] == [missing]
+
+
+def test_what_is_missing_comes_from_the_commit_of_what_is_there(
+    hub: Hub,  # noqa: F811
+    root: Path,  # noqa: F811
+) -> None:
+    folder = download(root, MODEL)
+    record = folder / "download.json"
+    record.write_text(record.read_text().replace(COMMIT, OLDER))
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(DownloadError, match=f"no longer has the commit {OLDER}.*Move"):
+        download(root, MODEL)
+    hub.repos[MODEL.repo_id].revisions += (OLDER,)
+    hub.reset()
+    download(root, MODEL)
+    assert all(OLDER in request.path for request in hub.requests)
+    assert json.loads(record.read_text())["commit"] == OLDER
+
+
+def test_weights_that_the_user_converted_take_the_place_of_the_downloaded_ones(
+    hub: Hub,  # noqa: F811
+    root: Path,  # noqa: F811
+) -> None:
+    folder = download(root, MODEL)
+    own = folder / "diffusion_pytorch_model.bin"
+    save(load_file(folder / WEIGHTS), own)
+    (folder / WEIGHTS).unlink()
+    hub.reset()
+    assert find_files(download(root, MODEL)).weights == own
+    assert not hub.requests
+    (folder / "scheduler_config.json").unlink()
+    assert find_files(download(root, MODEL)).weights == own
+
+
+def test_a_file_that_was_put_there_by_hand_is_not_replaced_when_the_rest_is_downloaded(
+    hub: Hub,  # noqa: F811
+    root: Path,  # noqa: F811
+) -> None:
+    own = root / MODEL.folder_name / "scheduler_config.json"
+    own.parent.mkdir(parents=True)
+    own.write_text('{"beta_end": 0.01}')
+    assert read_checkpoint(find_files(download(root, MODEL))).scheduler == {"beta_end": 0.01}
+
+
+def test_a_folder_of_another_model_is_never_touched(hub: Hub, root: Path) -> None:  # noqa: F811
+    hub.repos[MODEL.repo_id].revisions += ("a/b", "a--b")
+    folder = download(root, HubModel(MODEL.repo_id, "a/b"))
+    before = contents(root)
+    with pytest.raises(DownloadError, match=r"holds another model.*Move or rename"):
+        download(root, HubModel(MODEL.repo_id, "a--b"))
+    assert contents(root) == before
+    assert folder == root / HubModel(MODEL.repo_id, "a--b").folder_name
+
+
+def test_a_damaged_record_does_not_make_a_whole_model_incomplete(
+    hub: Hub,  # noqa: F811
+    root: Path,  # noqa: F811
+) -> None:
+    folder = download(root, MODEL)
+    for content in ("", "{", "[]", '{"files": 3}', json.dumps({**MODEL.record, "files": {}})):
+        (folder / "download.json").write_text(content)
+        hub.reset()
+        if content != '{"files": 3}':
+            assert download(root, MODEL) == folder
+            assert not hub.requests
+
+
+@pytest.mark.parametrize("layout", ["root", "pipeline"])
+def test_a_download_that_dies_while_files_get_their_names_is_completed(
+    hub: Hub,  # noqa: F811
+    root: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    layout: str,
+) -> None:
+    hub.repos[MODEL.repo_id] = repository(tmp_path / "it", layout=layout)
+    whole = contents(download(root, MODEL))
+    replace = os.replace
+    for allowed in range(len(whole)):
+        calls = iter([True] * allowed + [False])
+
+        def dying(source: Any, target: Any, calls: Any = calls) -> None:
+            if not next(calls):
+                raise KeyboardInterrupt
+            replace(source, target)
+
+        place = root / f"{allowed}"
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", dying)
+            with pytest.raises(KeyboardInterrupt):
+                download(place, MODEL)
+        hub.reset()
+        assert contents(download(place, MODEL)) == whole
+        assert not [request for request in hub.requests if "/resolve/" in request.path]
+
+
+# Two processes
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from comfyui_unconditional.unet.hub import HubModel, download
+print("ready", flush=True)
+for line in sys.stdin:
+    root, repo_id = line.split()
+    print(download(Path(root), HubModel(repo_id)).name, flush=True)
+"""
+
+
+class Downloader:
+    """A process that downloads what it is asked for."""
+
+    def __init__(self, hub: Hub):  # noqa: F811
+        names = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1", "PYTHONPATH": _path()}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT],
+            env={**os.environ, **names},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, line: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> str:
+        assert self.process.stdout
+        assert self.process.stderr
+        return self.process.stdout.readline().strip() or self.process.stderr.read()
+
+
+def _path() -> str:
+    import comfyui_unconditional
+
+    return os.pathsep.join([str(Path(comfyui_unconditional.__path__[0]).parent), *sys.path])
+
+
+def test_two_hosts_that_share_a_models_folder_download_the_same_model_at_once(
+    hub: Hub,  # noqa: F811
+    root: Path,  # noqa: F811
+) -> None:
+    repo = hub.repos.pop(MODEL.repo_id)
+    repos = [f"somebody/model-{k}" for k in range(4)]
+    hub.repos |= dict.fromkeys(repos, repo)
+    hub.delay = lambda: time.sleep(0.05)
+    both = [Downloader(hub) for _ in range(2)]
+    try:
+        assert [one.answer() for one in both] == ["ready", "ready"]
+        for repo_id in repos:
+            for one in both:
+                one.ask(f"{root} {repo_id}")
+            name = repo_id.replace("/", "--")
+            assert [one.answer() for one in both] == [name, name]
+            found = contents(root / name)
+            found.pop("download.json")
+            assert found == {name: repo.files[name] for name in found}
+            assert read_checkpoint(find_files(root / name))
+            sent = [r for r in hub.requests if repo_id in r.path and r.path.endswith(WEIGHTS)]
+            assert len(sent) == 1  # the other one waited for it
+        assert len(list(root.iterdir())) == len(repos)
+    finally:
+        for one in both:
+            one.process.kill()
+            one.process.communicate()
+
+
+def test_a_host_that_waits_goes_on_where_one_that_died_stopped(
+    hub: Hub,  # noqa: F811
+    root: Path,  # noqa: F811
+) -> None:
+    # The library hands on 10 MB at a time.
+    hub.repos[MODEL.repo_id].files[WEIGHTS] = weights = bytes(22 * 2**20)
+    line = f"{root} {MODEL.repo_id}"
+    first, second = (Downloader(hub) for _ in range(2))
+    waiting = threading.Event()
+
+    def kill_the_first() -> None:
+        parts = list(root.glob(f".*.unfinished/{WEIGHTS}*.part"))
+        if parts and not waiting.is_set():
+            waiting.set()
+            second.ask(line)
+        if first.process.poll() is None and sum(path.stat().st_size for path in parts) > 2**20:
+            first.process.kill()
+            first.process.wait()
+
+    try:
+        assert [first.answer(), second.answer()] == ["ready", "ready"]
+        hub.delay = kill_the_first
+        first.ask(line)
+        assert second.answer() == MODEL.folder_name
+        assert (root / MODEL.folder_name / WEIGHTS).read_bytes() == weights
+        asked = [r.range for r in hub.requests if r.path.endswith(WEIGHTS)]
+        assert len(asked) == 2
+        assert asked[0] is None
+        assert asked[1]
+    finally:
+        for one in (first, second):
+            one.process.kill()
+            one.process.communicate()
+
+
+# Settings of the hub's library
+
+
+def test_the_fast_downloader_of_older_libraries_is_not_used(
+    hub: Hub,  # noqa: F811
+    root: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from huggingface_hub import constants, file_download
+
+    name = "HF_HUB_ENABLE_HF_TRANSFER"
+    http_get = file_download.http_get
+    seen = []
+
+    def asked(*arguments: Any, **options: Any) -> None:
+        seen.extend([getattr(constants, name), getattr(file_download, name)])
+        http_get(*arguments, **options)
+
+    for module in (constants, file_download):
+        monkeypatch.setattr(module, name, True, raising=False)
+    monkeypatch.setattr(file_download, "http_get", asked)
+    download(root, MODEL)
+    assert set(seen) == {False}
+    assert getattr(constants, name) is getattr(file_download, name) is True
