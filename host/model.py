@@ -18,6 +18,7 @@ from ..unet.checkpoint import Checkpoint
 from ..unet.digest import FileDigest
 from ..unet.layout import arrange
 from ..unet.memory import activation_bytes
+from ..unet.origin import Origin
 from ..unet.parts import even_part, fastest_part
 from .model_sampling import PREDICTIONS, any_schedule, carried_schedule, make_model_sampling
 from .network import HostUNet, Question
@@ -25,10 +26,11 @@ from .network import HostUNet, Question
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model came from: its name in the loader, and its weights' file."""
+    """Where a model came from: its name in the loader, its weights' file, and what was assumed."""
 
     name: str
     digest: FileDigest
+    origin: Origin = Origin()
 
     @property
     def sha256(self) -> str:

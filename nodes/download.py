@@ -8,6 +8,8 @@ from ..host.folders import download_root
 from ..unet.files import find_files
 from ..unet.hub import DownloadError, HubModel, download, is_complete
 from .load import load_model
+from .model_report import model_report
+from .run_report import TELLS
 
 
 class UnconditionalUNetDownload(io.ComfyNode):
@@ -42,6 +44,7 @@ class UnconditionalUNetDownload(io.ComfyNode):
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model, for the samplers of this pack.")],
+            **TELLS,
         )
 
     @classmethod
@@ -74,4 +77,5 @@ class UnconditionalUNetDownload(io.ComfyNode):
             bar.update_absolute(done, total)
 
         folder = download(download_root(), model, show)
-        return io.NodeOutput(load_model(folder.name, find_files(folder)))
+        loaded = load_model(folder.name, find_files(folder))
+        return io.NodeOutput(loaded, ui=model_report(loaded))

@@ -41,6 +41,8 @@ class SchedulerConfig:
     """What the network is told is t times this; diffusers has no such option."""
     ignored: tuple[str, ...] = field(default=(), compare=False)
     """Names of fields in the file that no sampler here reads."""
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    """What the user should know about the file that these options were read from."""
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> "SchedulerConfig":
@@ -51,7 +53,7 @@ class SchedulerConfig:
         Raises:
             ScheduleError: naming the field with a wrong type or an impossible value.
         """
-        known = {f.name for f in fields(cls)} - {"ignored"}
+        known = {f.name for f in fields(cls)} - {"ignored", "warnings"}
         values = {name: value for name, value in given.items() if name in known}
         if isinstance(values.get("trained_betas"), list):
             values["trained_betas"] = tuple(values["trained_betas"])
@@ -62,7 +64,8 @@ class SchedulerConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options that are set, as they stand in a ``scheduler_config.json``."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ignored"}
+        left = {"ignored", "warnings"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left}
         if self.timestep_scale == 1:
             del values["timestep_scale"]
         return {name: value for name, value in values.items() if value is not None}

@@ -204,7 +204,7 @@ def _origin(
     return Origin(
         files,
         found.kind,
-        ".".join(found.place),
+        name_of(found.place) if found.place else "",
         _is_averaged(found, told, files),
         converted.assumed,
         {name: value for name, value in schedule.items() if name not in written},

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
 
 from .activations import ACTIVATIONS
@@ -86,6 +86,8 @@ class UNetConfig:
     class_embed_type: str | None = None
     num_class_embeds: int | None = None
     num_train_timesteps: int | None = None
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    """What the user should know about the file that this configuration was read from."""
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "UNetConfig":
@@ -107,6 +109,7 @@ class UNetConfig:
             if not name.startswith("_") and name not in _EMA_FIELDS
         }
         types_by_name = get_type_hints(cls)
+        del types_by_name["warnings"]
         unknown = sorted(given.keys() - types_by_name.keys())
         if unknown:
             raise ConfigError(
@@ -121,7 +124,9 @@ class UNetConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of a ``config.json`` that diffusers reads."""
-        return {"_class_name": "UNet2DModel", **dataclasses.asdict(self)}
+        values = dataclasses.asdict(self)
+        del values["warnings"]
+        return {"_class_name": "UNet2DModel", **values}
 
     @property
     def time_channels(self) -> int:

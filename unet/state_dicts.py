@@ -23,7 +23,7 @@ Place = tuple[str, ...]
 # A network has more tensors than this; nothing is deeper, or holds more lists and dicts.
 _FEWEST = 8
 _DEPTH = 12
-_MOST = 200_000
+_MOST = 50_000
 
 # What wrappers of modules put into names, anywhere; no network has such parts of its own.
 _WRAPPERS = re.compile(
