@@ -43,9 +43,12 @@ function noteOf(node, rows) {
   };
   makeRoom(rows * LINE);
   if (!addElement(node, WIDGET, element, height)) return null;
+  let grown = null; // how high this has made the node, unless its user did since
   const fit = () => {
     const [width, least] = node.computeSize();
-    if (node.size[1] < least) node.setSize([Math.max(width, node.size[0]), least]);
+    if (node.size[1] >= least && node.size[1] !== grown) return;
+    node.setSize([Math.max(width, node.size[0]), least]);
+    grown = least;
   };
   fit();
   // Where lines wrap is only known on the page, and changes with the width of the node.
