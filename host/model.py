@@ -1,7 +1,7 @@
 """Our network as ComfyUI's MODEL: placed, moved and cast by the host like its own models."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import comfy.latent_formats
@@ -30,7 +30,7 @@ class ModelSource:
 
     name: str
     digest: FileDigest
-    origin: Origin = Origin()
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def sha256(self) -> str:

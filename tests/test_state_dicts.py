@@ -143,9 +143,7 @@ def test_averaged_weights_without_names_take_them_from_the_configuration(tmp_pat
 
 
 def test_a_parameter_that_is_not_trained_need_not_be_averaged(tmp_path: Path) -> None:
-    plain, averaged = (
-        toys.reference_model(toys.NCSNPP, seed).state_dict() for seed in (1, 2)
-    )
+    plain, averaged = (toys.reference_model(toys.NCSNPP, seed).state_dict() for seed in (1, 2))
     averaged["time_proj.weight"] = plain["time_proj.weight"]
     trained = {name: tensor for name, tensor in averaged.items() if name != "time_proj.weight"}
     path = tmp_path / "model.pt"
@@ -227,7 +225,8 @@ def test_what_is_no_network_is_refused_by_its_first_keys_and_without_advice_to_r
     for content, words in (
         ({"epoch": 3, "state_dict": {"decoder.up.weight": torch.zeros(2)}},
          r"epoch \(int\), state_dict \(decoder\.up\.weight\)"),
-        ({f"layer{k}.weight": torch.zeros(2) for k in range(30)}, r"layer5.weight \(tensor \(2,\)\), …"),
+        ({f"layer{k}.weight": torch.zeros(2) for k in range(30)},
+         r"layer5.weight \(tensor \(2,\)\), …"),
         ([1, "a"], r"no named tensors, but 0 \(int\), 1 \(str\)"),
         ({"model": None}, r"no named tensors, but model \(NoneType\)"),
     ):  # fmt: skip

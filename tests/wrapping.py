@@ -125,8 +125,8 @@ def wrapped(r: random.Random, plain: State, averaged: State | None) -> Any:
             prefix = r.choice(("model.", "diffusion_model.", ""))
             names = {name: (prefix + name).replace(".", "") for name in plain}
             ema = {f"model_ema.{names[name]}": tensor for name, tensor in averaged.items()}
-            counters = {"model_ema.decay": torch.tensor(0.9), "model_ema.num_updates": BESIDE["step"]}
-            return _under(r, {**prefixed(plain, f"model.{prefix}"), **ema, **counters})
+            ema["model_ema.decay"] = torch.tensor(0.9)
+            return _under(r, {**prefixed(plain, f"model.{prefix}"), **ema})
         case 4:
             return [_behind(r, plain), BESIDE["optimizer"], 3, 1000, _behind(r, averaged)]
         case 5:

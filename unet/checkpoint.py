@@ -4,7 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,7 +61,7 @@ class Checkpoint:
     dtype: torch.dtype
     digest: FileDigest
     scheduler: dict[str, Any] | None = None
-    origin: Origin = Origin()
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def sha256(self) -> str:
@@ -192,9 +192,7 @@ def _errors_that_name(files: ModelFiles, place: tuple[str, ...] = ()) -> Iterato
         raise CheckpointError(f"{files.weights}{within}: {error}") from error
 
 
-def _origin(
-    found: Found, converted: Converted, told: dict[str, Any], files: ModelFiles
-) -> Origin:
+def _origin(found: Found, converted: Converted, told: dict[str, Any], files: ModelFiles) -> Origin:
     schedule = converted.scheduler
     if files.scheduler_config is not None:
         schedule = {}

@@ -69,7 +69,9 @@ def find_network(content: Any, unnamed: Callable[[], Weights] | None = None) -> 
     """
     parts = list(_parts(content, (), count()))
     _check_pixel_space(parts)
-    found = [network for place, tensors in parts for network in _networks(tensors, place, _says(place))]
+    found: list[Found] = []
+    for place, tensors in parts:
+        found += _networks(tensors, place, _says(place))
     found = _with_last_averaged(content, found)
     averaged = _distinct([network for network in found if network.averaged])
     plain = _distinct([network for network in found if not network.averaged])
@@ -298,8 +300,7 @@ def _without_dots(tensors: Weights, trained: Found) -> Weights | None:
         if len(set(names.values())) < len(names):
             continue  # two would be one
         if trained.weights.keys() - names.keys() <= {_FIXED} and all(
-            tensors[dotless].shape == trained.weights[name].shape
-            for name, dotless in names.items()
+            tensors[dotless].shape == trained.weights[name].shape for name, dotless in names.items()
         ):
             return {name: tensors[dotless] for name, dotless in names.items()}
     return None

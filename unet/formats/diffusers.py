@@ -37,10 +37,9 @@ _GOOGLE_SIZES = {(128, 256, 256, 256): 32, (128, 128, 256, 256, 512, 512): 256}
 def matches(names: Iterable[str]) -> bool:
     """Whether the tensors are those of a diffusers ``UNet2DModel``."""
     names = set(names)
+    parts = {name.partition(".")[0] for name in names}
     # An autoencoder's encoder has all but the time.
-    return "conv_in.weight" in names and all(
-        any(name.startswith(start) for name in names) for start in ("down_blocks.", "time_embedding.")
-    )
+    return "conv_in.weight" in names and {"down_blocks", "time_embedding"} <= parts
 
 
 def convert(weights: Weights, told: dict[str, Any]) -> Converted:
