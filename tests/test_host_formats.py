@@ -155,7 +155,7 @@ def test_a_loader_reports_what_its_model_is_and_what_was_assumed(
     assert (told["size"], told["channels"], told["process"]) == ([32, 32], 3, "DDPM")
     assert (told["prediction"], told["timesteps"]) == ("epsilon", 4000)
     assert told["averaged"] is None
-    assert told["parameters"] == 1_808_838
+    assert told["parameters"] == 1_807_782
     assert told["assumed"]["attention_head_dim"] == 16
     assert told["schedule"]["beta_schedule"] == "squaredcos_cap_v2"
     assert (told["json"], told["written"], told["warnings"]) == ("cifar10_uncond.json", None, [])

@@ -1,5 +1,6 @@
 """What is known about a checkpoint's weights, and what was assumed; written down on request."""
 
+import errno
 import json
 import os
 import secrets
@@ -42,7 +43,7 @@ class Origin:
         """Write what was assumed into its JSON file; return that, or None if nothing was.
 
         Raises:
-            FileExistsError: there is such a file; it stays as it is.
+            FileExistsError: there is such a file, which stays as it is.
             OSError: it cannot be written; nothing is left of it.
         """
         if self.files is None or self.json is None or not (self.assumed or self.assumed_schedule):
@@ -56,7 +57,10 @@ class Origin:
 
 def _write_new(path: Path, text: str) -> None:
     """Write a new file, whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
     try:
         unfinished.write_text(text, encoding="utf-8")
