@@ -123,7 +123,10 @@ EVERY_NODE: dict[str, Node] = {
         {"model": ["classes", 0], "filename_prefix": "saved/classes"},
     ),
     # The bundled model in ComfyUI's own sampler.
-    "digits": ("UnconditionalUNetLoader", {"model_name": "digits-16", "dtype": "float32"}),
+    "digits": (
+        "UnconditionalUNetLoader",
+        {"model_name": "digits-16", "dtype": "float32", "write_json": True},
+    ),
     "schedule": (
         "UnconditionalNoiseSchedule",
         {

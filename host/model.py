@@ -1,7 +1,7 @@
 """Our network as ComfyUI's MODEL: placed, moved and cast by the host like its own models."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import comfy.latent_formats
@@ -18,6 +18,7 @@ from ..unet.checkpoint import Checkpoint
 from ..unet.digest import FileDigest
 from ..unet.layout import arrange
 from ..unet.memory import activation_bytes
+from ..unet.origin import Origin
 from ..unet.parts import even_part, fastest_part
 from .model_sampling import PREDICTIONS, any_schedule, carried_schedule, make_model_sampling
 from .network import HostUNet, Question
@@ -25,10 +26,11 @@ from .network import HostUNet, Question
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model came from: its name in the loader, and its weights' file."""
+    """Where a model came from: its name in the loader, its weights' file, and what was assumed."""
 
     name: str
     digest: FileDigest
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def sha256(self) -> str:

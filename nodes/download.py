@@ -10,6 +10,8 @@ from ..host.folders import download_root
 from ..unet.files import find_files
 from ..unet.hub import DownloadError, HubModel, download, is_complete
 from .load import load_model
+from .model_report import model_report
+from .run_report import TELLS
 
 _downloaded: dict[Path, dict[str, str]] = {}
 """For each folder that this process downloaded, its files' fingerprint and the one before."""
@@ -47,6 +49,7 @@ class UnconditionalUNetDownload(io.ComfyNode):
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model, for the samplers of this pack.")],
+            **TELLS,
         )
 
     @classmethod
@@ -86,7 +89,8 @@ class UnconditionalUNetDownload(io.ComfyNode):
         files = find_files(folder)
         if before != files.fingerprint:
             _downloaded.setdefault(folder, {})[files.fingerprint] = before
-        return io.NodeOutput(load_model(folder.name, files))
+        loaded = load_model(folder.name, files)
+        return io.NodeOutput(loaded, ui=model_report(loaded))
 
 
 def _fingerprint(folder: Path, model: HubModel) -> str:

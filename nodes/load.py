@@ -13,6 +13,8 @@ from ..schedulers.errors import check_choice
 from ..unet.checkpoint import read_checkpoint
 from ..unet.errors import CheckpointError
 from ..unet.files import ModelFiles
+from .model_report import model_report
+from .run_report import TELLS
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +52,17 @@ class UnconditionalUNetLoader(io.ComfyNode):
                     "was started with another (--fp16-unet). Half precision needs less memory and "
                     "gives slightly other images.",
                 ),
+                io.Boolean.Input(
+                    "write_json",
+                    default=False,
+                    optional=True,
+                    tooltip="Writes what the node says it assumed into a JSON file beside the "
+                    "model, where you can change it: model.json for model.pt, or a folder's "
+                    "missing scheduler_config.json. An existing file stays as it is.",
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model, for the samplers of this pack.")],
+            **TELLS,
         )
 
     @classmethod
@@ -64,14 +75,17 @@ class UnconditionalUNetLoader(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str | None, dtype: str | None) -> str:
+    def fingerprint_inputs(
+        cls, model_name: str | None, dtype: str | None, write_json: bool | None = False
+    ) -> str:
         # None: the value comes from another node.
         return "" if model_name is None else model_files(model_name).fingerprint
 
     @classmethod
-    def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
+    def execute(cls, model_name: str, dtype: str, write_json: bool = False) -> io.NodeOutput:
         check_choice("dtype", dtype, _DTYPES)
-        return io.NodeOutput(load_model(model_name, model_files(model_name), _DTYPES[dtype]))
+        model = load_model(model_name, model_files(model_name), _DTYPES[dtype])
+        return io.NodeOutput(model, ui=model_report(model, write_json=write_json))
 
 
 def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -> ModelPatcher:
@@ -94,4 +108,5 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
             name,
             scheduler_config.to_dict(),
         )
-    return make_model(checkpoint, scheduler_config, ModelSource(name, checkpoint.digest))
+    source = ModelSource(name, checkpoint.digest, checkpoint.origin)
+    return make_model(checkpoint, scheduler_config, source)

@@ -28,6 +28,7 @@ NODES: dict[str, dict[str, Any]] = {
             "model_name": None,
             "dtype": ["auto", "float32", "float16", "bfloat16"],
         },
+        "optional": {"write_json": False},
         "outputs": ["MODEL"],
     },
     "UnconditionalPNDMSampler": {

@@ -700,7 +700,7 @@ def test_an_edm_pickle_is_refused_unopened(name: str, tmp_path: Path) -> None:
 def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
     for content in ([], [1, 2], {}, {"a": 1}, torch.zeros(3), {1: torch.zeros(3)}):
         torch.save(content, tmp_path / "model.pt")
-        with pytest.raises(CheckpointError, match="does not hold a plain list of named tensors"):
+        with pytest.raises(CheckpointError, match=r"It holds (no named tensors|tensor|1)"):
             load(tmp_path / "model.pt")
 
 

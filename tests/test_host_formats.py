@@ -136,3 +136,77 @@ def test_a_malicious_index_is_refused(client: Client, models: Path) -> None:
     index.write_text(json.dumps(content))
     words = "nothing outside the model's folder is opened"
     fails(client, graph(model_name="malicious"), "1", words)
+
+
+# What the loader says in its node
+
+
+def report(run: Any, node: str = "1") -> dict[str, Any]:
+    assert run.error is None, run.error
+    return json.loads(run.outputs[node]["unconditional_model"][0])
+
+
+def test_a_loader_reports_what_its_model_is_and_what_was_assumed(
+    host: Host, client: Client, models: Path
+) -> None:
+    name = put_improved(models)
+    told = report(client.run(graph("PNDM", name, steps=2)))
+    assert told["format"] == "OpenAI (improved- or guided-diffusion)"
+    assert (told["size"], told["channels"], told["process"]) == ([32, 32], 3, "DDPM")
+    assert (told["prediction"], told["timesteps"]) == ("epsilon", 4000)
+    assert told["averaged"] is None
+    assert told["parameters"] == 1_807_782
+    assert told["assumed"]["attention_head_dim"] == 16
+    assert told["schedule"]["beta_schedule"] == "squaredcos_cap_v2"
+    assert (told["json"], told["written"], told["warnings"]) == ("cifar10_uncond.json", None, [])
+
+
+def test_a_loader_reports_also_when_the_host_answers_from_its_cache(client: Client) -> None:
+    first, again = (report(client.run(graph("PNDM", steps=3, seed=91))) for _ in range(2))
+    assert first == again
+    assert (first["format"], first["size"], first["assumed"]) == ("diffusers", [16, 16], {})
+
+
+def test_a_loader_writes_down_what_it_assumed_and_never_twice(client: Client, models: Path) -> None:
+    name = put_improved(models)
+    (models / name).rename(models / "written.pt")
+    path = models / "written.json"
+
+    def run(write_json: bool = True) -> dict[str, Any]:
+        prompt = graph("PNDM", "written.pt", steps=2)
+        prompt["1"]["inputs"]["write_json"] = write_json
+        return report(client.run(prompt))
+
+    assert run(False)["written"] is None
+    assert not path.exists()
+    assert run()["written"] == {"how": "written"}
+    content = path.read_text()
+    assert json.loads(content)["scheduler"]["num_train_timesteps"] == 4000
+    told = run()
+    assert told["written"] == {"how": "nothing"}
+    assert told["assumed"] == {}
+    path.write_text('{"sample_size": 32}')
+    assert run()["written"] == {"how": "exists"}
+    assert path.read_text() == '{"sample_size": 32}'
+
+
+def test_a_json_that_cannot_be_written_costs_no_model(client: Client, models: Path) -> None:
+    folder = models / "no schedule"
+    toys.write_checkpoint(folder, toys.TINY, layout="pipeline")
+    (folder / "model_index.json").write_text("{}")
+    (folder / "scheduler").write_text("a file where a folder should be")
+    prompt = graph("PNDM", "no schedule", steps=2)
+    prompt["1"]["inputs"]["write_json"] = True
+    told = report(client.run(prompt))
+    assert told["written"]["how"] == "failed"
+    assert told["written"]["reason"]
+    assert told["schedule"]["beta_schedule"] == "linear"
+
+
+def test_a_download_reports_its_model_too(hub: Any, client: Client) -> None:
+    from test_host_models import digits_repository, download_graph
+
+    hub.reset()
+    hub.repos["somebody/reported"] = digits_repository()
+    told = report(client.run(download_graph("somebody/reported")))
+    assert (told["format"], told["channels"], told["timesteps"]) == ("diffusers", 1, 1000)

@@ -1,23 +1,27 @@
 """A checkpoint on disk becomes a network: read, checked against its configuration, assigned."""
 
+import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..schedulers.config import modern_options
+from ..schedulers.config import SchedulerConfig, modern_options
 from .config import UNetConfig
 from .digest import FileDigest
 from .errors import CheckpointError, ConfigError, shown
 from .files import ModelFiles, read_json, read_pipeline
-from .formats import FORMATS, Converted, identify
+from .formats import FORMATS, Converted
+from .formats.diffusers import in_order
 from .formats.early_diffusers import modern_fields
-from .tensor_files import read_metadata, read_tensors
+from .origin import Origin
+from .state_dicts import Found, find_network, is_averaged, name_of
+from .tensor_files import read_content, read_metadata
 from .unet2d import UNet2D
 
 logger = logging.getLogger(__name__)
@@ -57,6 +61,7 @@ class Checkpoint:
     dtype: torch.dtype
     digest: FileDigest
     scheduler: dict[str, Any] | None = None
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def sha256(self) -> str:
@@ -90,12 +95,14 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     pipeline = read_pipeline(files.model_index) if files.model_index else {}
     told = _told(files)
     digest = _digest(files)
-    weights = read_tensors(files.tensor_files)
+    content = read_content(files.tensor_files)
     digest.check_unchanged()
+    found = _find_network(content, told, files)
+    weights = found.weights
     # Reading every value takes as long as the machine's memory takes; all else fits into that.
     with ThreadPoolExecutor(1, "values") as beside:
         values = beside.submit(_check_values, weights, files.weights)
-        converted = _convert(weights, told, files)
+        converted = _convert(found, told, files)
         values.result()
     config, weights = converted.config, converted.weights
     target = dtype or _own_dtype(weights)
@@ -107,7 +114,8 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
         scheduler = {**(scheduler or {}), **told["scheduler"]}
     elif scheduler is None and pipeline:
         scheduler = pipeline
-    return Checkpoint(config, weights, target, digest, scheduler)
+    origin = _origin(found, converted, told, files)
+    return Checkpoint(config, weights, target, digest, scheduler, origin)
 
 
 def _digest(files: ModelFiles) -> FileDigest:
@@ -143,34 +151,82 @@ def _told(files: ModelFiles) -> dict[str, Any]:
     return {**told, "_file_name": files.weights.name}
 
 
-def _convert(weights: dict[str, Tensor], told: dict[str, Any], files: ModelFiles) -> Converted:
+def _find_network(content: Any, told: dict[str, Any], files: ModelFiles) -> Found:
+    """Find the network in what the files hold; whatever else they hold is dropped."""
+
+    def tensors() -> dict[str, Tensor]:
+        fields = {name: value for name, value in told.items() if name != "scheduler"}
+        return in_order(_expected(UNetConfig.from_dict(fields)))
+
+    is_whole = "_class_name" in told or "block_out_channels" in told
+    with _errors_that_name(files):
+        return find_network(content, tensors if is_whole else None)
+
+
+def _convert(found: Found, told: dict[str, Any], files: ModelFiles) -> Converted:
     """Bring the tensors into diffusers' names, check them, and say what was assumed."""
-    try:
-        kind = identify(weights)
-        converted = FORMATS[kind].convert(weights, told)
+    with _errors_that_name(files, found.place):
+        converted = FORMATS[found.kind].convert(found.weights, told)
         converted.config.check_unconditional()
         _check_shapes(converted.weights, _expected(converted.config))
-    except ConfigError as error:
-        if not files.is_single:
-            raise
-        text = str(error)
-        hint = " What the tensors do not tell can be written" if text.endswith(".") else ""
-        place = files.weights.with_suffix(".json")
-        raise ConfigError(f"{files.weights}: {text}{hint} into {place}.") from error
-    except CheckpointError as error:
-        raise CheckpointError(f"{files.weights}: {error}") from error
     if converted.assumed or (converted.scheduler and files.scheduler_config is None):
         schedule = "" if "scheduler" in told else f" The schedule: {converted.scheduler}."
         logger.warning(
             "%s was read as %s. Its tensors do not tell everything; assumed: %s.%s To change "
             "this, write the fields into %s (the schedule's into its entry 'scheduler').",
             files.weights.name,
-            kind,
+            found.kind,
             converted.assumed,
             schedule,
             files.weights.with_suffix(".json").name,
         )
     return converted
+
+
+@contextlib.contextmanager
+def _errors_that_name(files: ModelFiles, place: tuple[str, ...] = ()) -> Iterator[None]:
+    """Let an error say which file it is about, where in it, and which JSON file can help."""
+    try:
+        yield
+    except ConfigError as error:
+        if not files.is_single:
+            raise
+        text = str(error)
+        hint = " What the tensors do not tell can be written" if text.endswith(".") else ""
+        json_file = files.weights.with_suffix(".json")
+        raise ConfigError(f"{files.weights}: {text}{hint} into {json_file}.") from error
+    except CheckpointError as error:
+        within = f", in {name_of(place)}" if place else ""
+        raise CheckpointError(f"{files.weights}{within}: {error}") from error
+
+
+def _origin(found: Found, converted: Converted, told: dict[str, Any], files: ModelFiles) -> Origin:
+    schedule = converted.scheduler
+    if files.scheduler_config is not None:
+        schedule = {}
+    elif schedule is None:
+        schedule = {} if "scheduler" in told else SchedulerConfig().to_dict()
+    written = told.get("scheduler", {})
+    return Origin(
+        files,
+        found.kind,
+        name_of(found.place) if found.place else "",
+        _is_averaged(found, told, files),
+        converted.assumed,
+        {name: value for name, value in schedule.items() if name not in written},
+    )
+
+
+def _is_averaged(found: Found, told: dict[str, Any], files: ModelFiles) -> bool | None:
+    """Whether the weights are averaged, by where they are or what programs write beside them."""
+    if found.averaged is not None:
+        return found.averaged
+    # Into its configuration diffusers' EMAModel writes how it averages.
+    if not files.is_single and (
+        files.weights.parent.name == "unet_ema" or "update_after_step" in told
+    ):
+        return True
+    return is_averaged(files.weights.name)
 
 
 def _expected(config: UNetConfig) -> dict[str, Tensor]:

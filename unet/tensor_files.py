@@ -1,44 +1,87 @@
-"""Named tensors out of safetensors files and pickles; nothing here knows what they are for."""
+"""What safetensors files and pickles hold; nothing here knows what the tensors are for."""
 
 import json
-import logging
 import pickle
+import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
 
 from .errors import CheckpointError, ConfigError, shown
 
-logger = logging.getLogger(__name__)
-
+_PATHS = ("Posix", "Windows", "PurePosix", "PureWindows")
+_NODES = ("Any", "Boolean", "Enum", "Float", "Integer", "String")
 _CONVERT = (
     "Where you trust its source, load it in Python with torch.load(path, weights_only=False), save "
     "its tensors with safetensors.torch.save_file, and use that file."
 )
+_REFUSED = re.compile(r"GLOBAL (\S+) (?:was not|whose module)")
 
-# Under these names people save the network beside what they need to go on training.
-_NESTED = ("ema", "state_dict", "model_state_dict", "model")
+# Below it, weights_only=True can be escaped (CVE-2025-32434).
+_SAFE_TORCH = (2, 6)
 
 
-def read_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
-    """Read the tensors of a model, from one file or from its shards, onto the CPU.
+class _Unread:
+    """In place of a setting that a pickle holds beside tensors: nothing of it is kept or run."""
 
-    Pickles are opened with ``weights_only=True``. In one that a training run has saved
-    (``[network, optimizer, epoch, step, ema]``, or under a name such as "state_dict") the averaged
-    weights are taken where there are any. The prefix ``module.`` of DataParallel is dropped.
+    def __init__(self, *_: Any): ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+class _UnreadDict:
+    """The same for a class of dicts."""
+
+    def __new__(cls, *_: Any) -> Any:
+        return OrderedDict()
+
+
+# Harmless settings that training programs save beside the weights.
+_SETTINGS = {
+    _UnreadDict: (
+        *("collections.defaultdict", "easydict.EasyDict", "addict.addict.Dict", "munch.Munch"),
+        *("lightning_fabric.utilities.data.AttributeDict", "omegaconf.dictconfig.DictConfig"),
+        "lightning.fabric.utilities.data.AttributeDict",
+        "lightning.pytorch.utilities.parsing.AttributeDict",
+        "pytorch_lightning.utilities.parsing.AttributeDict",
+    ),
+    _Unread: (
+        *("argparse.Namespace", "datetime.date", "datetime.datetime", "datetime.timedelta"),
+        *("builtins.bool", "builtins.dict", "builtins.float", "builtins.int", "builtins.list"),
+        *("builtins.str", "builtins.tuple", "typing.Any"),
+        *(f"pathlib{local}.{kind}Path" for local in ("", "._local") for kind in _PATHS),
+        *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+        *("numpy.ndarray", "omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata"),
+        *(f"omegaconf.nodes.{kind}Node" for kind in _NODES),
+        *("omegaconf.listconfig.ListConfig", "types.SimpleNamespace"),
+        "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    ),
+}
+
+
+def read_content(paths: Sequence[Path]) -> Any:
+    """Read what a model's file holds, or its shards together, onto the CPU.
+
+    Pickles are opened with ``weights_only=True``: tensors, lists, dicts, texts and numbers. In
+    place of the settings of well-known libraries stands something empty.
 
     Raises:
-        CheckpointError: a file is damaged, holds code or no named tensors, or a tensor is in two
-            files.
+        CheckpointError: a file is damaged or holds code, a tensor is in two files, or this torch
+            cannot open pickles safely.
     """
-    weights: dict[str, Tensor] = {}
+    if len(paths) == 1:
+        return _read_file(paths[0])
+    weights: dict[str, Any] = {}
     for path in paths:
         part = _read_file(path)
+        if not isinstance(part, dict):
+            raise CheckpointError(f"{path} holds a {type(part).__name__} instead of named tensors.")
         twice = weights.keys() & part.keys()
         if twice:
             raise CheckpointError(f"{path} has {shown(min(twice))}, which another part has too.")
@@ -79,30 +122,56 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return fields
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
+def _read_file(path: Path) -> Any:
     try:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_unreadable(path, error)) from error
+    _check_torch(path)
+    try:
+        with torch.serialization.safe_globals(_settings()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(_unreadable(path, error)) from error
     except pickle.UnpicklingError as error:
+        refused = _REFUSED.search(str(error))
+        what = (
+            f"beside tensors it holds code ({shown(refused[1])}), which"
+            if refused
+            else "it is damaged, or holds code beside tensors, which"
+        )
         raise CheckpointError(
-            f"{path} was not opened: it is damaged, or holds code beside tensors, which could do "
-            f"anything to this machine. {_CONVERT}"
+            f"{path} was not opened: {what} could do anything to this machine. {_CONVERT}"
         ) from error
     except Exception as error:  # torch raises many types on a damaged archive
+        reason = "It may be a partial download; download it again."
+        if "TorchScript" in str(error):
+            reason = "It is a program (TorchScript). Save the model's state_dict() instead."
         raise CheckpointError(
-            f"{path} cannot be read ({type(error).__name__}: {error!s:.200}). It may be a partial "
-            "download; download it again."
+            f"{path} cannot be read ({type(error).__name__}: {error!s:.200}). {reason}"
         ) from error
-    weights = _network(content, path)
-    if not weights:
+
+
+def _check_torch(path: Path) -> None:
+    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+    if version < _SAFE_TORCH:
         raise CheckpointError(
-            f"{path} does not hold a plain list of named tensors, but a {type(content).__name__} "
-            f"of something else. {_CONVERT}"
+            f"{path} was not opened: it is a pickle, and in torch {torch.__version__} one that is "
+            "made for it can run code on this machine even so (CVE-2025-32434). Update torch to "
+            "2.6 or newer, or convert the file to safetensors."
         )
-    return _without_prefix(weights)
+
+
+def _settings() -> list[Any]:
+    """What a pickle may hold beside tensors, as torch takes it: (class, its name in the file)."""
+    stand_ins: list[Any] = [(cls, name) for cls, names in _SETTINGS.items() for name in names]
+    # numpy's own, because a host may have allowed some of these already.
+    dtypes = {type(np.dtype(code)) for code in "?bhilqBHILQefdSU"}
+    scalar = np.float64(0).__reduce__()[0]
+    numbers = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    numbers += [(dtype, f"{dtype.__module__}.{dtype.__qualname__}") for dtype in dtypes]
+    return [*stand_ins, *numbers, (np.dtype, "numpy.dtype")]
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -110,37 +179,3 @@ def _unreadable(path: Path, error: Exception) -> str:
         f"{path} is not a readable safetensors file ({error!s:.200}). It may be a partial "
         "download, or a Git LFS pointer; download it again."
     )
-
-
-def _network(content: Any, path: Path) -> dict[str, Tensor] | None:
-    """The named tensors in what a pickle held, or None."""
-    if _is_named_tensors(content):
-        return content
-    if isinstance(content, list | tuple) and content and _is_named_tensors(content[0]):
-        trained = _without_prefix(content[0])
-        averaged = content[-1]
-        if len(content) > 1 and _is_named_tensors(averaged):
-            averaged = _without_prefix(averaged)
-            if averaged.keys() == trained.keys():
-                logger.warning("%s has averaged (EMA) weights too; those are used.", path.name)
-                return averaged
-        return trained
-    if isinstance(content, dict):
-        found = (content[name] for name in _NESTED if _is_named_tensors(content.get(name)))
-        return next(found, None)
-    return None
-
-
-def _is_named_tensors(content: Any) -> bool:
-    return (
-        isinstance(content, dict)
-        and len(content) > 0
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
-    )
-
-
-def _without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    prefix = "module."
-    if not all(name.startswith(prefix) for name in weights):
-        return weights
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}

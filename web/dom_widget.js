@@ -8,14 +8,15 @@ import { addStyle } from "./style.js";
  * @param {object} node
  * @param {string} name - of the widget
  * @param {HTMLElement} element
- * @param {{min: number, max?: number}} height - of the widget, in pixels of the graph
+ * @param {{min: number, max?: number}} height - of the widget, in pixels of the graph; what is
+ *   changed in it later counts
  * @returns {object | null} the widget; null where this editor has no such widgets
  */
-export function addElement(node, name, element, { min, max }) {
+export function addElement(node, name, element, height) {
   if (typeof node.addDOMWidget !== "function") return null;
   addStyle();
-  const options = { serialize: false, hideOnZoom: false, margin: 8, getMinHeight: () => min };
-  if (max !== undefined) options.getMaxHeight = () => max;
+  const options = { serialize: false, hideOnZoom: false, margin: 8, getMinHeight: () => height.min };
+  if (height.max !== undefined) options.getMaxHeight = () => height.max;
   const widget = node.addDOMWidget(name, name, element, options);
   widget.serialize = false;
   letThrough(element);

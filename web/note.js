@@ -1,5 +1,6 @@
 // A few quiet lines of text at the bottom of a node.
 
+import { chain } from "./chain.js";
 import { addElement } from "./dom_widget.js";
 
 const LINE = 16;
@@ -11,12 +12,12 @@ const WIDGET = "unconditional_report";
  * @param {string[]} lines
  * @param {object} [options]
  * @param {string} [options.more] - what shows when the mouse is over them
- * @param {number} [options.rows] - to make room for, where lines wrap
+ * @param {boolean} [options.wraps] - whether long lines are wrapped; the node grows as they need
  */
-export function showNote(node, lines, { more = lines.join("\n"), rows } = {}) {
-  const note = noteOf(node, rows ?? lines.length);
+export function showNote(node, lines, { more = lines.join("\n"), wraps = false } = {}) {
+  const note = noteOf(node, lines.length);
   if (!note) return;
-  note.classList.toggle("unconditional-wraps", rows !== undefined);
+  note.classList.toggle("unconditional-wraps", wraps);
   note.replaceChildren(
     ...lines.map((text) => {
       const line = document.createElement("div");
@@ -25,6 +26,7 @@ export function showNote(node, lines, { more = lines.join("\n"), rows } = {}) {
     }),
   );
   note.title = more;
+  if (wraps) grow(note);
   node.setDirtyCanvas?.(true, true);
 }
 
@@ -34,10 +36,34 @@ function noteOf(node, rows) {
   if (before) return before.element;
   const element = document.createElement("div");
   element.className = "unconditional-report";
-  const height = rows * LINE + 20;
-  element.style.minHeight = `${rows * LINE}px`;
-  if (!addElement(node, WIDGET, element, { min: height, max: height })) return null;
-  const [width, least] = node.computeSize();
-  if (node.size[1] < least) node.setSize([Math.max(width, node.size[0]), least]);
+  const height = {};
+  const makeRoom = (pixels) => {
+    height.min = height.max = pixels + 20;
+    element.style.minHeight = `${pixels}px`;
+  };
+  makeRoom(rows * LINE);
+  if (!addElement(node, WIDGET, element, height)) return null;
+  let grown = null; // how high this has made the node, unless its user did since
+  const fit = () => {
+    const [width, least] = node.computeSize();
+    if (node.size[1] >= least && node.size[1] !== grown) return;
+    node.setSize([Math.max(width, node.size[0]), least]);
+    grown = least;
+  };
+  fit();
+  // Where lines wrap is only known on the page, and changes with the width of the node.
+  element.unconditionalSized = new ResizeObserver(() => {
+    const needed = [...element.children].reduce((sum, line) => sum + line.offsetHeight, 0);
+    if (!needed || needed + 20 === height.min) return;
+    makeRoom(needed);
+    fit();
+    node.setDirtyCanvas?.(true, true);
+  });
+  chain(node, "onRemoved", () => element.unconditionalSized.disconnect());
   return element;
+}
+
+function grow(note) {
+  note.unconditionalSized.disconnect();
+  for (const line of note.children) note.unconditionalSized.observe(line);
 }

@@ -7,5 +7,5 @@ showResults({
   name: "Unconditional.SaveReport",
   shows: (nodeId) => nodeId === "UnconditionalUNetSave",
   key: "text",
-  show: (node, texts) => showNote(node, [texts.join(" ")], { rows: 4 }),
+  show: (node, texts) => showNote(node, [texts.join(" ")], { wraps: true }),
 });

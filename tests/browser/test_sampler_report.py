@@ -10,6 +10,9 @@ from devtools.environment import ROOT
 
 from .editor import SETTINGS, Editor
 
+# Only the loader's report wraps its lines.
+REPORT = ".unconditional-report:not(.unconditional-wraps)"
+
 
 def quick_start(**values: Any) -> dict[str, Any]:
     """The template, with other values for the sampler's steps and batch size."""
@@ -21,7 +24,7 @@ def quick_start(**values: Any) -> dict[str, Any]:
 
 
 def report(editor: Editor) -> str:
-    note = editor.page.locator(".unconditional-report")
+    note = editor.page.locator(REPORT)
     note.wait_for()
     return note.inner_text()
 
@@ -30,7 +33,7 @@ def test_after_a_run_the_sampler_says_steps_evaluations_seconds_and_timesteps(
     editor: Editor,
 ) -> None:
     editor.load(quick_start(steps=10))
-    assert editor.page.locator(".unconditional-report").count() == 0
+    assert editor.page.locator(REPORT).count() == 0
     assert editor.run() == "success"
     said = report(editor)
     assert "10 steps" in said
@@ -47,10 +50,10 @@ def test_the_report_follows_the_latest_run_and_is_within_its_node(editor: Editor
     report(editor)
     editor.set_widget(editor.node("UnconditionalPNDMSampler"), "steps", 20)
     editor.run()
-    editor.page.locator(".unconditional-report", has_text="20 steps").wait_for()
-    assert editor.page.locator(".unconditional-report").count() == 1
+    editor.page.locator(REPORT, has_text="20 steps").wait_for()
+    assert editor.page.locator(REPORT).count() == 1
     editor.settle()
-    box = editor.page.locator(".unconditional-report").bounding_box()
+    box = editor.page.locator(REPORT).bounding_box()
     area = editor.area(editor.node("UnconditionalPNDMSampler"))
     assert box
     assert area["x"] <= box["x"]
@@ -67,7 +70,7 @@ def test_a_removed_node_takes_its_report_with_it(editor: Editor) -> None:
         "(id) => app.graph.remove(app.graph.getNodeById(id))",
         editor.node("UnconditionalPNDMSampler"),
     )
-    editor.page.locator(".unconditional-report").wait_for(state="detached")
+    editor.page.locator(REPORT).wait_for(state="detached")
 
 
 def test_the_report_is_not_saved_with_the_workflow(editor: Editor) -> None:
@@ -106,7 +109,7 @@ def test_the_report_is_readable_in_each_theme(palette: str, editor: Editor) -> N
     editor.run()
     report(editor)
     editor.fit()
-    box = editor.page.locator(".unconditional-report").bounding_box()
+    box = editor.page.locator(REPORT).bounding_box()
     assert box
     pixels = editor.shot(f"sampler_report_{palette}", box).astype(float).mean(axis=2)
     assert pixels.max() - pixels.min() > 100

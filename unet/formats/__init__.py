@@ -5,7 +5,6 @@ A new format is one file here and one line in the table; the first that matches 
 
 from collections.abc import Iterable
 
-from ..errors import CheckpointError, shown
 from . import diffusers, early_diffusers, ho, openai
 from .conversion import Converted, Format
 
@@ -19,18 +18,7 @@ FORMATS: dict[str, Format] = {
 __all__ = ["FORMATS", "Converted", "Format", "identify"]
 
 
-def identify(names: Iterable[str]) -> str:
-    """Return the key in ``FORMATS`` of a checkpoint with these tensors.
-
-    Raises:
-        CheckpointError: it is none of them.
-    """
+def identify(names: Iterable[str]) -> str | None:
+    """Return the key in ``FORMATS`` of a checkpoint with these tensors; None if it is no format."""
     names = set(names)
-    for name, form in FORMATS.items():
-        if form.matches(names):
-            return name
-    some = ", ".join(shown(name, 60) for name in sorted(names)[:3])
-    raise CheckpointError(
-        f"It is no unconditional pixel-space UNet of a known format ({', '.join(FORMATS)}): its "
-        f"tensors are named {some}, ..."
-    )
+    return next((kind for kind, form in FORMATS.items() if form.matches(names)), None)

@@ -12,6 +12,9 @@ from .conversion import Converted, Weights, choose, count, rename, shape_of
 _LEGACY_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _LEGACY = re.compile(rf"(attentions\.\d+)\.({'|'.join(_LEGACY_NAMES)})\.")
 
+# What diffusers registers after the layers that a time and an image come in by.
+_ORDER = ("", "down_blocks", "up_blocks", "mid_block", "conv_norm_out", "conv_out")
+
 # What google/ddpm-* has and no shape tells; files with the names of 2022 are taken for such.
 _GOOGLE = {
     "attention_head_dim": None,
@@ -34,7 +37,9 @@ _GOOGLE_SIZES = {(128, 256, 256, 256): 32, (128, 128, 256, 256, 512, 512): 256}
 def matches(names: Iterable[str]) -> bool:
     """Whether the tensors are those of a diffusers ``UNet2DModel``."""
     names = set(names)
-    return "conv_in.weight" in names and any(name.startswith("down_blocks.") for name in names)
+    parts = {name.partition(".")[0] for name in names}
+    # An autoencoder's encoder has all but the time.
+    return "conv_in.weight" in names and {"down_blocks", "time_embedding"} <= parts
 
 
 def convert(weights: Weights, told: dict[str, Any]) -> Converted:
@@ -56,6 +61,18 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
         assumed["sample_size"] = _GOOGLE_SIZES.get(inferred["block_out_channels"])
     config, left = choose(told, inferred, assumed)
     return Converted(config, modern, assumed=left)
+
+
+def in_order(weights: Weights) -> Weights:
+    """Return tensors with today's names in the order of diffusers' ``parameters()``."""
+
+    def rank(name: str) -> tuple[int, int, int]:
+        outer, *rest = name.split(".")
+        way = _ORDER.index(outer) if outer in _ORDER else 0
+        block = int(rest.pop(0)) if outer in ("down_blocks", "up_blocks") else 0
+        return way, block, {"attentions": -1, "skip_norm": 1}.get(rest[0], 0)
+
+    return {name: weights[name] for name in sorted(weights, key=rank)}
 
 
 def _modern(name: str) -> str:

@@ -1,0 +1,50 @@
+"""What a loader shows of its model: what is known, and what had to be assumed."""
+
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+
+from ..host.model import unconditional_model
+from ..host.page import Ui, for_page
+from ..unet.origin import Origin
+
+# Of the defaults of a whole schedule those that are worth a look.
+_SHOWN = (
+    *("num_train_timesteps", "beta_schedule", "beta_start", "beta_end"),
+    *("prediction_type", "variance_type", "clip_sample"),
+)
+
+
+def model_report(model: ModelPatcher, *, write_json: bool = False) -> Ui:
+    """Return the report of a MODEL of ours; ``write_json`` also writes down what was assumed."""
+    ours = unconditional_model(model)
+    config, scheduler, origin = ours.unet_config, ours.scheduler_config, ours.source.origin
+    report = {
+        "format": origin.format,
+        "place": origin.place,
+        "averaged": origin.averaged,
+        "size": None if config.sample_size is None else config.size,
+        "channels": config.in_channels,
+        "parameters": sum(tensor.numel() for tensor in ours.diffusion_model.parameters()),
+        "process": "VE SDE" if config.is_variance_exploding else "DDPM",
+        "prediction": scheduler.prediction_type,
+        "timesteps": scheduler.num_train_timesteps,
+        "assumed": origin.assumed,
+        "schedule": {n: v for n, v in origin.assumed_schedule.items() if n in _SHOWN},
+        "is_single": origin.files is not None and origin.files.is_single,
+        "json": "" if origin.json is None else origin.json.name,
+        "written": _write(origin) if write_json else None,
+        "warnings": [*config.warnings, *scheduler.warnings],
+    }
+    return for_page("unconditional_model", report)
+
+
+def _write(origin: Origin) -> dict[str, Any]:
+    """Write the JSON file; that it cannot be written is said, and costs no model."""
+    try:
+        path = origin.write_json()
+    except FileExistsError:
+        return {"how": "exists"}
+    except OSError as error:
+        return {"how": "failed", "reason": str(error.strerror or error)}
+    return {"how": "nothing" if path is None else "written"}

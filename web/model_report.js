@@ -1,0 +1,71 @@
+// After a run a loader says what its model is, and what it had to assume about it.
+
+import { showNote } from "./note.js";
+import { short } from "./numbers.js";
+import { showResults } from "./results.js";
+import { words } from "./words.js";
+
+showResults({
+  name: "Unconditional.ModelReport",
+  // Whatever nodes of ours return it.
+  shows: (nodeId) => nodeId.startsWith("Unconditional"),
+  key: "unconditional_model",
+  show: async (node, [told]) => {
+    const model = JSON.parse(told);
+    const say = await words();
+    const canWrite = node.widgets?.some((widget) => widget.name === "write_json");
+    if (node.graph) showNote(node, lines(say, model, canWrite), { wraps: true });
+  },
+});
+
+function lines(say, model, canWrite) {
+  const [height, width] = model.size ?? [];
+  const averaged = { true: "averaged", false: "plain", null: "averaged_unknown" }[model.averaged];
+  return [
+    join(
+      model.format,
+      model.size ? `${width} × ${height}` : say("model.size_unknown"),
+      say("model.channels", { n: model.channels }),
+      say("model.parameters", { number: large(model.parameters) }),
+    ),
+    join(
+      model.process,
+      say("model.prediction", { kind: model.prediction }),
+      `T = ${model.timesteps}`,
+      say(`model.${averaged}`) + (model.place ? ` (${model.place})` : ""),
+    ),
+    ...assumptions(say, model, canWrite),
+    ...model.warnings.map((text) => `⚠ ${text}`),
+  ];
+}
+
+/** What is not known for certain, and how to say otherwise. */
+function assumptions(say, model, canWrite) {
+  const { json: file } = model;
+  const found = [];
+  if (notEmpty(model.assumed)) found.push(say("model.assumed", { list: list(model.assumed) }));
+  if (notEmpty(model.schedule)) {
+    const name = model.is_single ? "schedule" : "no_scheduler_config";
+    found.push(say(`model.${name}`, { list: list(model.schedule) }));
+  }
+  if (model.written) {
+    found.push(say(`model.json_${model.written.how}`, { file, reason: model.written.reason ?? "" }));
+  } else if (found.length) {
+    found.push(say("model.change", { file }) + (canWrite ? say("model.write") : ""));
+  }
+  return found;
+}
+
+const join = (...parts) => parts.join(" · ");
+const notEmpty = (entries) => Object.keys(entries).length > 0;
+
+function list(entries) {
+  return Object.entries(entries)
+    .map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`)
+    .join(", ");
+}
+
+/** 35.7 M */
+function large(number) {
+  return number < 1e6 ? String(number) : `${short(number / 1e6)} M`;
+}
