@@ -149,3 +149,36 @@ def test_an_animation_has_its_frames_without_loss_and_their_durations(
             "other:[1]",
             f'unconditional:{{"seed": {seed}}}',
         }
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("changed", [[], [1], [3]], ids=["none", "second", "last"])
+def test_an_animation_of_equal_frames_lasts_as_long_as_its_frames(
+    saving: ModuleType, tmp_path: Path, channels: int, changed: list[int]
+) -> None:
+    import numpy as np
+    from PIL import Image, ImageSequence
+
+    film = torch.rand(1, 5, 7, channels)
+    film[..., -1] = 0.4  # of RGBA: half transparent
+    frames = film.expand(4, -1, -1, -1).clone()
+    for k in changed:
+        frames[k] = 1
+    options = {"graph": saving.GraphMetadata({"1": {}}), "records": [{"seed": 1}]}
+    durations = [40, 50, 60, 1500]
+    (shown,) = saving.save_animations(frames[None], "f", durations=durations, scale=3, **options)
+    moving = Image.open(tmp_path / "output" / shown["filename"])
+    assert moving.is_animated  # type: ignore[attr-defined]
+    assert moving.info["loop"] == 0
+    texts = [text for text in moving.getexif().values() if isinstance(text, str)]
+    assert set(texts) == {'prompt:{"1": {}}', 'unconditional:{"seed": 1}'}
+    ends, pixels = [], []
+    for picture in ImageSequence.Iterator(moving):
+        mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        pixels.append(np.asarray(picture.convert(mode)).reshape(15, 21, channels))
+        ends.append(sum(ends[-1:]) + picture.info["duration"])
+    assert ends[-1] == sum(durations)
+    for k, frame in enumerate(frames):
+        middle = sum(durations[:k]) + durations[k] / 2
+        seen = next(p for p, end in zip(pixels, ends, strict=True) if middle < end)
+        assert np.array_equal(seen, (frame.numpy() * 255).round().repeat(3, 0).repeat(3, 1))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..schedulers.errors import UserError
 from .errors import CheckpointError
 from .files import find_files, read_json
 
@@ -34,7 +35,7 @@ Progress = Callable[[int, int], None]
 """(bytes that are there, bytes in all); what it raises ends the download, which can go on later."""
 
 
-class DownloadError(ValueError):
+class DownloadError(UserError):
     """A model cannot be downloaded; the message says why and what to do."""
 
 
