@@ -1,6 +1,9 @@
 """Saving, with ComfyUI's own modules but without its server: what happens when a write fails."""
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -9,6 +12,7 @@ import pytest
 import torch
 
 from devtools.comfyui import comfyui_path
+from devtools.environment import ROOT
 
 
 @pytest.fixture
@@ -182,3 +186,119 @@ def test_an_animation_of_equal_frames_lasts_as_long_as_its_frames(
         middle = sum(durations[:k]) + durations[k] / 2
         seen = next(p for p, end in zip(pixels, ends, strict=True) if middle < end)
         assert np.array_equal(seen, (frame.numpy() * 255).round().repeat(3, 0).repeat(3, 1))
+
+
+@pytest.mark.parametrize("links", ["links", "no links"])
+def test_two_hosts_that_save_200_files_into_one_folder_lose_none(
+    tmp_path: Path, links: str
+) -> None:
+    import numpy as np
+    from PIL import Image
+
+    output = tmp_path / "output"
+    program = str(ROOT / "tests" / "save_many.py")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, program, str(output), str(first), str(tmp_path), links],
+            env=environment,
+        )
+        for first in (0, 100)
+    ]
+    assert [host.wait() for host in hosts] == [0, 0]
+    files = [path for path in output.rglob("*") if path.is_file()]
+    arrays = [np.load(path) * 255 for path in files if path.suffix == ".npy"]
+    pictures = [np.asarray(Image.open(path)) for path in files if path.suffix != ".npy"]
+    colours = [round(float(content.flat[0])) for content in arrays + pictures]
+    assert sorted(colours) == list(range(200))
+
+
+@pytest.mark.parametrize("prefix", ["", "folder/", "run_%batch_num%", "a/%batch_num%", "%year%"])
+def test_a_second_run_replaces_nothing_whatever_the_prefix(
+    saving: ModuleType, tmp_path: Path, prefix: str
+) -> None:
+    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None] * 2}
+
+    def contents() -> dict[Path, bytes]:
+        found = (path for path in (tmp_path / "output").rglob("*") if path.is_file())
+        return {path: path.read_bytes() for path in found}
+
+    def run() -> None:
+        images = torch.rand(2, 8, 8, 3)
+        saving.save_pictures(images, prefix, "png", **options)
+        saving.save_pictures(images, prefix, "webp", **options)
+        saving.save_animations(images.unsqueeze(1), prefix, durations=[9], **options)
+        saving.save_array(images, prefix, scale=1)
+
+    run()
+    first = contents()
+    run()
+    both = contents()
+    assert len(first) == 7
+    assert len(both) == 14
+    assert both.items() >= first.items()
+    assert not any(path.name.startswith(".") for path in both)
+
+
+def test_files_of_a_batch_number_are_counted_on(saving: ModuleType, tmp_path: Path) -> None:
+    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None] * 2}
+    for _ in range(2):
+        saving.save_pictures(torch.rand(2, 8, 8, 3), "run_%batch_num%", "png", **options)
+    names = ["run_0_00001_.png", "run_0_00003_.png", "run_1_00002_.png", "run_1_00004_.png"]
+    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == names
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\N{SNOWMAN}" * 90, "y" * 300 + "/x"])
+def test_a_name_that_is_too_long_is_rejected_before_the_run_with_what_to_do(
+    saving: ModuleType, tmp_path: Path, name: str
+) -> None:
+    from comfyui_unconditional.host.output_files import check_prefix
+
+    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None]}
+    with pytest.raises(ValueError, match=r"is too long .*Shorten filename_prefix\."):
+        check_prefix(name)
+    with pytest.raises(ValueError, match=r"is too long .*Shorten filename_prefix\."):
+        saving.save_pictures(torch.rand(1, 8, 8, 3), name, "png", **options)
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("prefix", ["x" * 230 + "%year%%year%%year%%year%%year%", "/".join(["d" * 200] * 30)])
+def test_a_name_that_turns_out_to_be_too_long_is_said_and_leaves_nothing(
+    saving: ModuleType, tmp_path: Path, prefix: str
+) -> None:
+    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None]}
+    with pytest.raises(ValueError, match=r"is too long .*Shorten filename_prefix\."):
+        saving.save_pictures(torch.rand(1, 8, 8, 3), prefix, "png", **options)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("prefix", ["../x", "a/../../x", "/x", ".."])
+def test_a_prefix_that_leads_outside_is_rejected(saving: ModuleType, prefix: str) -> None:
+    from comfyui_unconditional.host.output_files import check_prefix
+
+    with pytest.raises(ValueError, match="outside the output folder"):
+        check_prefix(prefix)
+
+
+@pytest.mark.parametrize("prefix", ["a\ud800b", "a\udcffb/x", "a\0b", "a\nb"])
+def test_a_prefix_that_is_no_name_is_rejected_in_text_that_can_be_printed(
+    saving: ModuleType, prefix: str
+) -> None:
+    from comfyui_unconditional.host.output_files import check_prefix
+
+    with pytest.raises(ValueError, match="cannot be the name of a file") as error:
+        check_prefix(prefix)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("prefix", ["con/x", "nul.txt", "a?", "a:b", "LPT1/x"])
+def test_on_windows_a_prefix_that_windows_has_no_file_for_is_rejected(
+    saving: ModuleType, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    from comfyui_unconditional.host import output_files
+
+    output_files.check_prefix(prefix)
+    monkeypatch.setattr(output_files, "_ON_WINDOWS", True)
+    output_files.check_prefix("con")  # con_00001_.png is a file
+    with pytest.raises(ValueError, match="cannot be the name of a file"):
+        output_files.check_prefix(prefix)
