@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import pickle
 from pathlib import Path
 
@@ -77,6 +78,24 @@ def test_a_replaced_file_has_another_fingerprint(tmp_path: Path) -> None:
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
         assert files.fingerprint != before
         before = files.fingerprint
+
+
+@pytest.mark.parametrize("how", ["replaced", "overwritten"])
+def test_other_weights_of_equal_size_and_time_have_another_fingerprint(
+    tmp_path: Path, how: str
+) -> None:
+    toys.write_checkpoint(tmp_path, toys.TINY)
+    files = find_files(tmp_path)
+    before, stat = files.fingerprint, files.weights.stat()
+    other = files.weights.read_bytes()[:-1] + b"x"
+    time.sleep(0.05)  # some file systems have times of 10 ms
+    target = files.weights if how == "overwritten" else tmp_path / "new"
+    target.write_bytes(other)
+    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    os.replace(target, files.weights)
+    after = files.weights.stat()
+    assert (after.st_size, after.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert files.fingerprint != before
 
 
 def test_a_missing_folder_says_so(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import graphs
 import pytest
 import torch
 
@@ -77,6 +78,45 @@ def test_disabled_metadata_is_left_out(
         path = tmp_path / "output" / "a" / shown[0]["filename"]
         names = set(Image.open(path).text)  # type: ignore[attr-defined]
         assert names == (set() if disabled else {"prompt", "workflow", "unconditional"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("set", {1, 2}), ("\N{SNOWMAN}", 1), ("x" * 80, 1), ("a\0b", 1), ("", 1), ("a\ud800", 1)],
+)
+@pytest.mark.parametrize("file_format", ["png", "webp", "film"])
+def test_metadata_that_a_file_cannot_hold_is_left_out_and_said_and_costs_no_picture(
+    saving: ModuleType,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    file_format: str,
+    name: str,
+    value: Any,
+) -> None:
+    from PIL import Image
+
+    graph = saving.GraphMetadata({"1": {}}, {name: value, "workflow": {}})
+    options = {"scale": 1, "graph": graph, "records": [{"seed": 1}]}
+    images = torch.rand(1, 8, 8, 3)
+    if file_format == "film":
+        films = images.expand(1, 2, 8, 8, 3)
+        (shown,) = saving.save_animations(films, "m", durations=[9, 9], **options)
+    else:
+        (shown,) = saving.save_pictures(images, "m", file_format, **options)
+    found = graphs.read_metadata(tmp_path / "output" / shown["filename"])
+    assert found == {"prompt": {"1": {}}, "workflow": {}, "unconditional": {"seed": 1}}
+    assert f"do not have the metadata {name!r}" in caplog.text
+
+
+def test_extra_metadata_of_another_form_costs_no_picture(
+    saving: ModuleType, tmp_path: Path
+) -> None:
+    graph = saving.GraphMetadata({"1": {}}, ["workflow"])
+    (shown,) = saving.save_pictures(
+        torch.rand(1, 8, 8, 3), "m", "png", scale=1, graph=graph, records=[None]
+    )
+    found = graphs.read_metadata(tmp_path / "output" / shown["filename"])
+    assert found == {"prompt": {"1": {}}}
 
 
 @pytest.mark.parametrize("file_format", ["webp", "png"])
