@@ -1,5 +1,6 @@
 """In the real ComfyUI: the files that Image Output writes."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from graphs import digits, fails, files, graph, read_metadata
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from devtools.client import Client
 from devtools.host import Host
@@ -100,3 +102,45 @@ def test_other_numbers_of_channels_are_saved_as_npy_only(
     files(host, client.run(graph("DDIM", name, format="npy", filename_prefix=name)))
     assert np.load(host.output / f"{name}_00001_.npy").shape == (1, 8, 8, channels)
     fails(client, graph("DDIM", name), "3", f"have {channels}. Choose the format npy")
+
+
+def test_equal_images_of_one_batch_have_the_seed_of_each(
+    host: Host, client: Client, models: Path
+) -> None:
+    # A model that predicts far too much: every image is clipped to the same white and black.
+    toys.write_checkpoint(models / "constant", toys.TINY, scheduler={})
+    path = models / "constant" / "diffusion_pytorch_model.safetensors"
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    tensors["conv_out.weight"].zero_()
+    tensors["conv_out.bias"].fill_(-1e6)
+    save_file(tensors, path)
+    prompt = graph("DDIM", "constant", batch_size=3, seed=40)
+    pictures = files(host, client.run(prompt))
+    assert len({np.asarray(Image.open(picture)).tobytes() for picture in pictures}) == 1
+    assert [read_metadata(picture)["unconditional"]["seed"] for picture in pictures] == [40, 41, 42]
+
+
+@pytest.mark.parametrize("how", ["touched", "appended to", "deleted"])
+def test_a_run_keeps_its_picture_when_the_weights_file_changes_before_its_end(
+    how: str, host: Host, client: Client, models: Path
+) -> None:
+    folder = models / f"changing-{how}"
+    toys.write_checkpoint(folder, toys.TINY, scheduler={})
+    path = folder / "diffusion_pytorch_model.safetensors"
+
+    def change(*_: object) -> None:
+        if not path.exists():
+            return
+        match how:
+            case "touched":
+                os.utime(path)
+            case "appended to":
+                with path.open("ab") as file:
+                    file.write(b" ")
+            case "deleted":
+                path.unlink()
+
+    (picture,) = files(host, client.run(graph("DDIM", folder.name), on_progress=change))
+    found = read_metadata(picture)["unconditional"]
+    assert found["model"] == folder.name
+    assert ("sha256" in found) != ("sha256_unknown" in found)

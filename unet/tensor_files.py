@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..schedulers.errors import printable
 from .errors import CheckpointError, ConfigError, shown
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,8 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
+    if printable(str(path)) != str(path):
+        return f"safetensors cannot open {path}, whose name is not valid UTF-8. Rename it."
     return (
         f"{path} is not a readable safetensors file ({error!s:.200}). It may be a partial "
         "download, or a Git LFS pointer; download it again."
