@@ -4,7 +4,13 @@ from comfy_api.latest import ComfyExtension, io
 
 from .latents import TestLoadLatent, TestSaveLatent, TestSaveSigmas
 from .memory import TestLowVram, TestMemory
-from .models import TestConditioning, TestControl, TestForeignModel, TestTinyModel
+from .models import (
+    TestChangedFile,
+    TestConditioning,
+    TestControl,
+    TestForeignModel,
+    TestTinyModel,
+)
 from .patches import TestPatchedModel, TestWrappedModel
 from .peers import TestDiffusersSampler
 
@@ -31,6 +37,7 @@ class TestNothing(io.ComfyNode):
 class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
+            TestChangedFile,
             TestConditioning,
             TestControl,
             TestDiffusersSampler,
