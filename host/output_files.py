@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -63,7 +63,7 @@ class OutputFiles:
                 prefix, root, width, height
             )
             if _BATCH_NUMBER in filename:  # which the host does not count
-                counter = _next_number(folder, filename)
+                counter = _next_number(Path(folder), filename)
         except OSError as error:
             raise _save_error(Path(root, prefix), error) from error
         return cls(Path(folder), filename, counter, subfolder, kind)
@@ -102,42 +102,39 @@ class OutputFiles:
 
 def check_prefix(prefix: str) -> None:
     """Raise ``ValueError`` where it is clear before a run that no file can have this prefix."""
-    root = folder_paths.get_output_directory()
+    root = Path(os.path.normpath(folder_paths.get_output_directory()))
     path = os.path.normpath(_with_name(prefix))
-    if re.search("[\x00-\x1f\ud800-\udfff]", prefix) or (_ON_WINDOWS and _not_on_windows(path)):
+    # A variable becomes a digit at least; the exact length shows when the file is written.
+    *folders, name = Path(_VARIABLES.sub("0", path)).parts
+    parts = (*folders, name + _ENDING)
+    if re.search("[\x00-\x1f\ud800-\udfff]", prefix) or (_ON_WINDOWS and _not_on_windows(parts)):
         raise UserError(
             f"filename_prefix is {prefix!r:.200}, which cannot be the name of a file here. Use "
             "letters, digits, - and _, and slashes for folders."
         )
-    folder = os.path.abspath(os.path.join(root, os.path.dirname(path)))
-    if not Path(folder).is_relative_to(os.path.abspath(root)):
+    if not Path(os.path.normpath(root / path)).is_relative_to(root):
         raise UserError(
             f"filename_prefix {prefix!r:.200} leads outside the output folder {root}. Start "
             "ComfyUI with another --output-directory to save elsewhere."
         )
-    # A variable becomes a digit at least; the exact length shows when the file is written.
-    *folders, name = _VARIABLES.sub("0", path).split(os.sep)
-    if any(is_too_long(part, Path(root)) for part in (*folders, name + _ENDING)):
+    if any(is_too_long(part, root) for part in parts):
         raise _too_long(prefix)
 
 
 def _with_name(prefix: str) -> str:
     """Return a prefix that ends with the name of a file, not with a folder."""
-    return os.path.join(prefix, _NAME) if os.path.basename(prefix) in ("", ".", "..") else prefix
+    *_, name = re.split(r"[/\\]" if _ON_WINDOWS else "/", prefix)
+    return f"{prefix or '.'}/{_NAME}" if name in ("", ".", "..") else prefix
 
 
-def _not_on_windows(path: str) -> bool:
-    _, path = os.path.splitdrive(path)
-    *folders, name = path.split(os.sep)
-    return (
-        re.search(r'[<>:"|?*]', path) is not None
-        or any(is_device_name(part) for part in (*folders, name + _ENDING))
-    )
+def _not_on_windows(parts: Sequence[str]) -> bool:
+    return any(re.search(r'[<>:"|?*]', part) or is_device_name(part) for part in parts)
 
 
-def _next_number(folder: str, filename: str) -> int:
+def _next_number(folder: Path, filename: str) -> int:
+    """Return the number after the highest that any number of a batch has in its file name."""
     stem = re.escape(filename).replace(re.escape(_BATCH_NUMBER), "[0-9]+")
-    matches = (re.match(rf"{stem}_([0-9]+)_", name) for name in os.listdir(folder))
+    matches = (re.match(rf"{stem}_([0-9]+)_", path.name) for path in folder.iterdir())
     return max((int(match[1]) for match in matches if match), default=0) + 1
 
 

@@ -53,7 +53,7 @@ def find_records(latent: dict[str, Any]) -> list[Record | None]:
     """Return the record of each image of a LATENT, None where it has none.
 
     Equal images get their records in the order in which they were made. Where a LATENT has more or
-    fewer of them, each gets what their records have in common, and ``one_of`` with the rest of each.
+    fewer of them, each gets what those records have in common, and ``one_of`` with their rest.
     """
     records = latent.get(KEY)
     known: Records = records if isinstance(records, dict) else {}

@@ -2,8 +2,8 @@
 
 import json
 import os
-import time
 import pickle
+import time
 from pathlib import Path
 
 import pytest

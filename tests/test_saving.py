@@ -93,8 +93,6 @@ def test_metadata_that_a_file_cannot_hold_is_left_out_and_said_and_costs_no_pict
     name: str,
     value: Any,
 ) -> None:
-    from PIL import Image
-
     graph = saving.GraphMetadata({"1": {}}, {name: value, "workflow": {}})
     options = {"scale": 1, "graph": graph, "records": [{"seed": 1}]}
     images = torch.rand(1, 8, 8, 3)
@@ -302,7 +300,9 @@ def test_a_name_that_is_too_long_is_rejected_before_the_run_with_what_to_do(
     assert not (tmp_path / "output").exists()
 
 
-@pytest.mark.parametrize("prefix", ["x" * 230 + "%year%%year%%year%%year%%year%", "/".join(["d" * 200] * 30)])
+@pytest.mark.parametrize(
+    "prefix", ["x" * 230 + "%year%%year%%year%%year%%year%", "/".join(["d" * 200] * 30)]
+)
 def test_a_name_that_turns_out_to_be_too_long_is_said_and_leaves_nothing(
     saving: ModuleType, tmp_path: Path, prefix: str
 ) -> None:

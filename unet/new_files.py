@@ -14,7 +14,9 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
+_DEVICE = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE
+)
 _MOST_BYTES = 255  # on nearly every file system
 
 
@@ -68,7 +70,7 @@ def _take_folder_name(path: Path, target: Path) -> None:
     except OSError:
         # Windows and some network folders do not, and so cannot replace another's folder either.
         target.rmdir()
-        os.rename(path, target)
+        path.rename(target)
 
 
 def is_device_name(part: str) -> bool:
