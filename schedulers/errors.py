@@ -11,6 +11,11 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def printable_cause(error: Exception) -> Exception | None:
+    """Return an error as the cause of another, None where its own message cannot be printed."""
+    return error if printable(str(error)) == str(error) else None
+
+
 class UserError(ValueError):
     """An error whose message quotes what a user typed or what is on a disk; it is printable."""
 

@@ -4,7 +4,9 @@ import json
 import os
 import pickle
 import time
+import traceback
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -228,3 +230,21 @@ def test_a_configuration_of_a_billion_channels_allocates_nothing(tmp_path: Path)
         (tmp_path / "config.json").write_text(json.dumps(huge))
         with pytest.raises(CheckpointError, match=words):
             load(tmp_path)
+
+
+def test_a_pickle_with_text_of_no_encoding_is_refused_in_text_that_can_be_printed(
+    tmp_path: Path,
+) -> None:
+    # The host logs the error and all that led to it, and its queue stops where it cannot.
+    text = "a\ud800b".encode("utf-8", "surrogatepass")
+    called = b"X" + len(text).to_bytes(4, "little") + text + b")R"  # torch quotes what is called
+    path = tmp_path / "strange.pt"
+    torch.save({"x": torch.zeros(1)}, tmp_path / "usual.pt")
+    with ZipFile(tmp_path / "usual.pt") as usual, ZipFile(path, "w") as strange:
+        for name in usual.namelist():
+            is_pickle = name.endswith("data.pkl")
+            content = b"\x80\x02" + called + b"." if is_pickle else usual.read(name)
+            strange.writestr(name.replace("usual", "strange"), content)
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(find_files(path))
+    "".join(traceback.format_exception(error.value)).encode()

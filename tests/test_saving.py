@@ -59,6 +59,22 @@ def test_a_disk_that_fills_up_leaves_whole_pictures_and_no_half_ones(
     assert all(path.suffix == ".unfinished" for path in written)
 
 
+def test_a_file_that_cannot_be_cleaned_up_does_not_hide_why_saving_failed(
+    saving: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def fill(_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(saving, "_saver", lambda *_: fill)
+    monkeypatch.setattr(Path, "unlink", fail)
+    with pytest.raises(ValueError, match=r"cannot be saved in .*: No space left on device\. Free"):
+        save(saving)
+    assert "cannot be removed: Input/output error" in caplog.text
+
+
 def test_pictures_are_numbered_on_and_never_overwritten(saving: ModuleType, tmp_path: Path) -> None:
     names = [shown["filename"] for shown in save(saving) + save(saving)]
     assert names == [f"b_{k:05}_.png" for k in range(1, 7)]

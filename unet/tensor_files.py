@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..schedulers.errors import printable
+from ..schedulers.errors import printable, printable_cause
 from .errors import CheckpointError, ConfigError, shown
 
 logger = logging.getLogger(__name__)
@@ -91,12 +91,12 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} was not opened: it is damaged, or holds code beside tensors, which could do "
             f"anything to this machine. {_CONVERT}"
-        ) from error
+        ) from printable_cause(error)
     except Exception as error:  # torch raises many types on a damaged archive
         raise CheckpointError(
             f"{path} cannot be read ({type(error).__name__}: {error!s:.200}). It may be a partial "
             "download; download it again."
-        ) from error
+        ) from printable_cause(error)
     weights = _network(content, path)
     if not weights:
         raise CheckpointError(
