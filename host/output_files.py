@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import folder_paths
 
@@ -112,7 +112,10 @@ def check_prefix(prefix: str) -> None:
             f"filename_prefix is {prefix!r:.200}, which cannot be the name of a file here. Use "
             "letters, digits, - and _, and slashes for folders."
         )
-    if not Path(os.path.normpath(root / path)).is_relative_to(root):
+    target = Path(os.path.normpath(root / path))
+    # Newer hosts refuse links that lead outside, too.
+    allows: Any = getattr(folder_paths, "is_within_directory", lambda *_: True)
+    if not (target.is_relative_to(root) and allows(str(root), str(target.parent))):
         raise UserError(
             f"filename_prefix {prefix!r:.200} leads outside the output folder {root}. Start "
             "ComfyUI with another --output-directory to save elsewhere."

@@ -336,6 +336,32 @@ def test_a_prefix_that_leads_outside_is_rejected(saving: ModuleType, prefix: str
         check_prefix(prefix)
 
 
+@pytest.mark.parametrize(
+    "prefix", ["link/x", "link/../x", "a/../x", "a/../../x", "../x", "./x", "{root}/x", "{root}x/x"]
+)
+def test_a_prefix_is_rejected_before_the_run_where_the_host_would_reject_it_after(
+    saving: ModuleType, tmp_path: Path, prefix: str
+) -> None:
+    import folder_paths
+    from comfyui_unconditional.host.output_files import check_prefix
+
+    root = tmp_path / "output"
+    root.mkdir()
+    (root / "link").symlink_to(tmp_path, target_is_directory=True)
+    prefix = prefix.format(root=root)
+    outcomes = []
+    for check in (
+        check_prefix,
+        lambda prefix: folder_paths.get_save_image_path(prefix, str(root), 8, 8),
+    ):
+        try:
+            check(prefix)
+            outcomes.append("accepted")
+        except Exception as error:
+            outcomes.append("outside" if "outside" in str(error) else repr(error))
+    assert outcomes in (["accepted"] * 2, ["outside"] * 2)
+
+
 @pytest.mark.parametrize("prefix", ["a\ud800b", "a\udcffb/x", "a\0b", "a\nb"])
 def test_a_prefix_that_is_no_name_is_rejected_in_text_that_can_be_printed(
     saving: ModuleType, prefix: str
