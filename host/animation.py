@@ -1,6 +1,11 @@
-"""When the frames of an animation are shown."""
+"""Animations: when their frames are shown, and the file of one in which nothing moves."""
 
+import io
+import struct
+from collections.abc import Sequence
 from itertools import pairwise
+
+from PIL import Image
 
 _HOLD = 1500
 """Milliseconds for which the finished image of a trajectory stays, before it begins again."""
@@ -30,3 +35,54 @@ def frame_durations(count: int, fps: float, *, hold_last: bool) -> list[int]:
     if hold_last:
         durations[-1] = max(durations[-1], _HOLD)
     return durations
+
+
+def still_animation(picture: Image.Image, durations: Sequence[int], exif: Image.Exif) -> bytes:
+    """Return a lossless animated WebP that shows the same picture in every frame, for ever.
+
+    libwebp merges equal frames, and makes a still picture without a duration where all are equal.
+    Here each frame after the first draws a single pixel, in its own colour.
+
+    Args:
+        picture: grey, RGB or RGBA.
+        durations: of each frame, in milliseconds.
+        exif: metadata; empty for none.
+    """
+    width, height = picture.size
+    whole, pixel = (_bitstream(part) for part in (picture, picture.crop((0, 0, 1, 1))))
+    frames = [_frame(whole, width, height, durations[0])]
+    frames += [_frame(pixel, 1, 1, duration) for duration in durations[1:]]
+    metadata = exif.tobytes().removeprefix(b"Exif\x00\x00") if exif else b""
+    flags = 0x02 | (0x10 if picture.mode == "RGBA" else 0) | (0x08 if metadata else 0)
+    body = b"".join(
+        (
+            b"WEBP",
+            _chunk(b"VP8X", struct.pack("<I", flags) + _uint24(width - 1) + _uint24(height - 1)),
+            _chunk(b"ANIM", bytes(6)),  # no background, repeated for ever
+            *frames,
+            _chunk(b"EXIF", metadata) if metadata else b"",
+        )
+    )
+    return _chunk(b"RIFF", body)
+
+
+def _bitstream(picture: Image.Image) -> bytes:
+    """Return the chunk with the pixels, of a WebP file that has nothing else."""
+    file = io.BytesIO()
+    picture.save(file, format="webp", lossless=True, exact=True)
+    return file.getvalue()[12:]
+
+
+def _frame(bitstream: bytes, width: int, height: int, duration: int) -> bytes:
+    size = _uint24(width - 1) + _uint24(height - 1)
+    no_blending = b"\x02"
+    header = bytes(6) + size + _uint24(duration) + no_blending  # in the upper left corner
+    return _chunk(b"ANMF", header + bitstream)
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
+def _uint24(value: int) -> bytes:
+    return struct.pack("<I", value)[:3]

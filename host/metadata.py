@@ -1,6 +1,8 @@
 """What a saved picture says of itself: the graph, for the editor, and how it was made."""
 
 import json
+import logging
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +10,16 @@ from comfy.cli_args import args
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..schedulers.errors import printable
 from .provenance import KEY, Record
+
+logger = logging.getLogger(__name__)
 
 # EXIF tags: the editor reads "name:json" from the first two and those below, as the host's own
 # WebP files have them.
 _EXIF_PROMPT, _EXIF_FIRST_EXTRA, _EXIF_SOFTWARE = 0x0110, 0x010F, 0x0131
+
+_NAME = re.compile("[\x20-\x7e\xa0-\xff]{1,79}")  # of a text in a PNG
 
 
 @dataclass(frozen=True)
@@ -26,8 +33,8 @@ class GraphMetadata:
 def png_info(graph: GraphMetadata, record: Record | None) -> PngInfo:
     """Return the metadata of a PNG, as text chunks."""
     info = PngInfo()
-    for name, value in _metadata(graph, record).items():
-        info.add_text(name, json.dumps(value))
+    for name, text in _metadata(graph, record).items():
+        info.add_text(name, text)
     return info
 
 
@@ -35,16 +42,31 @@ def webp_exif(graph: GraphMetadata, record: Record | None) -> Image.Exif:
     """Return the metadata of a WebP, still or animated."""
     exif = Image.Exif()
     extra_tag = _EXIF_FIRST_EXTRA
-    for name, value in _metadata(graph, record).items():
+    for name, text in _metadata(graph, record).items():
         tag = {"prompt": _EXIF_PROMPT, KEY: _EXIF_SOFTWARE}.get(name, extra_tag)
         extra_tag -= tag == extra_tag
-        exif[tag] = f"{name}:{json.dumps(value)}"
+        exif[tag] = f"{name}:{text}"
     return exif
 
 
-def _metadata(graph: GraphMetadata, record: Record | None) -> dict[str, Any]:
-    """Return what a picture says of itself, by name; nothing where metadata is disabled."""
+def _metadata(graph: GraphMetadata, record: Record | None) -> dict[str, str]:
+    """Return what a picture says of itself, as JSON by name; nothing where metadata is disabled.
+
+    Other nodes and clients add to the graph's: what a file cannot hold is left out, never the
+    picture.
+    """
     if args.disable_metadata:
         return {}
-    named = {"prompt": graph.prompt, **(graph.extra or {}), KEY: record}
-    return {name: value for name, value in named.items() if value is not None}
+    extra = graph.extra if isinstance(graph.extra, dict) else {}
+    texts: dict[str, str] = {}
+    for name, value in {"prompt": graph.prompt, **extra, KEY: record}.items():
+        if value is None:
+            continue
+        try:
+            if not _NAME.fullmatch(name):
+                raise ValueError("its name is not of 1 to 79 Latin characters")
+            texts[name] = json.dumps(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            reason = printable(str(error))
+            logger.warning("The pictures do not have the metadata %r: %s", name, reason)
+    return texts

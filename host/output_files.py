@@ -1,17 +1,34 @@
-"""Numbered files in one of the host's folders, whole or not at all."""
+"""Numbered files in one of the host's folders: whole or not at all, and none replaced."""
 
+import errno
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import folder_paths
+
+from ..schedulers.errors import UserError
+from ..unet.new_files import is_device_name, is_too_long, take_name, unfinished
+
+_NAME = "unconditional"
+"""Of files whose prefix has none, such as "" and "folder/"."""
+
+_BATCH_NUMBER = "%batch_num%"
+_VARIABLES = re.compile("%(width|height|year|month|day|hour|minute|second|batch_num)%")
+_ENDING = "_00001_.png"
+_ON_WINDOWS = os.name == "nt"
 
 
 @dataclass
 class OutputFiles:
-    """Numbered files in one folder, as the host names them."""
+    """Numbered files in one folder, as the host names them.
+
+    The host counts on from the highest number that the folder has. Another host may write there at
+    the same time, so a number is ours only when the file has its name.
+    """
 
     folder: Path
     filename: str
@@ -24,8 +41,9 @@ class OutputFiles:
         """Begin in the host's output folder; ``prefix`` may hold its ``%date%``-like variables.
 
         Raises:
-            ValueError: the folder cannot be made.
+            ValueError: no file can have this name, or the folder cannot be made.
         """
+        check_prefix(prefix)
         return cls._below(folder_paths.get_output_directory(), "output", prefix, height, width)
 
     @classmethod
@@ -35,23 +53,25 @@ class OutputFiles:
         Raises:
             ValueError: the folder cannot be made.
         """
-        root = folder_paths.get_temp_directory()
-        return cls._below(root, "temp", "unconditional", height, width)
+        return cls._below(folder_paths.get_temp_directory(), "temp", _NAME, height, width)
 
     @classmethod
     def _below(cls, root: str, kind: str, prefix: str, height: int, width: int) -> "OutputFiles":
+        prefix = _with_name(prefix)
         try:
             folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
                 prefix, root, width, height
             )
+            if _BATCH_NUMBER in filename:  # which the host does not count
+                counter = _next_number(Path(folder), filename)
         except OSError as error:
-            raise _save_error(Path(root), error) from error
+            raise _save_error(Path(root, prefix), error) from error
         return cls(Path(folder), filename, counter, subfolder, kind)
 
     def write(
         self, batch_number: int, extension: str, save: Callable[[BinaryIO], object]
     ) -> dict[str, str]:
-        """Write the next file under a temporary name, then give it its own.
+        """Write a file under a temporary name, then give it the next that is free.
 
         Returns:
             What the editor shows: file name, subfolder and type.
@@ -59,23 +79,80 @@ class OutputFiles:
         Raises:
             ValueError: saving failed; nothing of the file is left.
         """
-        stem = self.filename.replace("%batch_num%", str(batch_number))
-        name = f"{stem}_{self.counter:05}_.{extension}"
-        unfinished = self.folder / f"{name}.unfinished"
+        stem = self.filename.replace(_BATCH_NUMBER, str(batch_number))
         try:
-            with unfinished.open("wb") as file:
-                save(file)
-            os.replace(unfinished, self.folder / name)
+            with unfinished(self.folder / extension) as path:
+                with path.open("xb") as file:
+                    save(file)
+                name = self._take_next(path, stem, extension)
         except OSError as error:
-            raise _save_error(self.folder, error) from error
-        finally:
-            unfinished.unlink(missing_ok=True)
-        self.counter += 1
+            raise _save_error(self.folder / stem, error) from error
         return {"filename": name, "subfolder": self.subfolder, "type": self.kind}
 
+    def _take_next(self, path: Path, stem: str, extension: str) -> str:
+        while True:
+            name = f"{stem}_{self.counter:05}_.{extension}"
+            self.counter += 1
+            try:
+                take_name(path, self.folder / name)
+            except FileExistsError:
+                continue
+            return name
 
-def _save_error(folder: Path, error: OSError) -> ValueError:
-    return ValueError(
-        f"The images cannot be saved in {folder}: {error.strerror or error}. Free some space, "
+
+def check_prefix(prefix: str) -> None:
+    """Raise ``ValueError`` where it is clear before a run that no file can have this prefix."""
+    root = Path(os.path.normpath(folder_paths.get_output_directory()))
+    path = os.path.normpath(_with_name(prefix))
+    # A variable becomes a digit at least; the exact length shows when the file is written.
+    *folders, name = Path(_VARIABLES.sub("0", path)).parts
+    parts = (*folders, name + _ENDING)
+    if re.search("[\x00-\x1f\ud800-\udfff]", prefix) or (_ON_WINDOWS and _not_on_windows(parts)):
+        raise UserError(
+            f"filename_prefix is {prefix!r:.200}, which cannot be the name of a file here. Use "
+            "letters, digits, - and _, and slashes for folders."
+        )
+    target = Path(os.path.normpath(root / path))
+    # Newer hosts refuse links that lead outside, too.
+    allows: Any = getattr(folder_paths, "is_within_directory", lambda *_: True)
+    if not (target.is_relative_to(root) and allows(str(root), str(target.parent))):
+        raise UserError(
+            f"filename_prefix {prefix!r:.200} leads outside the output folder {root}. Start "
+            "ComfyUI with another --output-directory to save elsewhere."
+        )
+    if any(is_too_long(part, root) for part in parts):
+        raise _too_long(prefix)
+
+
+def _with_name(prefix: str) -> str:
+    """Return a prefix that ends with the name of a file, not with a folder."""
+    *_, name = re.split(r"[/\\]" if _ON_WINDOWS else "/", prefix)
+    return f"{prefix or '.'}/{_NAME}" if name in ("", ".", "..") else prefix
+
+
+def _not_on_windows(parts: Sequence[str]) -> bool:
+    return any(re.search(r'[<>:"|?*]', part) or is_device_name(part) for part in parts)
+
+
+def _next_number(folder: Path, filename: str) -> int:
+    """Return the number after the highest that any number of a batch has in its file name."""
+    stem = re.escape(filename).replace(re.escape(_BATCH_NUMBER), "[0-9]+")
+    matches = (re.match(rf"{stem}_([0-9]+)_", path.name) for path in folder.iterdir())
+    return max((int(match[1]) for match in matches if match), default=0) + 1
+
+
+def _save_error(path: Path, error: OSError) -> ValueError:
+    # Windows says of a long path that there is no such file.
+    if error.errno == errno.ENAMETOOLONG or (_ON_WINDOWS and len(str(path)) > 240):
+        return _too_long(path.name)
+    return UserError(
+        f"The images cannot be saved in {path.parent}: {error.strerror or error}. Free some space, "
         "allow writing there, or start ComfyUI with another --output-directory."
+    )
+
+
+def _too_long(prefix: str) -> ValueError:
+    return UserError(
+        f"The file name {prefix[:40]!r}... ({len(prefix)} characters) is too long for the file "
+        "system of the output folder. Shorten filename_prefix."
     )

@@ -5,7 +5,8 @@ reordered or changed by other nodes never gives an image somebody else's seed.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -19,17 +20,18 @@ _FRAMES = "unconditional_frames"
 Record = dict[str, Any]
 
 
-def make_records(samples: Tensor, seeds: Sequence[int], settings: Record) -> dict[str, Record]:
+Records = dict[str, list[Record]]
+"""By the digest of an image: one record for each time that it was made, in their order."""
+
+
+def make_records(samples: Tensor, seeds: Sequence[int], settings: Record) -> Records:
     """Return ``settings`` with its own seed for each image of (B, C, H, W) ``samples``."""
-    return {
-        _digest(image): {"seed": seed, **settings}
-        for image, seed in zip(samples, seeds, strict=True)
-    }
+    return _by_digest(samples, ({"seed": seed, **settings} for seed in seeds))
 
 
 def make_frame_records(
     samples: Tensor, images: Sequence[Record | None], frames: Sequence[Record]
-) -> dict[str, Record]:
+) -> Records:
     """Return the record of each frame: that of its image, and what the frame adds to it.
 
     Args:
@@ -37,15 +39,54 @@ def make_frame_records(
         images: of each of the B images.
         frames: what each of the F frames adds.
     """
-    records = [{**(image or {}), **frame} for image in images for frame in frames]
-    return {_digest(frame): record for frame, record in zip(samples, records, strict=True)}
+    return _by_digest(samples, ({**(image or {}), **frame} for image in images for frame in frames))
+
+
+def _by_digest(samples: Tensor, records: Iterable[Record]) -> Records:
+    found: Records = {}
+    for image, record in zip(samples, records, strict=True):
+        found.setdefault(digest(image), []).append(record)
+    return found
 
 
 def find_records(latent: dict[str, Any]) -> list[Record | None]:
-    """Return the record of each image of a LATENT, None where it has none."""
+    """Return the record of each image of a LATENT, None where it has none.
+
+    Equal images get their records in the order in which they were made. Where a LATENT has more or
+    fewer of them, each gets what those records have in common, and ``one_of`` with their rest.
+    """
     records = latent.get(KEY)
-    known = records if isinstance(records, dict) else {}
-    return [known.get(_digest(image)) for image in latent["samples"]]
+    known: Records = records if isinstance(records, dict) else {}
+    digests = [digest(image) for image in latent["samples"]]
+    counts, seen = Counter(digests), Counter[str]()
+    found: list[Record | None] = []
+    for name in digests:
+        made = known.get(name, [])
+        found.append(made[seen[name]] if len(made) == counts[name] else _one_of(made))
+        seen[name] += 1
+    return found
+
+
+def _one_of(records: Sequence[Record]) -> Record | None:
+    """Return what is certain of a picture that has one of some records."""
+    if not records:
+        return None
+    common, rest = _common(records)
+    return {**common, "one_of": rest} if any(rest) else common
+
+
+def _common(records: Sequence[Record]) -> tuple[Record, list[Record]]:
+    """Return what all records have in common, and the rest of each."""
+    first, *others = records
+    common = {
+        name: value
+        for name, value in first.items()
+        if all(name in other and other[name] == value for other in others)
+    }
+    rest = [
+        {name: value for name, value in record.items() if name not in common} for record in records
+    ]
+    return common, rest
 
 
 def gather_records(records: Sequence[Record | None]) -> Record | None:
@@ -57,19 +98,9 @@ def gather_records(records: Sequence[Record | None]) -> Record | None:
     known = [record for record in records if record is not None]
     if not known:
         return None
-    first, *others = known
-    common = {
-        name: value
-        for name, value in first.items()
-        if all(name in other and other[name] == value for other in others)
-    }
-    rest = [
-        None
-        if record is None
-        else {name: value for name, value in record.items() if name not in common}
-        for record in records
-    ]
-    return {**common, "images": rest}
+    common, rest = _common(known)
+    remaining = iter(rest)
+    return {**common, "images": [None if record is None else next(remaining) for record in records]}
 
 
 def mark_frames(samples: Tensor, frames: int) -> dict[str, Any]:
@@ -79,7 +110,7 @@ def mark_frames(samples: Tensor, frames: int) -> dict[str, Any]:
         samples: shape (B * frames, C, H, W), the frames of one image side by side.
         frames: how many belong to one image.
     """
-    return {_FRAMES: {_digest(stack): frames for stack in samples.split(frames)}}
+    return {_FRAMES: {digest(stack): frames for stack in samples.split(frames)}}
 
 
 def find_frames(latent: dict[str, Any]) -> int:
@@ -92,11 +123,12 @@ def find_frames(latent: dict[str, Any]) -> int:
     known = marks if isinstance(marks, dict) else {}
     for frames in set(known.values()):
         if len(samples) % frames == 0 and all(
-            known.get(_digest(stack)) == frames for stack in samples.split(frames)
+            known.get(digest(stack)) == frames for stack in samples.split(frames)
         ):
             return frames
     return 1
 
 
-def _digest(image: Tensor) -> str:
+def digest(image: Tensor) -> str:
+    """Return what an image is found by: equal for equal float32 values."""
     return hashlib.sha256(image.float().cpu().contiguous().numpy().tobytes()).hexdigest()

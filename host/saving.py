@@ -8,6 +8,7 @@ import psutil
 from PIL import Image
 from torch import Tensor
 
+from .animation import still_animation
 from .images import to_bytes, to_rgb
 from .metadata import GraphMetadata, png_info, webp_exif
 from .output_files import OutputFiles
@@ -86,13 +87,25 @@ def save_animations(
     target = OutputFiles.in_output(prefix, height, width)
     shown = []
     for k, (film, record) in enumerate(zip(films, records, strict=True)):
-        first, *others = (_picture(frame, scale) for frame in film)
-        options = _options("webp", graph, record)
-        if others:
-            moving = {"append_images": others, "duration": list(durations), "loop": 0}
-            options |= {"save_all": True, **moving}
-        shown.append(target.write(k, "webp", _saver(first, "webp", options)))
+        shown.append(target.write(k, "webp", _film_saver(film, scale, durations, graph, record)))
     return shown
+
+
+def _film_saver(
+    film: Tensor,
+    scale: int,
+    durations: Sequence[int],
+    graph: GraphMetadata,
+    record: Record | None,
+) -> Callable[[BinaryIO], object]:
+    first, *others = (_picture(frame, scale) for frame in film)
+    if not others:
+        return _saver(first, "webp", _options("webp", graph, record))
+    if all(other == first for other in others):
+        whole = still_animation(first, durations, webp_exif(graph, record))
+        return lambda file: file.write(whole)
+    moving = {"save_all": True, "append_images": others, "duration": list(durations), "loop": 0}
+    return _saver(first, "webp", _options("webp", graph, record) | moving)
 
 
 def save_array(images: Tensor, prefix: str, *, scale: int) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from ..host.model import ModelSource, forced_dtype, make_model
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import check_choice
 from ..unet.checkpoint import read_checkpoint
-from ..unet.errors import CheckpointError
+from ..unet.errors import CheckpointError, shown
 from ..unet.files import ModelFiles
 from .model_report import model_report
 from .run_report import TELLS
@@ -105,7 +105,7 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
         scheduler_config = SchedulerConfig()
         logger.warning(
             "%s has no scheduler_config.json. Using the defaults: %s",
-            name,
+            shown(name),
             scheduler_config.to_dict(),
         )
     source = ModelSource(name, checkpoint.digest, checkpoint.origin)

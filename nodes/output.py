@@ -9,6 +9,7 @@ from ..host.animation import FASTEST, SLOWEST, check_fps, frame_durations
 from ..host.arrangement import arrange_films, arrange_sheet
 from ..host.images import latent_to_image, to_rgb
 from ..host.metadata import GraphMetadata
+from ..host.output_files import check_prefix
 from ..host.provenance import find_frames, find_records
 from ..host.saving import save_animations, save_array, save_pictures
 from ..schedulers.errors import check_choice
@@ -85,6 +86,15 @@ class UnconditionalImageOutput(io.ComfyNode):
             ],
             outputs=[io.Image.Output(tooltip="RGB, at the model's size.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix: str | None) -> bool | str:
+        # After the sampler it would be late. None: the value comes from another node.
+        try:
+            check_prefix(filename_prefix or "")
+        except ValueError as error:
+            return str(error)
+        return True
 
     @classmethod
     def execute(

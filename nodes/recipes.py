@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..host.latents import empty_latent, fit_latent
 from ..host.model import unconditional_model
+from ..host.model_record import describe_model
 from ..host.provenance import KEY, Record, make_records
 from ..host.sampling import Start, run_sampler
 from ..schedulers.config import SchedulerConfig
@@ -138,7 +139,6 @@ def _run(
     """Return a LATENT that knows how each of its images was made, and a report of the run."""
     if stretch.is_empty:
         return io.NodeOutput(latent, ui=no_run_report())
-    ours = unconditional_model(model)
     latent = fit_latent(model, latent)
     run, seconds = timed(recipe.make_run(stretch))
     label = None if class_label == -1 else class_label
@@ -156,9 +156,7 @@ def _run(
         **settings,
         **({} if label is None else {"class_label": label}),
         "evaluations": run.evaluations,
-        "model": ours.source.name,
-        "sha256": ours.source.sha256,
-        "dtype": str(ours.get_dtype()).removeprefix("torch."),
+        **describe_model(model),
     }
     kept = {**result, KEY: make_records(result["samples"], seeds, record)}
     return io.NodeOutput(kept, ui=report)

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..host.folders import model_names, saved_models
 from ..host.model import own_schedule, unconditional_model, weights_as_loaded
-from ..unet.save import save_as_new_model
+from ..unet.save import checked_name, save_as_new_model
 
 
 class UnconditionalUNetSave(io.ComfyNode):
@@ -41,17 +41,18 @@ class UnconditionalUNetSave(io.ComfyNode):
     def execute(cls, model: ModelPatcher, filename_prefix: str) -> io.NodeOutput:
         ours = unconditional_model(model)
         root = saved_models()
+        wanted = checked_name(root, filename_prefix)
         name = save_as_new_model(
             root,
-            filename_prefix,
+            wanted,
             weights_as_loaded(model),
             ours.unet_config,
             own_schedule(model),
             taken=model_names(),
         )
         told = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
-        if name != filename_prefix:
-            told.append(f"The name {filename_prefix} was taken.")
+        if name != wanted:
+            told.append(f"The name {wanted} was taken.")
         if own_schedule(model).timestep_scale != 1:
             told.append("diffusers does not know its timestep_scale and would sample it wrongly.")
         if model.patches:

@@ -3,7 +3,27 @@
 from collections.abc import Iterable
 
 
-class ScheduleError(ValueError):
+def printable(text: str) -> str:
+    """Return a text with escapes for what no encoding has, such as undecodable bytes of a path.
+
+    Such text in an error message stops the host's queue: its log cannot write it.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def printable_cause(error: Exception) -> Exception | None:
+    """Return an error as the cause of another, None where its own message cannot be printed."""
+    return error if printable(str(error)) == str(error) else None
+
+
+class UserError(ValueError):
+    """An error whose message quotes what a user typed or what is on a disk; it is printable."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
+
+
+class ScheduleError(UserError):
     """A scheduler option or a sampler setting cannot be used; the message says what to change."""
 
 

@@ -173,6 +173,41 @@ def test_each_frame_has_the_record_of_its_image_and_its_own() -> None:
     ]
 
 
+def test_equal_images_of_a_batch_get_the_seed_of_each_in_order() -> None:
+    samples = pictures(4)
+    samples[0] = samples[2] = samples[3]
+    records = make_records(samples, [7, 8, 9, 10], {"steps": 5})
+    found = find_records({KEY: records, "samples": samples})
+    assert [record and record["seed"] for record in found] == [7, 8, 9, 10]
+
+
+def test_equal_images_of_which_some_were_picked_get_all_seeds_that_they_can_have() -> None:
+    samples = pictures(4)
+    samples[0] = samples[2] = samples[3]
+    records = make_records(samples, [7, 8, 9, 10], {"steps": 5})
+    either = {"steps": 5, "one_of": [{"seed": 7}, {"seed": 9}, {"seed": 10}]}
+    for picked in ([1, 2], [2, 1, 0], [0, 0, 1, 0, 0]):
+        found = find_records({KEY: records, "samples": samples[picked]})
+        expected = [{"seed": 8, "steps": 5} if k == 1 else either for k in picked]
+        assert found == expected
+
+
+def test_an_image_that_was_repeated_keeps_its_seed() -> None:
+    samples = pictures(2)
+    records = make_records(samples, [7, 8], {"steps": 5})
+    found = find_records({KEY: records, "samples": samples[[0, 0, 1]]})
+    assert [record and record["seed"] for record in found] == [7, 7, 8]
+
+
+def test_equal_frames_get_the_record_of_each_in_order() -> None:
+    samples = pictures(1).repeat(6, 1, 1, 1)
+    images = [{"seed": 7}, {"seed": 8}]
+    frames = [{"t": 900}, {"t": 450}, {}]
+    records = make_frame_records(samples, images, frames)
+    expected = [{**image, **frame} for image in images for frame in frames]
+    assert find_records({KEY: records, "samples": samples}) == expected
+
+
 def test_the_record_of_several_pictures_says_once_what_they_have_in_common() -> None:
     one, two = {"seed": 1, "steps": 5}, {"seed": 2, "steps": 5}
     assert gather_records([one, two]) == {"steps": 5, "images": [{"seed": 1}, {"seed": 2}]}

@@ -3,8 +3,11 @@
 import json
 import os
 import pickle
+import time
+import traceback
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -78,6 +81,24 @@ def test_a_replaced_file_has_another_fingerprint(tmp_path: Path) -> None:
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
         assert files.fingerprint != before
         before = files.fingerprint
+
+
+@pytest.mark.parametrize("how", ["replaced", "overwritten"])
+def test_other_weights_of_equal_size_and_time_have_another_fingerprint(
+    tmp_path: Path, how: str
+) -> None:
+    toys.write_checkpoint(tmp_path, toys.TINY)
+    files = find_files(tmp_path)
+    before, stat = files.fingerprint, files.weights.stat()
+    other = files.weights.read_bytes()[:-1] + b"x"
+    time.sleep(0.05)  # some file systems have times of 10 ms
+    target = files.weights if how == "overwritten" else tmp_path / "new"
+    target.write_bytes(other)
+    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    os.replace(target, files.weights)
+    after = files.weights.stat()
+    assert (after.st_size, after.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert files.fingerprint != before
 
 
 def test_a_missing_folder_says_so(tmp_path: Path) -> None:
@@ -300,3 +321,21 @@ def test_a_folder_with_a_network_that_needs_another_image_is_refused(
     words = "super-resolution" if inputs > outputs else "as many outputs as inputs"
     with pytest.raises(CheckpointError, match=words):
         load(tmp_path)
+
+
+def test_a_pickle_with_text_of_no_encoding_is_refused_in_text_that_can_be_printed(
+    tmp_path: Path,
+) -> None:
+    # The host logs the error and all that led to it, and its queue stops where it cannot.
+    text = "a\ud800b".encode("utf-8", "surrogatepass")
+    called = b"X" + len(text).to_bytes(4, "little") + text + b")R"  # torch quotes what is called
+    path = tmp_path / "strange.pt"
+    torch.save({"x": torch.zeros(1)}, tmp_path / "usual.pt")
+    with ZipFile(tmp_path / "usual.pt") as usual, ZipFile(path, "w") as strange:
+        for name in usual.namelist():
+            is_pickle = name.endswith("data.pkl")
+            content = b"\x80\x02" + called + b"." if is_pickle else usual.read(name)
+            strange.writestr(name.replace("usual", "strange"), content)
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(find_files(path))
+    "".join(traceback.format_exception(error.value)).encode()

@@ -1,16 +1,18 @@
 """In the real ComfyUI: bad input, and whether the next prompt runs after it."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import toys
-from graphs import fails, graph
+from graphs import fails, graph, model_names, save_graph
 from safetensors.torch import load_file, save_file
 
-from devtools.client import Client, RefusedError
+from devtools.client import Client, Graph, RefusedError
 from devtools.host import Host
 
 
@@ -22,13 +24,96 @@ from devtools.host import Host
         ("DDIM", {"steps": 1001}, "2", "from 1 to 1000"),
         ("DDIM", {"eta": float("nan")}, "2", "eta must be from 0 to 1"),
         ("DDPM", {"variance_type": "learned_range"}, "2", "2 output channels"),
-        ("PNDM", {"filename_prefix": "../outside"}, "3", "outside the output folder"),
     ],
 )
 def test_a_bad_input_is_an_error_on_its_node(
     sampler: str, inputs: dict[str, Any], node: str, words: str, client: Client
 ) -> None:
     fails(client, graph(sampler, **inputs), node, words)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [
+        ("../outside", "outside the output folder"),
+        ("x" * 300, "is too long"),
+        ("a\ud800b", "cannot be the name of a file"),
+    ],
+)
+def test_a_prefix_that_cannot_be_a_name_is_refused_before_the_sampler_runs(
+    prefix: str, words: str, client: Client
+) -> None:
+    with pytest.raises(RefusedError, match=words) as refusal:
+        client.run(graph(filename_prefix=prefix))
+    assert list(refusal.value.errors) == ["3"]
+    # One that comes from another node is known only when that has run.
+    prompt = graph(filename_prefix=["4", 0])
+    prompt["4"] = {"class_type": "PrimitiveString", "inputs": {"value": prefix}}
+    fails(client, prompt, "3", words)
+
+
+UNPRINTABLE = "a\ud800b\udcffc"
+
+
+def timesteps_graph(text: str) -> Graph:
+    inputs = {"spacing": "model", "steps": 2, "denoise": 1.0, "steps_offset": -1, "timesteps": text}
+    return {
+        "1": graph()["1"],
+        "2": {"class_type": "UnconditionalTimesteps", "inputs": {"model": ["1", 0], **inputs}},
+        "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("prompt", "node"),
+    [
+        (timesteps_graph(UNPRINTABLE), "2"),
+        (save_graph("digits-16", UNPRINTABLE), "4"),
+        (save_graph("digits-16", f"{UNPRINTABLE}/../x"), "4"),
+        (graph(filename_prefix=UNPRINTABLE), "3"),
+        (graph(filename_prefix=f"../{UNPRINTABLE}"), "3"),
+        (graph(model_name=UNPRINTABLE), "1"),
+        (graph(method=UNPRINTABLE), "2"),
+        (
+            {
+                "1": {
+                    "class_type": "UnconditionalUNetDownload",
+                    "inputs": {"repo_id": UNPRINTABLE, "revision": "main", "variant": ""},
+                },
+                **{key: node for key, node in graph().items() if key != "1"},
+            },
+            "1",
+        ),
+    ],
+    ids=["timesteps", "save", "save path", "output", "output path", "model", "choice", "download"],
+)
+def test_text_that_cannot_be_printed_is_an_error_after_which_the_next_prompt_runs(
+    prompt: Graph, node: str, client: Client
+) -> None:
+    failed: list[str] = []
+    try:
+        run = client.run(prompt)
+        if run.error is not None:
+            failed = [run.error["node_id"]]
+            run.error["exception_message"].encode()
+    except RefusedError as error:
+        failed = list(error.errors)
+    assert node in failed
+    assert client.run(graph(seed=1)).error is None
+
+
+def test_a_model_whose_folder_has_a_name_of_no_encoding_is_refused_and_the_next_prompt_runs(
+    client: Client, models: Path
+) -> None:
+    folder = models / os.fsdecode(b"na\xefve-\xff")
+    toys.write_checkpoint(folder, toys.TINY, scheduler={})
+    try:
+        assert folder.name in model_names(client)
+        fails(client, graph(model_name=folder.name), "1", "not valid UTF-8. Rename it.")
+        break_json(folder)
+        fails(client, graph(model_name=folder.name), "1", "not valid JSON")
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize(

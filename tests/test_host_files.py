@@ -10,6 +10,7 @@ from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from graphs import digits, fails, files, graph, read_metadata
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from devtools.client import Client
 from devtools.host import Host
@@ -100,3 +101,44 @@ def test_other_numbers_of_channels_are_saved_as_npy_only(
     files(host, client.run(graph("DDIM", name, format="npy", filename_prefix=name)))
     assert np.load(host.output / f"{name}_00001_.npy").shape == (1, 8, 8, channels)
     fails(client, graph("DDIM", name), "3", f"have {channels}. Choose the format npy")
+
+
+def test_equal_images_of_one_batch_have_the_seed_of_each(
+    host: Host, client: Client, models: Path
+) -> None:
+    # A model that predicts far too much: every image is clipped to the same white and black.
+    toys.write_checkpoint(models / "constant", toys.TINY, scheduler={})
+    path = models / "constant" / "diffusion_pytorch_model.safetensors"
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    tensors["conv_out.weight"].zero_()
+    tensors["conv_out.bias"].fill_(-1e6)
+    save_file(tensors, path)
+    prompt = graph("DDIM", "constant", batch_size=3, seed=40)
+    pictures = files(host, client.run(prompt))
+    assert len({np.asarray(Image.open(picture)).tobytes() for picture in pictures}) == 1
+    assert [read_metadata(picture)["unconditional"]["seed"] for picture in pictures] == [40, 41, 42]
+
+
+@pytest.mark.parametrize("how", ["touched", "appended to", "deleted"])
+def test_runs_keep_their_pictures_when_the_weights_file_has_changed_since_it_was_loaded(
+    how: str, host: Host, client: Client, models: Path
+) -> None:
+    folder = models / f"changing-{how}"
+    toys.write_checkpoint(folder, toys.TINY, scheduler={})
+    path = folder / "diffusion_pytorch_model.safetensors"
+    prompt = graph("DDIM", folder.name)
+    prompt["4"] = {
+        "class_type": "TestChangedFile",
+        "inputs": {"model": ["1", 0], "path": str(path), "how": how},
+    }
+    prompt["2"]["inputs"]["model"] = ["4", 0]
+    # A second sampler on the same MODEL: what failed once must not fail for ever.
+    for key, node in ("5", prompt["2"]), ("6", prompt["3"]):
+        prompt[key] = {**node, "inputs": node["inputs"].copy()}
+    prompt["5"]["inputs"]["seed"] = 8
+    prompt["6"]["inputs"]["samples"] = ["5", 0]
+    run = client.run(prompt)
+    for picture in files(host, run, "3") + files(host, run, "6"):
+        found = read_metadata(picture)["unconditional"]
+        assert found["model"] == folder.name
+        assert ("sha256" in found) != ("sha256_unknown" in found)

@@ -223,6 +223,18 @@ def test_a_patched_model_is_saved_as_it_was_loaded(host: Host, client: Client) -
     assert not np.array_equal(*pictures)
 
 
+def test_a_name_that_was_only_written_in_another_way_is_not_said_to_be_taken(
+    client: Client,
+) -> None:
+    for name, saved_as, is_taken in (
+        (" written\\otherwise ", "written/otherwise", False),
+        ("written\\otherwise", "written/otherwise_00002", True),
+    ):
+        told = client.run(save_graph("digits-16", name)).outputs["4"]["text"][0]
+        assert told.startswith(f"Saved as {saved_as} in ")
+        assert ("The name written/otherwise was taken." in told) == is_taken
+
+
 def test_saving_again_takes_the_next_free_name_and_says_so(host: Host, client: Client) -> None:
     # The name of the bundled model would hide the saved one.
     run = client.run(save_graph("digits-16", "digits-16"))

@@ -12,7 +12,7 @@ import toys
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.memory import activation_bytes
-from graphs import digits, files, graph
+from graphs import digits, files, graph, read_metadata
 from PIL import Image
 from sampler_graphs import SAMPLERS, ksampler, sampler
 from wiring import Bench, Wires
@@ -59,6 +59,34 @@ def test_a_compiled_model_gives_the_same_image(kind: str, bench: Bench) -> None:
     compiled = wires("TestWrappedModel", model=model, kind="compiled", name="")
     results = bench.get(wires, *(sampler(wires, kind, m) for m in (model, compiled)))
     assert (results[0] - results[1]).abs().max() < 1e-4
+
+
+def test_a_picture_of_a_patched_model_says_what_other_nodes_put_on_it(bench: Bench) -> None:
+    wires = Wires()
+    plain = wires.model()
+    models = {
+        "plain": (plain, None),
+        "weights": (wires("TestPatchedModel", model=plain), ["weights"]),
+        "schedule": (wires.model(clip_sample="false"), ["model_sampling"]),
+    }
+    for kind, name in (
+        ("unet function", "model_function_wrapper"),
+        ("apply model", "apply_model"),
+        ("post cfg", "sampler_post_cfg_function"),
+    ):
+        models[kind] = (wires("TestWrappedModel", model=plain, kind=kind, name=""), [name])
+    for name, (model, _) in models.items():
+        wires(
+            "UnconditionalImageOutput",
+            samples=sampler(wires, "PNDM", model),
+            filename_prefix=f"patched-{name}",
+            format="png",
+            scale=1,
+        )
+    bench.run(wires)
+    for name, (_, expected) in models.items():
+        path = bench.host.output / f"patched-{name}_00001_.png"
+        assert read_metadata(path)["unconditional"].get("patched") == expected, name
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)

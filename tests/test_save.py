@@ -1,5 +1,7 @@
 """A model saved is a model that diffusers and we open, and nothing else changes on the disk."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ def test_an_existing_folder_is_never_overwritten(tmp_path: Path, checkpoint: Che
     "name",
     [
         *("", " ", ".", "..", "../x", "a/../../x", "/x", "a//b", ".hidden", "a/.b", "a\\..\\x"),
-        *("C:x", "a\0b", "a\nb", "a/b/c/d/e", "x.", "*", "a/"),
+        *("C:x", "a\0b", "a\nb", "a/b/c/d/e", "x.", "*", "a/", "a\ud800", "a\udcff/x"),
     ],
 )
 def test_a_name_that_leads_outside_or_is_none_is_refused(
@@ -75,6 +77,59 @@ def test_a_name_that_leads_outside_or_is_none_is_refused(
     with pytest.raises(ValueError, match="cannot be the name"):
         save(tmp_path / "saved", name, checkpoint)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_empty_folder_of_the_same_name_is_not_replaced(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    (tmp_path / "saved" / "tiny").mkdir(parents=True)
+    assert save(tmp_path / "saved", "tiny", checkpoint) == "tiny_00002"
+    assert not list((tmp_path / "saved" / "tiny").iterdir())
+
+
+def test_models_saved_at_once_under_one_name_get_a_name_each(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        saves = [pool.submit(save, tmp_path / "saved", "a/tiny", checkpoint) for _ in range(8)]
+        names = {each.result() for each in saves}
+    assert names == {"a/tiny", *(f"a/tiny_{number:05}" for number in range(2, 9))}
+    for name in names:
+        read_checkpoint(find_files(tmp_path / "saved" / name))
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["a"]
+
+
+def test_where_a_folder_cannot_be_renamed_onto_an_empty_one_models_are_saved_too(
+    tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def as_on_windows(old: Path, new: Path) -> None:
+        if Path(new).is_dir():
+            raise PermissionError(13, "Access is denied")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", as_on_windows)
+    names = [save(tmp_path / "saved", "tiny", checkpoint) for _ in range(2)]
+    assert names == ["tiny", "tiny_00002"]
+    read_checkpoint(find_files(tmp_path / "saved" / "tiny_00002"))
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "aux.old", "a/com1", "lpt9 .x", "PRN.tar.gz"])
+def test_a_name_that_windows_takes_for_a_device_is_rejected(
+    tmp_path: Path, checkpoint: Checkpoint, name: str
+) -> None:
+    with pytest.raises(ValueError, match=r"takes '.*' for a device"):
+        save(tmp_path / "saved", name, checkpoint)
+    assert save(tmp_path / "saved", "control", checkpoint) == "control"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\N{SNOWMAN}" * 90, "y" * 300 + "/x"])
+def test_a_name_that_is_too_long_is_rejected(
+    tmp_path: Path, checkpoint: Checkpoint, name: str
+) -> None:
+    with pytest.raises(ValueError, match=r"is too long .*Choose a shorter one\."):
+        save(tmp_path / "saved", name, checkpoint)
 
 
 def test_a_link_that_leads_outside_is_not_followed(tmp_path: Path, checkpoint: Checkpoint) -> None:

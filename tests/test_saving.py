@@ -1,14 +1,19 @@
 """Saving, with ComfyUI's own modules but without its server: what happens when a write fails."""
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import graphs
 import pytest
 import torch
 
 from devtools.comfyui import comfyui_path
+from devtools.environment import ROOT
 
 
 @pytest.fixture
@@ -54,6 +59,22 @@ def test_a_disk_that_fills_up_leaves_whole_pictures_and_no_half_ones(
     assert all(path.suffix == ".unfinished" for path in written)
 
 
+def test_a_file_that_cannot_be_cleaned_up_does_not_hide_why_saving_failed(
+    saving: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def fill(_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(saving, "_saver", lambda *_: fill)
+    monkeypatch.setattr(Path, "unlink", fail)
+    with pytest.raises(ValueError, match=r"cannot be saved in .*: No space left on device\. Free"):
+        save(saving)
+    assert "cannot be removed: Input/output error" in caplog.text
+
+
 def test_pictures_are_numbered_on_and_never_overwritten(saving: ModuleType, tmp_path: Path) -> None:
     names = [shown["filename"] for shown in save(saving) + save(saving)]
     assert names == [f"b_{k:05}_.png" for k in range(1, 7)]
@@ -73,6 +94,43 @@ def test_disabled_metadata_is_left_out(
         path = tmp_path / "output" / "a" / shown[0]["filename"]
         names = set(Image.open(path).text)  # type: ignore[attr-defined]
         assert names == (set() if disabled else {"prompt", "workflow", "unconditional"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("set", {1, 2}), ("\N{SNOWMAN}", 1), ("x" * 80, 1), ("a\0b", 1), ("", 1), ("a\ud800", 1)],
+)
+@pytest.mark.parametrize("file_format", ["png", "webp", "film"])
+def test_metadata_that_a_file_cannot_hold_is_left_out_and_said_and_costs_no_picture(
+    saving: ModuleType,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    file_format: str,
+    name: str,
+    value: Any,
+) -> None:
+    graph = saving.GraphMetadata({"1": {}}, {name: value, "workflow": {}})
+    options = {"scale": 1, "graph": graph, "records": [{"seed": 1}]}
+    images = torch.rand(1, 8, 8, 3)
+    if file_format == "film":
+        films = images.expand(1, 2, 8, 8, 3)
+        (shown,) = saving.save_animations(films, "m", durations=[9, 9], **options)
+    else:
+        (shown,) = saving.save_pictures(images, "m", file_format, **options)
+    found = graphs.read_metadata(tmp_path / "output" / shown["filename"])
+    assert found == {"prompt": {"1": {}}, "workflow": {}, "unconditional": {"seed": 1}}
+    assert f"do not have the metadata {name!r}" in caplog.text
+
+
+def test_extra_metadata_of_another_form_costs_no_picture(
+    saving: ModuleType, tmp_path: Path
+) -> None:
+    graph = saving.GraphMetadata({"1": {}}, ["workflow"])
+    (shown,) = saving.save_pictures(
+        torch.rand(1, 8, 8, 3), "m", "png", scale=1, graph=graph, records=[None]
+    )
+    found = graphs.read_metadata(tmp_path / "output" / shown["filename"])
+    assert found == {"prompt": {"1": {}}}
 
 
 @pytest.mark.parametrize("file_format", ["webp", "png"])
@@ -149,3 +207,180 @@ def test_an_animation_has_its_frames_without_loss_and_their_durations(
             "other:[1]",
             f'unconditional:{{"seed": {seed}}}',
         }
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("changed", [[], [1], [3]], ids=["none", "second", "last"])
+def test_an_animation_of_equal_frames_lasts_as_long_as_its_frames(
+    saving: ModuleType, tmp_path: Path, channels: int, changed: list[int]
+) -> None:
+    import numpy as np
+    from PIL import Image, ImageSequence
+
+    film = torch.rand(1, 5, 7, channels)
+    film[..., -1] = 0.4  # of RGBA: half transparent
+    frames = film.expand(4, -1, -1, -1).clone()
+    for k in changed:
+        frames[k] = 1
+    options = {"graph": saving.GraphMetadata({"1": {}}), "records": [{"seed": 1}]}
+    durations = [40, 50, 60, 1500]
+    (shown,) = saving.save_animations(frames[None], "f", durations=durations, scale=3, **options)
+    moving = Image.open(tmp_path / "output" / shown["filename"])
+    assert moving.is_animated  # type: ignore[attr-defined]
+    assert moving.info["loop"] == 0
+    texts = [text for text in moving.getexif().values() if isinstance(text, str)]
+    assert set(texts) == {'prompt:{"1": {}}', 'unconditional:{"seed": 1}'}
+    ends, pixels = [], []
+    for picture in ImageSequence.Iterator(moving):
+        mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        pixels.append(np.asarray(picture.convert(mode)).reshape(15, 21, channels))
+        ends.append(sum(ends[-1:]) + picture.info["duration"])
+    assert ends[-1] == sum(durations)
+    for k, frame in enumerate(frames):
+        middle = sum(durations[:k]) + durations[k] / 2
+        seen = next(p for p, end in zip(pixels, ends, strict=True) if middle < end)
+        assert np.array_equal(seen, (frame.numpy() * 255).round().repeat(3, 0).repeat(3, 1))
+
+
+@pytest.mark.parametrize("links", ["links", "no links"])
+def test_two_hosts_that_save_200_files_into_one_folder_lose_none(
+    tmp_path: Path, links: str
+) -> None:
+    import numpy as np
+    from PIL import Image
+
+    output = tmp_path / "output"
+    program = str(ROOT / "tests" / "save_many.py")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, program, str(output), str(first), str(tmp_path), links],
+            env=environment,
+        )
+        for first in (0, 100)
+    ]
+    assert [host.wait() for host in hosts] == [0, 0]
+    files = [path for path in output.rglob("*") if path.is_file()]
+    arrays = [np.load(path) * 255 for path in files if path.suffix == ".npy"]
+    pictures = [np.asarray(Image.open(path)) for path in files if path.suffix != ".npy"]
+    colours = [round(float(content.flat[0])) for content in arrays + pictures]
+    assert sorted(colours) == list(range(200))
+
+
+@pytest.mark.parametrize("prefix", ["", "folder/", "run_%batch_num%", "a/%batch_num%", "%year%"])
+def test_a_second_run_replaces_nothing_whatever_the_prefix(
+    saving: ModuleType, tmp_path: Path, prefix: str
+) -> None:
+    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None] * 2}
+
+    def contents() -> dict[Path, bytes]:
+        found = (path for path in (tmp_path / "output").rglob("*") if path.is_file())
+        return {path: path.read_bytes() for path in found}
+
+    def run() -> None:
+        images = torch.rand(2, 8, 8, 3)
+        saving.save_pictures(images, prefix, "png", **options)
+        saving.save_pictures(images, prefix, "webp", **options)
+        saving.save_animations(images.unsqueeze(1), prefix, durations=[9], **options)
+        saving.save_array(images, prefix, scale=1)
+
+    run()
+    first = contents()
+    run()
+    both = contents()
+    assert len(first) == 7
+    assert len(both) == 14
+    assert both.items() >= first.items()
+    assert not any(path.name.startswith(".") for path in both)
+
+
+def test_files_of_a_batch_number_are_counted_on(saving: ModuleType, tmp_path: Path) -> None:
+    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None] * 2}
+    for _ in range(2):
+        saving.save_pictures(torch.rand(2, 8, 8, 3), "run_%batch_num%", "png", **options)
+    names = ["run_0_00001_.png", "run_0_00003_.png", "run_1_00002_.png", "run_1_00004_.png"]
+    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == names
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\N{SNOWMAN}" * 90, "y" * 300 + "/x"])
+def test_a_name_that_is_too_long_is_rejected_before_the_run_with_what_to_do(
+    saving: ModuleType, tmp_path: Path, name: str
+) -> None:
+    from comfyui_unconditional.host.output_files import check_prefix
+
+    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None]}
+    with pytest.raises(ValueError, match=r"is too long .*Shorten filename_prefix\."):
+        check_prefix(name)
+    with pytest.raises(ValueError, match=r"is too long .*Shorten filename_prefix\."):
+        saving.save_pictures(torch.rand(1, 8, 8, 3), name, "png", **options)
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    "prefix", ["x" * 230 + "%year%%year%%year%%year%%year%", "/".join(["d" * 200] * 30)]
+)
+def test_a_name_that_turns_out_to_be_too_long_is_said_and_leaves_nothing(
+    saving: ModuleType, tmp_path: Path, prefix: str
+) -> None:
+    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None]}
+    with pytest.raises(ValueError, match=r"is too long .*Shorten filename_prefix\."):
+        saving.save_pictures(torch.rand(1, 8, 8, 3), prefix, "png", **options)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("prefix", ["../x", "a/../../x", "/x", ".."])
+def test_a_prefix_that_leads_outside_is_rejected(saving: ModuleType, prefix: str) -> None:
+    from comfyui_unconditional.host.output_files import check_prefix
+
+    with pytest.raises(ValueError, match="outside the output folder"):
+        check_prefix(prefix)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["link/x", "link/../x", "a/../x", "a/../../x", "../x", "./x", "{root}/x", "{root}x/x"]
+)
+def test_a_prefix_is_rejected_before_the_run_where_the_host_would_reject_it_after(
+    saving: ModuleType, tmp_path: Path, prefix: str
+) -> None:
+    import folder_paths
+    from comfyui_unconditional.host.output_files import check_prefix
+
+    root = tmp_path / "output"
+    root.mkdir()
+    (root / "link").symlink_to(tmp_path, target_is_directory=True)
+    prefix = prefix.format(root=root)
+    outcomes = []
+    for check in (
+        check_prefix,
+        lambda prefix: folder_paths.get_save_image_path(prefix, str(root), 8, 8),
+    ):
+        try:
+            check(prefix)
+            outcomes.append("accepted")
+        except Exception as error:
+            outcomes.append("outside" if "outside" in str(error) else repr(error))
+    assert outcomes in (["accepted"] * 2, ["outside"] * 2)
+
+
+@pytest.mark.parametrize("prefix", ["a\ud800b", "a\udcffb/x", "a\0b", "a\nb"])
+def test_a_prefix_that_is_no_name_is_rejected_in_text_that_can_be_printed(
+    saving: ModuleType, prefix: str
+) -> None:
+    from comfyui_unconditional.host.output_files import check_prefix
+
+    with pytest.raises(ValueError, match="cannot be the name of a file") as error:
+        check_prefix(prefix)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("prefix", ["con/x", "nul.txt", "a?", "a:b", "LPT1/x"])
+def test_on_windows_a_prefix_that_windows_has_no_file_for_is_rejected(
+    saving: ModuleType, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    from comfyui_unconditional.host import output_files
+
+    output_files.check_prefix(prefix)
+    monkeypatch.setattr(output_files, "_ON_WINDOWS", True)
+    output_files.check_prefix("con")  # con_00001_.png is a file
+    with pytest.raises(ValueError, match="cannot be the name of a file"):
+        output_files.check_prefix(prefix)

@@ -24,6 +24,7 @@ from ..schedulers.config import SchedulerConfig
 from ..schedulers.noise_schedule import NoiseSchedule
 from ..schedulers.randomness import SEEDS
 from ..unet.config import UNetConfig
+from ..unet.new_files import unfinished
 from ..unet.unet2d import UNet2D
 
 logger = logging.getLogger(__name__)
@@ -198,9 +199,10 @@ class TrainingRun:
             "pictures_sha256": self._pictures_sha256,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / "training.pt.unfinished"
-        torch.save(state, unfinished)
-        os.replace(unfinished, self.folder / "training.pt")
+        target = self.folder / "training.pt"
+        with unfinished(target) as new:
+            torch.save(state, new)
+            os.replace(new, target)
         self.saved_step = self.step
 
     @cached_property

@@ -1,7 +1,9 @@
 """What can be wrong with a model on disk. Every message says what was found and what to do."""
 
+from ..schedulers.errors import UserError, printable
 
-class CheckpointError(ValueError):
+
+class CheckpointError(UserError):
     """A model folder, or a file in it, cannot be loaded."""
 
 
@@ -11,4 +13,4 @@ class ConfigError(CheckpointError):
 
 def shown(text: str, most: int = 200) -> str:
     """Return a text from a file as it can stand in a message: not endless, and printable."""
-    return text[:most].encode("utf-8", "backslashreplace").decode()
+    return printable(text[:most])

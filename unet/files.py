@@ -85,12 +85,15 @@ class ModelFiles:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when a file is replaced: the size and time of each."""
+        """Changes when a file does: the size of each, its times, and which file it is.
+
+        The time of its last change cannot be set back, other than that of its contents.
+        """
         present = [path for path in (self.config, self.weights, self.scheduler_config) if path]
         present += self.shards
         stats = [path.stat() for path in present]
         return ", ".join(
-            f"{path.name} {stat.st_size} {stat.st_mtime_ns}"
+            f"{path.name} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
             for path, stat in zip(present, stats, strict=True)
         )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..schedulers.errors import UserError
 from .errors import CheckpointError, shown
 from .files import CONFIG, find_files, read_json
 from .hub_transfer import DamagedError, RemoteFile, StoppedError, alone_in, fetch
@@ -36,7 +37,7 @@ Progress = Callable[[int, int], None]
 """(bytes that are there, bytes in all); what it raises ends the download, which can go on later."""
 
 
-class DownloadError(ValueError):
+class DownloadError(UserError):
     """A model cannot be downloaded; the message says why and what to do."""
 
 

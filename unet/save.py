@@ -1,9 +1,9 @@
 """A network becomes a folder that diffusers opens: whole, or not at all."""
 
+import contextlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Collection
 from itertools import count
 from pathlib import Path
@@ -13,11 +13,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..schedulers.config import SchedulerConfig
+from ..schedulers.errors import UserError
 from .config import UNetConfig
 from .files import is_model_folder
+from .new_files import is_device_name, is_too_long, take_name, unfinished
 
 # One part of a model's name: what every file system takes, and no hidden folder.
-_PART = re.compile(r"[^\x00-\x1f<>:\"/\\|?*.][^\x00-\x1f<>:\"/\\|?*]*(?<![. ])")
+_BAD = r"\x00-\x1f<>:\"/\\|?*\ud800-\udfff"
+_PART = re.compile(rf"[^{_BAD}.][^{_BAD}]*(?<![. ])")
 _MOST_PARTS = 4  # as deep as the loader looks
 
 
@@ -80,44 +83,56 @@ def save_as_new_model(
     Raises:
         ValueError: the name cannot be one, or writing failed; nothing is left then.
     """
-    name = _checked_name(root, name)
-    unfinished = root / f".unfinished-{os.getpid()}"
+    name = checked_name(root, name)
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        save_model(unfinished, weights, unet, scheduler)
-        for number in count(1):
-            own = name if number == 1 else f"{name}_{number:05}"
-            target = root / own
-            if own in taken or os.path.lexists(target):
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(unfinished, target)
-            return own
-        raise AssertionError
+        with unfinished(root / "model") as folder:
+            save_model(folder, weights, unet, scheduler)
+            return _take_free_name(folder, root, name, taken)
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"The model cannot be saved as {root / name}: {error.strerror or error}. Free some "
             "space, allow writing there, or choose another name."
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _checked_name(root: Path, name: str) -> str:
+def _take_free_name(folder: Path, root: Path, name: str, taken: Collection[str]) -> str:
+    for number in count(1):
+        own = name if number == 1 else f"{name}_{number:05}"
+        if own in taken:
+            continue
+        (root / own).parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            take_name(folder, root / own)
+            return own
+    raise AssertionError
+
+
+def checked_name(root: Path, name: str) -> str:
     """Return a name below ``root`` with ``/`` as its separator, or raise ``ValueError``."""
     parts = name.strip().replace("\\", "/").split("/")
     if len(parts) > _MOST_PARTS or not all(_PART.fullmatch(part) for part in parts):
-        raise ValueError(
+        raise UserError(
             f"'{name}' cannot be the name of a model. Use letters, digits, - and _, and at most "
             f"{_MOST_PARTS - 1} slashes for folders; it cannot lead outside {root}."
         )
+    for part in parts:
+        if is_device_name(part):
+            raise UserError(
+                f"'{name}' cannot be the name of a model: Windows takes '{part}' for a device. "
+                "Choose another name."
+            )
+        if is_too_long(f"{part}_00001", root):
+            raise UserError(
+                f"'{part[:40]}...' ({len(part)} characters) is too long for the name of a folder. "
+                "Choose a shorter one."
+            )
     for k in range(len(parts)):
         above = root.joinpath(*parts[:k])
         # A link may lead anywhere.
         if not above.resolve().is_relative_to(root.resolve()):
-            raise ValueError(f"'{name}' leads outside {root}. Choose another name.")
+            raise UserError(f"'{name}' leads outside {root}. Choose another name.")
         if k and is_model_folder(above):
-            raise ValueError(
+            raise UserError(
                 f"'{'/'.join(parts[:k])}' is a model itself, and models inside of models are not "
                 "found. Choose another name."
             )
@@ -127,6 +142,6 @@ def _checked_name(root: Path, name: str) -> str:
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    with unfinished(path) as new:
+        new.write_bytes(content)
+        os.replace(new, path)

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from ..schedulers.errors import printable, printable_cause
 from .errors import CheckpointError, ConfigError, shown
 
 _PATHS = ("Posix", "Windows", "PurePosix", "PureWindows")
@@ -143,14 +144,14 @@ def _read_file(path: Path) -> Any:
         )
         raise CheckpointError(
             f"{path} was not opened: {what} could do anything to this machine. {_CONVERT}"
-        ) from error
+        ) from printable_cause(error)
     except Exception as error:  # torch raises many types on a damaged archive
         reason = "It may be a partial download; download it again."
         if "TorchScript" in str(error):
             reason = "It is a program (TorchScript). Save the model's state_dict() instead."
         raise CheckpointError(
             f"{path} cannot be read ({type(error).__name__}: {error!s:.200}). {reason}"
-        ) from error
+        ) from printable_cause(error)
 
 
 def _check_torch(path: Path) -> None:
@@ -175,6 +176,8 @@ def _settings() -> list[Any]:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
+    if printable(str(path)) != str(path):
+        return f"safetensors cannot open {path}, whose name is not valid UTF-8. Rename it."
     return (
         f"{path} is not a readable safetensors file ({error!s:.200}). It may be a partial "
         "download, or a Git LFS pointer; download it again."

@@ -4,7 +4,13 @@ from comfy_api.latest import ComfyExtension, io
 
 from .latents import TestLoadLatent, TestSaveLatent, TestSaveSigmas
 from .memory import TestLowVram, TestMemory
-from .models import TestConditioning, TestControl, TestForeignModel, TestTinyModel
+from .models import (
+    TestChangedFile,
+    TestConditioning,
+    TestControl,
+    TestForeignModel,
+    TestTinyModel,
+)
 from .patches import TestPatchedModel, TestWrappedModel
 from .peers import TestDiffusersSampler
 
@@ -49,6 +55,7 @@ class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             TestAnything,
+            TestChangedFile,
             TestConditioning,
             TestControl,
             TestDiffusersSampler,

@@ -1,0 +1,52 @@
+"""What a picture's record says of its MODEL."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+
+from ..schedulers.errors import printable
+from .model import unconditional_model
+from .provenance import Record
+
+logger = logging.getLogger(__name__)
+
+
+def describe_model(model: ModelPatcher) -> Record:
+    """Return which weights a MODEL of ours has, and what other nodes have put on it.
+
+    This is asked when the pictures are finished, and must not cost them: what cannot be had is left
+    out, with the reason in its place.
+    """
+    ours = unconditional_model(model)
+    parts: dict[str, Callable[[], Any]] = {
+        "model": lambda: ours.source.name,
+        "sha256": lambda: ours.source.sha256,
+        "dtype": lambda: str(ours.get_dtype()).removeprefix("torch."),
+        "patched": lambda: _patches(model),
+    }
+    record: Record = {}
+    for name, find in parts.items():
+        try:
+            record[name] = find()
+        except Exception as error:
+            reason = printable(str(error))
+            logger.warning("The pictures do not say the %s of their model: %s", name, reason)
+            record[f"{name}_unknown"] = reason
+    if not record.get("patched"):
+        record.pop("patched", None)
+    return record
+
+
+def _patches(model: ModelPatcher) -> list[str]:
+    """Return the host's names for what other nodes have put on a MODEL; without, none."""
+    options: dict[str, Any] = dict(model.model_options)
+    transformer_options: dict[str, Any] = dict(options.pop("transformer_options", {}))
+    inner = [transformer_options.pop(name, {}) for name in ("patches", "patches_replace")]
+    changed = [options, transformer_options, *inner, model.object_patches, model.wrappers]
+    changed += [model.injections, model.additional_models]
+    names = {str(name) for part in changed for name, content in part.items() if content}
+    if model.patches or model.weight_wrapper_patches or model.hook_patches:
+        names.add("weights")
+    return sorted(names)
