@@ -70,6 +70,35 @@ def check_name(name: str) -> None:
     _find(name)
 
 
+class LoadedFiles:
+    """Counts how often files of models that were loaded have changed on disk since."""
+
+    def __init__(self) -> None:
+        self._seen: dict[ModelFiles, str] = {}
+        self._changes = 0
+
+    def add(self, files: ModelFiles) -> None:
+        """Watch these, as they are now."""
+        self.changes()
+        self._seen.setdefault(files, _fingerprint(files))
+
+    def changes(self) -> int:
+        """Return how many changes there were so far; the same until there is another."""
+        for files, before in self._seen.items():
+            now = _fingerprint(files)
+            if now != before:
+                self._seen[files] = now
+                self._changes += 1
+        return self._changes
+
+
+def _fingerprint(files: ModelFiles) -> str:
+    try:
+        return files.fingerprint
+    except OSError:  # a file is gone
+        return ""
+
+
 def _find(name: str) -> _Place:
     place = _places().get(name)
     if place is not None:

@@ -1,6 +1,6 @@
 """Our network as ComfyUI's MODEL: placed, moved and cast by the host like its own models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,7 +15,9 @@ from torch import Tensor
 
 from ..schedulers.config import SchedulerConfig
 from ..unet.checkpoint import Checkpoint
+from ..unet.config import UNetConfig
 from ..unet.digest import FileDigest
+from ..unet.errors import CheckpointError
 from ..unet.layout import arrange
 from ..unet.memory import activation_bytes
 from ..unet.parts import even_part, fastest_part
@@ -31,8 +33,8 @@ class ModelSource:
     digest: FileDigest
 
     @property
-    def sha256(self) -> str:
-        """That of the weights' file, which is read for it when it is first asked for."""
+    def sha256(self) -> str | None:
+        """That of the weights' file; None where the file was changed before it was computed."""
         return self.digest.sha256
 
 
@@ -52,7 +54,10 @@ class PixelFormat(comfy.latent_formats.LatentFormat):
 
 
 class UnconditionalModel(comfy.model_base.BaseModel):
-    """A host model that also carries its configurations and its source."""
+    """A host model that also carries its configurations and its source.
+
+    It takes the weights out of the checkpoint.
+    """
 
     def __init__(
         self, checkpoint: Checkpoint, scheduler_config: SchedulerConfig, source: ModelSource
@@ -67,7 +72,10 @@ class UnconditionalModel(comfy.model_base.BaseModel):
 
         # The host calls this as the class of the network.
         def build(*, operations: Any, **_: Any) -> Any:
-            return arrange(checkpoint.build(HostUNet, operations), load_device)
+            network = checkpoint.build(HostUNet, operations)
+            # So that each weight is freed when it has been copied to where it shall be.
+            checkpoint.weights.clear()
+            return arrange(network, load_device)
 
         _, model_type = PREDICTIONS[scheduler_config.prediction_type]
         super().__init__(host_config, model_type, unet_model=cast(Any, build))
@@ -160,15 +168,59 @@ def forced_dtype() -> torch.dtype | None:
 
 
 def make_model(
-    checkpoint: Checkpoint, scheduler_config: SchedulerConfig, source: ModelSource
+    checkpoint: Checkpoint,
+    scheduler_config: SchedulerConfig,
+    source: ModelSource,
+    reread: Callable[[], Checkpoint],
+    *,
+    disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
-    """Wrap a checkpoint as a MODEL. Nothing is loaded onto a device yet."""
-    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    return patcher(
+    """Wrap a checkpoint as a MODEL. Nothing is loaded onto a device yet.
+
+    Args:
+        checkpoint: its weights are taken out of it.
+        scheduler_config: of the MODEL.
+        source: where it came from.
+        reread: reads the checkpoint again, for a second MODEL with weights of its own. The host
+            makes one for another GPU, for training, and where it compiles a dynamic MODEL.
+        disable_dynamic: whether the host loads the weights at once, not as they are needed.
+    """
+    patcher = comfy.model_patcher.ModelPatcher
+    if not disable_dynamic:
+        patcher = getattr(comfy.model_patcher, "CoreModelPatcher", patcher)  # newer hosts
+    model = patcher(
         UnconditionalModel(checkpoint, scheduler_config, source),
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
+    model.cached_patcher_init = (
+        _make_again,
+        (checkpoint.config, scheduler_config, source, reread),
+    )
+    return model
+
+
+def _make_again(
+    config: UNetConfig,
+    scheduler_config: SchedulerConfig,
+    source: ModelSource,
+    reread: Callable[[], Checkpoint],
+    *,
+    disable_dynamic: bool = False,
+) -> comfy.model_patcher.ModelPatcher:
+    """Make the same MODEL from its files again, as the host's ``cached_patcher_init``.
+
+    Raises:
+        CheckpointError: the files hold another model now.
+    """
+    checkpoint = reread()
+    unchanged = source.sha256 is not None and checkpoint.sha256 == source.sha256
+    if checkpoint.config != config or not unchanged:
+        raise CheckpointError(
+            f"The files of {source.name} were changed after it was loaded, so that no second MODEL "
+            "can be made of it. Press Run again: that loads the changed model."
+        )
+    return make_model(checkpoint, scheduler_config, source, reread, disable_dynamic=disable_dynamic)
 
 
 def unconditional_model(model: comfy.model_patcher.ModelPatcher) -> UnconditionalModel:

@@ -1,12 +1,13 @@
 """From a model folder to a MODEL."""
 
 import logging
+from functools import partial
 
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.folders import check_name, model_files, model_names
+from ..host.folders import LoadedFiles, check_name, model_files, model_names
 from ..host.model import ModelSource, forced_dtype, make_model
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import check_choice
@@ -15,6 +16,8 @@ from ..unet.errors import CheckpointError
 from ..unet.files import ModelFiles
 
 logger = logging.getLogger(__name__)
+
+_loaded = LoadedFiles()
 
 _DTYPES = {
     "auto": None,
@@ -64,13 +67,17 @@ class UnconditionalUNetLoader(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str, dtype: str) -> str:
+    def fingerprint_inputs(cls, model_name: str | None, dtype: str | None) -> str | int:
+        if model_name is None:  # it comes from another node, and is not known yet
+            return _loaded.changes()
         return model_files(model_name).fingerprint
 
     @classmethod
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
         check_choice("dtype", dtype, _DTYPES)
-        return io.NodeOutput(load_model(model_name, model_files(model_name), _DTYPES[dtype]))
+        files = model_files(model_name)
+        _loaded.add(files)
+        return io.NodeOutput(load_model(model_name, files, _DTYPES[dtype]))
 
 
 def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -> ModelPatcher:
@@ -91,4 +98,9 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
             name,
             scheduler_config.to_dict(),
         )
-    return make_model(checkpoint, scheduler_config, ModelSource(name, checkpoint.digest))
+    reread = partial(read_checkpoint, files, checkpoint.dtype)
+    source = ModelSource(name, checkpoint.digest)
+    model = make_model(checkpoint, scheduler_config, source, reread)
+    checkpoint.digest.check_unchanged()  # the weights were copied from the file until now
+    checkpoint.digest.start()
+    return model

@@ -47,6 +47,8 @@ Network = TypeVar("Network", bound=UNet2D)
 class Checkpoint:
     """A configuration and weights that fit it.
 
+    The ``weights`` may be mapped to the file, and change with it.
+
     ``scheduler`` holds the entries of its ``scheduler_config.json``; where there is none, those
     that come with the weights' file or are usual for its format; None where nothing is known.
     """
@@ -58,8 +60,11 @@ class Checkpoint:
     scheduler: dict[str, Any] | None = None
 
     @property
-    def sha256(self) -> str:
-        """That of the weights' file or files, which are read for it when it is first asked for."""
+    def sha256(self) -> str | None:
+        """That of the weights' file or files, which are read for it when it is first asked for.
+
+        None where a file was changed before that.
+        """
         return self.digest.sha256
 
     def build(self, network: type[Network], operations: Any = _Uninitialised) -> Network:

@@ -2,6 +2,8 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .changes import TestChangedFile, TestName
+from .copies import TestCopiedModel, TestWithoutFloat64
 from .latents import TestLoadLatent, TestSaveLatent, TestSaveSigmas
 from .memory import TestLowVram, TestMemory
 from .models import TestConditioning, TestControl, TestForeignModel, TestTinyModel
@@ -31,18 +33,22 @@ class TestNothing(io.ComfyNode):
 class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
+            TestChangedFile,
             TestConditioning,
             TestControl,
+            TestCopiedModel,
             TestDiffusersSampler,
             TestForeignModel,
             TestLoadLatent,
             TestLowVram,
             TestMemory,
+            TestName,
             TestNothing,
             TestPatchedModel,
             TestSaveLatent,
             TestSaveSigmas,
             TestTinyModel,
+            TestWithoutFloat64,
             TestWrappedModel,
         ]
 
