@@ -53,6 +53,16 @@ class PixelFormat(comfy.latent_formats.LatentFormat):
         )
 
 
+class _HostConfig(comfy.supported_models_base.BASE):
+    """The host's configuration of a model, one that can be copied.
+
+    The host's own answers None to every name that it does not have, and ``copy`` would call that.
+    """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
 class UnconditionalModel(comfy.model_base.BaseModel):
     """A host model that also carries its configurations and its source.
 
@@ -63,7 +73,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         self, checkpoint: Checkpoint, scheduler_config: SchedulerConfig, source: ModelSource
     ):
         load_device = comfy.model_management.get_torch_device()
-        host_config = comfy.supported_models_base.BASE({})
+        host_config = _HostConfig({})
         host_config.latent_format = PixelFormat(checkpoint.config.in_channels)
         host_config.set_inference_dtype(
             checkpoint.dtype,

@@ -80,28 +80,21 @@ def test_a_copy_is_refused_only_where_the_files_hold_another_model_now(
 
 def test_the_hosts_lora_training_runs_on_our_model(bench: Bench) -> None:
     wires = Wires()
-    latent = bench.put(wires, torch.zeros(2, 1, 16, 16))
-    nothing = wires("TestNothing")
-    training = wires(
+    needed = bench.client.get("/object_info/TrainLoraNode")["TrainLoraNode"]["input"]["required"]
+    settings = {
+        name: options[1]["default"] for name, options in needed.items() if "default" in options[1]
+    }
+    trained = wires(
         "TrainLoraNode",
-        model=wires.model(),
-        latents=latent,
-        positive=nothing,
-        batch_size=1,
-        grad_accumulation_steps=1,
-        steps=2,
-        learning_rate=1e-3,
-        rank=2,
-        optimizer="SGD",
-        loss_function="MSE",
-        seed=0,
-        training_dtype="none",
-        lora_dtype="fp32",
-        algorithm="LoRA",
-        gradient_checkpointing=False,
-        existing_lora="[None]",
+        **settings
+        | {
+            "model": wires.model(),
+            "latents": bench.put(wires, torch.zeros(2, 1, 16, 16)),
+            "positive": wires("TestNothing"),
+            "steps": 2,
+        },
     )
-    wires("PreviewAny", source=training)
+    wires("LossGraphNode", loss=[trained[0], 1], filename_prefix="loss")
     bench.run(wires)
 
 
