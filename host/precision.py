@@ -27,23 +27,25 @@ def exact_float32() -> Iterator[None]:
     """
     matmul: Any = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn
-    settings = [(matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
+    exact: list[tuple[Any, str, object]]
+    exact = [(matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
     if hasattr(matmul, "fp32_precision"):
         newer = (matmul, cudnn.conv, cudnn.rnn)
-        settings += [(owner, "fp32_precision", "ieee") for owner in newer]
-    before = [_read(owner, name) for owner, name, _ in settings]
-    known = [(*s, value) for s, value in zip(settings, before, strict=True) if value is not None]
+        exact += [(owner, "fp32_precision", "ieee") for owner in newer]
+    exact = [setting for setting in exact if _can_be_read(*setting)]
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in exact]
     try:
-        for owner, name, exact, _ in known:
-            setattr(owner, name, exact)
+        for setting in exact:
+            setattr(*setting)
         yield
     finally:
-        for owner, name, _, value in known:
-            setattr(owner, name, value)
+        for setting in before:
+            setattr(*setting)
 
 
-def _read(owner: Any, name: str) -> Any:
+def _can_be_read(owner: Any, name: str, _: object) -> bool:
     try:
-        return getattr(owner, name)
+        getattr(owner, name)
     except RuntimeError:  # the newer way has been used
-        return None
+        return False
+    return True

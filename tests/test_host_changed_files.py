@@ -57,7 +57,10 @@ def test_a_model_that_is_saved_after_its_file_was_overwritten_is_the_one_that_wa
     host: Host, client: Client, models: Path, name: str
 ) -> None:
     path = weights_of(models, name)
-    original = {key: value.clone() for key, value in read_checkpoint(find_files(path.parent)).weights.items()}
+    original = {
+        key: value.clone()
+        for key, value in read_checkpoint(find_files(path.parent)).weights.items()
+    }
     prompt = with_change(graph(model_name=name), path, "overwritten")
     saved = {"model": ["4", 0], "filename_prefix": f"saved-{name}"}
     prompt["5"] = {"class_type": "UnconditionalUNetSave", "inputs": saved}
