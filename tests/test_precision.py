@@ -6,21 +6,39 @@ from typing import Any
 import pytest
 import torch
 from comfyui_unconditional.host.precision import computes_float64, exact_float32
+from torch import Tensor
 
 matmul: Any = torch.backends.cuda.matmul
 cudnn: Any = torch.backends.cudnn
 
 
-def test_a_cpu_computes_float64_and_a_device_that_raises_or_rounds_does_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert computes_float64(torch.device("cpu"))
-    # No build for a CPU has these; each raises an error of another type.
-    for name in ("mps", "xpu", "privateuseone", "cuda"):
-        assert not computes_float64(torch.device(name))
+def test_a_cpu_computes_float64() -> None:
     computes_float64.cache_clear()
-    rounded = torch.ones(())
-    monkeypatch.setattr(torch, "ones", lambda *_, **__: rounded)
+    assert computes_float64(torch.device("cpu"))
+
+
+def raises(error: Exception) -> Callable[..., Tensor]:
+    def ones(*_: Any, **__: Any) -> Tensor:
+        raise error
+
+    return ones
+
+
+@pytest.mark.parametrize(
+    "ones",
+    [
+        raises(TypeError("Cannot convert a MPS Tensor to float64 dtype")),
+        raises(RuntimeError("Required aspect fp64 is not supported on the device")),
+        raises(NotImplementedError("The GPU device does not support Double operations!")),
+        lambda *_, **__: torch.tensor(1.0),
+    ],
+    ids=["Apple", "Intel", "DirectML", "rounds"],
+)
+def test_a_device_that_raises_or_rounds_computes_no_float64(
+    ones: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computes_float64.cache_clear()
+    monkeypatch.setattr(torch, "ones", ones)
     assert not computes_float64(torch.device("cpu"))
     computes_float64.cache_clear()
 

@@ -3,7 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .changes import TestChangedFile, TestName
-from .copies import TestCopiedModel, TestWithoutFloat64
+from .copies import TestCopiedModel, TestDynamicModel, TestWithoutFloat64
 from .latents import TestLoadLatent, TestSaveLatent, TestSaveSigmas
 from .memory import TestLowVram, TestMemory
 from .models import TestConditioning, TestControl, TestForeignModel, TestTinyModel
@@ -38,6 +38,7 @@ class TestExtension(ComfyExtension):
             TestControl,
             TestCopiedModel,
             TestDiffusersSampler,
+            TestDynamicModel,
             TestForeignModel,
             TestLoadLatent,
             TestLowVram,
