@@ -71,19 +71,19 @@ def check_name(name: str) -> None:
 
 
 class LoadedFiles:
-    """Counts how often files of models that were loaded have changed on disk since."""
+    """Counts the changes on disk to the files of loaded models."""
 
     def __init__(self) -> None:
         self._seen: dict[ModelFiles, str] = {}
         self._changes = 0
 
     def add(self, files: ModelFiles) -> None:
-        """Watch these, as they are now."""
+        """Watch these files for changes from now on."""
         self.changes()
         self._seen.setdefault(files, _fingerprint(files))
 
     def changes(self) -> int:
-        """Return how many changes there were so far; the same until there is another."""
+        """Return the number of changes so far."""
         for files, before in self._seen.items():
             now = _fingerprint(files)
             if now != before:

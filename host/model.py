@@ -54,9 +54,9 @@ class PixelFormat(comfy.latent_formats.LatentFormat):
 
 
 class _HostConfig(comfy.supported_models_base.BASE):
-    """The host's configuration of a model, one that can be copied.
+    """The host's model configuration, with support for ``copy.deepcopy``.
 
-    The host's own answers None to every name that it does not have, and ``copy`` would call that.
+    The host's class returns None for each attribute that it lacks, and ``copy`` would call that.
     """
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ class _HostConfig(comfy.supported_models_base.BASE):
 class UnconditionalModel(comfy.model_base.BaseModel):
     """A host model that also carries its configurations and its source.
 
-    It takes the weights out of the checkpoint.
+    The weights are moved out of the checkpoint, which is empty afterwards.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         # The host calls this as the class of the network.
         def build(*, operations: Any, **_: Any) -> Any:
             network = checkpoint.build(HostUNet, operations)
-            # So that each weight is freed when it has been copied to where it shall be.
+            # So that each weight is freed as soon as it has been copied.
             checkpoint.weights.clear()
             return arrange(network, load_device)
 
@@ -188,12 +188,12 @@ def make_model(
     """Wrap a checkpoint as a MODEL. Nothing is loaded onto a device yet.
 
     Args:
-        checkpoint: its weights are taken out of it.
+        checkpoint: its weights are moved out of it.
         scheduler_config: of the MODEL.
         source: where it came from.
         reread: reads the checkpoint again, for a second MODEL with weights of its own. The host
-            makes one for another GPU, for training, and where it compiles a dynamic MODEL.
-        disable_dynamic: whether the host loads the weights at once, not as they are needed.
+            makes one for another GPU, for LoRA training, and to compile a dynamic MODEL.
+        disable_dynamic: never use the host's dynamic VRAM.
     """
     patcher = comfy.model_patcher.ModelPatcher
     if not disable_dynamic:
@@ -224,13 +224,17 @@ def _make_again(
         CheckpointError: the files hold another model now.
     """
     checkpoint = reread()
-    unchanged = source.sha256 is not None and checkpoint.sha256 == source.sha256
+    model = make_model(
+        checkpoint, scheduler_config, source, reread, disable_dynamic=disable_dynamic
+    )
+    # Computed after the weights were copied; None if the file has changed since it was opened.
+    unchanged = checkpoint.sha256 is not None and checkpoint.sha256 == source.sha256
     if checkpoint.config != config or not unchanged:
         raise CheckpointError(
-            f"The files of {source.name} were changed after it was loaded, so that no second MODEL "
-            "can be made of it. Press Run again: that loads the changed model."
+            f"The files of {source.name} have changed since it was loaded, so this node cannot make "
+            "a second copy of the MODEL. Press Run again to load the changed model."
         )
-    return make_model(checkpoint, scheduler_config, source, reread, disable_dynamic=disable_dynamic)
+    return model
 
 
 def unconditional_model(model: comfy.model_patcher.ModelPatcher) -> UnconditionalModel:

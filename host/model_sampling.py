@@ -24,17 +24,18 @@ SMALLEST_ALPHA_CUMPROD = 4.8973451890853435e-08
 
 
 class _Tables(core.ModelSamplingDiscrete):
-    """The host's schedule, with tables that stay as they are.
+    """The host's schedule, with tables that are no buffers.
 
-    The host keeps them as buffers. With dynamic VRAM it writes those of the schedule that it used
-    last into the next one of the same model, and that one's pictures are wrong.
+    With dynamic VRAM the host backs up a model's buffers and restores them by name. Where another
+    node has replaced the schedule in between, it restores the tables of one schedule into the
+    other, which then gives wrong pictures.
     """
 
     def set_sigmas(self, sigmas: Tensor) -> None:
         self.sigmas, self.log_sigmas = sigmas.float(), sigmas.log().float()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Keep nothing: what the host would write is not of this schedule."""
+        """Ignore it: this is such a restored table of another schedule."""
 
 
 def make_model_sampling(config: SchedulerConfig) -> Any:

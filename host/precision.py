@@ -1,4 +1,4 @@
-"""What a device can compute, and how exactly it is let to."""
+"""Which precision a device has, and how exactly it computes float32."""
 
 import functools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import torch
 
 @functools.cache
 def computes_float64(device: torch.device) -> bool:
-    """Whether a device has float64, which Apple's GPUs, Intel's Arc and DirectML do not."""
+    """Whether a device has float64; Apple's GPUs, Intel's Arc and DirectML do not."""
     try:
         third = torch.ones((), dtype=torch.float64, device=device) / 3
         return third.item() == 1 / 3
@@ -22,8 +22,9 @@ def computes_float64(device: torch.device) -> bool:
 def exact_float32() -> Iterator[None]:
     """Keep CUDA from computing float32 with TF32's ten bits, so that images repeat elsewhere.
 
-    Since torch 2.9 the same is set in a newer way too. Where somebody used that one, reading the
-    older raises; where nobody did, both are set here, because others read the older.
+    Since torch 2.9 there is a second API for it, ``fp32_precision``. After somebody has used that
+    one, reading the first raises, and only the second is set here. Until then both are set, since
+    others, such as torch.compile, read the first.
     """
     matmul: Any = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn
@@ -46,6 +47,6 @@ def exact_float32() -> Iterator[None]:
 def _can_be_read(owner: Any, name: str, _: object) -> bool:
     try:
         getattr(owner, name)
-    except RuntimeError:  # the newer way has been used
+    except RuntimeError:  # somebody has used the newer API
         return False
     return True

@@ -68,7 +68,7 @@ class UnconditionalUNetLoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str | None, dtype: str | None) -> str | int:
-        if model_name is None:  # it comes from another node, and is not known yet
+        if model_name is None:  # it comes from another node and is not known yet
             return _loaded.changes()
         return model_files(model_name).fingerprint
 
@@ -101,6 +101,6 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
     reread = partial(read_checkpoint, files, checkpoint.dtype)
     source = ModelSource(name, checkpoint.digest)
     model = make_model(checkpoint, scheduler_config, source, reread)
-    checkpoint.digest.check_unchanged()  # the weights were copied from the file until now
+    checkpoint.digest.check_unchanged()  # until here the weights were copied from it
     checkpoint.digest.start()
     return model

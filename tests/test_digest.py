@@ -41,7 +41,7 @@ def test_a_file_that_is_changed_in_place_has_no_sha256_and_a_warning_says_so(
     assert digest.sha256 is None
     assert digest.sha256 is None
     (record,) = caplog.records
-    assert "changed after it was loaded" in record.getMessage()
+    assert "has changed since it was loaded" in record.getMessage()
 
 
 def test_what_happens_to_a_file_after_its_sha256_was_computed_does_not_matter(path: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_copy_is_refused_only_where_the_files_hold_another_model_now(
         return
     assert run.error
     assert run.error["node_id"] == "5"
-    assert "were changed after it was loaded" in run.error["exception_message"]
+    assert "have changed since it was loaded" in run.error["exception_message"]
 
 
 def test_the_hosts_lora_training_runs_on_our_model(bench: Bench) -> None:

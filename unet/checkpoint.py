@@ -61,10 +61,7 @@ class Checkpoint:
 
     @property
     def sha256(self) -> str | None:
-        """That of the weights' file or files, which are read for it when it is first asked for.
-
-        None where a file was changed before that.
-        """
+        """That of the weights' files, hashed on first use; None if one changed before that."""
         return self.digest.sha256
 
     def build(self, network: type[Network], operations: Any = _Uninitialised) -> Network:

@@ -20,8 +20,8 @@ _CHUNK = 2**20
 class FileDigest:
     """The sha256 of some files, one after another, as they were when this was made.
 
-    The files are opened at once, so that a file that replaces one later does not count. Reading
-    them takes ten times as long as mapping their tensors; ``start`` does it in the background.
+    The files are opened at once, so that a file that replaces one later does not count. Hashing
+    takes ten times as long as mapping their tensors; ``start`` does it in the background.
 
     Raises:
         OSError: a file cannot be opened.
@@ -37,7 +37,7 @@ class FileDigest:
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FileDigest":
-        """Return itself: a copied model is of the same files, and open files cannot be copied."""
+        """Return itself: a copied model has the same files, and open files cannot be copied."""
         return self
 
     def check_unchanged(self) -> None:
@@ -51,16 +51,16 @@ class FileDigest:
                 raise CheckpointError(f"{path} was changed while it was read; load it again.")
 
     def start(self) -> None:
-        """Compute it now, beside the caller: what happens to the files later does not matter."""
+        """Start hashing in the background. Once that is done, later changes do not matter."""
         threading.Thread(target=lambda: self.sha256, name="sha256", daemon=True).start()
 
     @property
     def sha256(self) -> str | None:
-        """In hexadecimal; None where a file was changed before it was computed, with a warning."""
+        """In hexadecimal; None, with a warning, if a file changed before it was hashed."""
         with self._lock:
             if self._opened is not None:
                 opened, self._opened = self._opened, None
-                reason = "it was changed after it was loaded"
+                reason = "the file has changed since it was loaded"
                 try:
                     with opened:
                         digest = _hash(self._files)

@@ -12,10 +12,10 @@ Network = TypeVar("Network", bound=nn.Module)
 def arrange(network: Network, device: torch.device) -> Network:
     """Lay out the weights for computing on ``device``; the numbers stay, and so does the network.
 
-    Each weight that was mapped to a file gets memory of its own. Written over, the file would
-    change the weights of a loaded model, and cut short it would end the process.
+    Weights that are mapped to a file are copied into memory. Otherwise overwriting the file would
+    change the weights of a loaded model, and truncating it would kill the process.
 
-    On a CPU in float32 the filters are put channels last, which takes that copy. Convolutions
+    On a CPU in float32 the copies of the filters are channels last. Convolutions
     then give their results channels last too, and need neither reorder them nor what comes next:
     a run takes about a tenth less time. In half precision the group norm of small images loses
     more by it than the convolutions gain, so there, and on GPUs, the filters stay as they are.
@@ -31,5 +31,5 @@ def arrange(network: Network, device: torch.device) -> Network:
 
 
 def _is_foreign(tensor: Tensor) -> bool:
-    """Whether torch's allocator did not give the memory, but a file for example."""
+    """Whether the memory is not from torch's own allocator, but for example a mapped file."""
     return tensor.device.type == "cpu" and not tensor.untyped_storage().resizable()
