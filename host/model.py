@@ -231,8 +231,8 @@ def _make_again(
     unchanged = checkpoint.sha256 is not None and checkpoint.sha256 == source.sha256
     if checkpoint.config != config or not unchanged:
         raise CheckpointError(
-            f"The files of {source.name} have changed since it was loaded, so this node cannot make "
-            "a second copy of the MODEL. Press Run again to load the changed model."
+            f"The files of {source.name} have changed since it was loaded, so this node cannot "
+            "make a second copy of the MODEL. Press Run again to load the changed model."
         )
     return model
 
