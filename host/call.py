@@ -16,6 +16,7 @@ from ..schedulers.run import Run
 from .model import UnconditionalModel
 from .model_sampling import SMALLEST_ALPHA_CUMPROD
 from .network import Question
+from .precision import computes_float64
 
 
 class HostCall:
@@ -49,9 +50,10 @@ class HostCall:
         self._run, self._extra_args, self._mask = run, extra_args, mask
         self._class_label = class_label
         # Our own network is asked in float64, so that going to the host's terms and back changes
-        # no digit of float32; Apple's GPUs have none, and other models expect float32.
-        ours = isinstance(guider.inner_model, UnconditionalModel) and noise.device.type != "mps"
-        self._dtype = torch.float64 if ours else torch.float32
+        # no digit of float32; not every device has it, and other models expect float32.
+        ours = isinstance(guider.inner_model, UnconditionalModel)
+        exact = ours and computes_float64(noise.device)
+        self._dtype = torch.float64 if exact else torch.float32
 
     def __call__(self, x_t: Tensor, t: float) -> Tensor:
         # Our x is x_t = sqrt(a) x0 + sqrt(1 - a) eps; divided by sqrt(a) it is the host's,

@@ -82,6 +82,35 @@ def check_name(name: str) -> None:
     _find(name)
 
 
+class LoadedFiles:
+    """Counts the changes on disk to the files of loaded models."""
+
+    def __init__(self) -> None:
+        self._seen: dict[ModelFiles, str] = {}
+        self._changes = 0
+
+    def add(self, files: ModelFiles) -> None:
+        """Watch these files for changes from now on."""
+        self.changes()
+        self._seen.setdefault(files, _fingerprint(files))
+
+    def changes(self) -> int:
+        """Return the number of changes so far."""
+        for files, before in self._seen.items():
+            now = _fingerprint(files)
+            if now != before:
+                self._seen[files] = now
+                self._changes += 1
+        return self._changes
+
+
+def _fingerprint(files: ModelFiles) -> str:
+    try:
+        return files.fingerprint
+    except OSError:  # a file is gone
+        return ""
+
+
 def _roots() -> list[Path]:
     """Where two models have one name the first counts, as in the host."""
     return [_BUNDLED, *map(Path, folder_paths.get_folder_paths("diffusers"))]

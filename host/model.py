@@ -1,6 +1,6 @@
 """Our network as ComfyUI's MODEL: placed, moved and cast by the host like its own models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -15,7 +15,9 @@ from torch import Tensor
 
 from ..schedulers.config import SchedulerConfig
 from ..unet.checkpoint import Checkpoint
+from ..unet.config import UNetConfig
 from ..unet.digest import FileDigest
+from ..unet.errors import CheckpointError
 from ..unet.layout import arrange
 from ..unet.memory import activation_bytes
 from ..unet.origin import Origin
@@ -33,8 +35,8 @@ class ModelSource:
     origin: Origin = field(default_factory=Origin)
 
     @property
-    def sha256(self) -> str:
-        """That of the weights' file, which is read for it when it is first asked for."""
+    def sha256(self) -> str | None:
+        """That of the weights' file; None where the file was changed before it was computed."""
         return self.digest.sha256
 
 
@@ -53,14 +55,27 @@ class PixelFormat(comfy.latent_formats.LatentFormat):
         )
 
 
+class _HostConfig(comfy.supported_models_base.BASE):
+    """The host's model configuration, with support for ``copy.deepcopy``.
+
+    The host's class returns None for each attribute that it lacks, and ``copy`` would call that.
+    """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
 class UnconditionalModel(comfy.model_base.BaseModel):
-    """A host model that also carries its configurations and its source."""
+    """A host model that also carries its configurations and its source.
+
+    The weights are moved out of the checkpoint, which is empty afterwards.
+    """
 
     def __init__(
         self, checkpoint: Checkpoint, scheduler_config: SchedulerConfig, source: ModelSource
     ):
         load_device = comfy.model_management.get_torch_device()
-        host_config = comfy.supported_models_base.BASE({})
+        host_config = _HostConfig({})
         host_config.latent_format = PixelFormat(checkpoint.config.in_channels)
         host_config.set_inference_dtype(
             checkpoint.dtype,
@@ -69,7 +84,10 @@ class UnconditionalModel(comfy.model_base.BaseModel):
 
         # The host calls this as the class of the network.
         def build(*, operations: Any, **_: Any) -> Any:
-            return arrange(checkpoint.build(HostUNet, operations), load_device)
+            network = checkpoint.build(HostUNet, operations)
+            # So that each weight is freed as soon as it has been copied.
+            checkpoint.weights.clear()
+            return arrange(network, load_device)
 
         _, model_type = PREDICTIONS[scheduler_config.prediction_type]
         super().__init__(host_config, model_type, unet_model=cast(Any, build))
@@ -162,15 +180,63 @@ def forced_dtype() -> torch.dtype | None:
 
 
 def make_model(
-    checkpoint: Checkpoint, scheduler_config: SchedulerConfig, source: ModelSource
+    checkpoint: Checkpoint,
+    scheduler_config: SchedulerConfig,
+    source: ModelSource,
+    reread: Callable[[], Checkpoint],
+    *,
+    disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
-    """Wrap a checkpoint as a MODEL. Nothing is loaded onto a device yet."""
-    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    return patcher(
+    """Wrap a checkpoint as a MODEL. Nothing is loaded onto a device yet.
+
+    Args:
+        checkpoint: its weights are moved out of it.
+        scheduler_config: of the MODEL.
+        source: where it came from.
+        reread: reads the checkpoint again, for a second MODEL with weights of its own. The host
+            makes one for another GPU, for LoRA training, and to compile a dynamic MODEL.
+        disable_dynamic: never use the host's dynamic VRAM.
+    """
+    patcher = comfy.model_patcher.ModelPatcher
+    if not disable_dynamic:
+        patcher = getattr(comfy.model_patcher, "CoreModelPatcher", patcher)  # newer hosts
+    model = patcher(
         UnconditionalModel(checkpoint, scheduler_config, source),
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
+    model.cached_patcher_init = (
+        _make_again,
+        (checkpoint.config, scheduler_config, source, reread),
+    )
+    return model
+
+
+def _make_again(
+    config: UNetConfig,
+    scheduler_config: SchedulerConfig,
+    source: ModelSource,
+    reread: Callable[[], Checkpoint],
+    *,
+    disable_dynamic: bool = False,
+) -> comfy.model_patcher.ModelPatcher:
+    """Make the same MODEL from its files again, as the host's ``cached_patcher_init``.
+
+    Raises:
+        CheckpointError: the files hold another model now.
+    """
+    checkpoint = reread()
+    model = make_model(
+        checkpoint, scheduler_config, source, reread, disable_dynamic=disable_dynamic
+    )
+    # Computed after the weights were copied; None if the file has changed since it was opened.
+    unchanged = checkpoint.sha256 is not None and checkpoint.sha256 == source.sha256
+    if checkpoint.config != config or not unchanged:
+        raise CheckpointError(
+            f"The files of {source.name} have changed since it was loaded, so this node cannot "
+            "make a second copy of the MODEL. Press Run again to load the changed model."
+        )
+    return model
 
 
 def unconditional_model(model: comfy.model_patcher.ModelPatcher) -> UnconditionalModel:

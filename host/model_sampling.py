@@ -23,10 +23,25 @@ SMALLEST_ALPHA_CUMPROD = 4.8973451890853435e-08
 """The host's stand-in for 0, the end of a schedule with zero terminal signal-to-noise ratio."""
 
 
+class _Tables(core.ModelSamplingDiscrete):
+    """The host's schedule, with tables that are no buffers.
+
+    With dynamic VRAM the host backs up a model's buffers and restores them by name. Where another
+    node has replaced the schedule in between, it restores the tables of one schedule into the
+    other, which then gives wrong pictures.
+    """
+
+    def set_sigmas(self, sigmas: Tensor) -> None:
+        self.sigmas, self.log_sigmas = sigmas.float(), sigmas.log().float()
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Ignore it: this is such a restored table of another schedule."""
+
+
 def make_model_sampling(config: SchedulerConfig) -> Any:
     """Return a schedule with exactly these betas, that also carries ``scheduler_config``."""
     mixin, _ = PREDICTIONS[config.prediction_type]
-    sampling: Any = type("ModelSampling", (core.ModelSamplingDiscrete, mixin), {})()
+    sampling: Any = type("ModelSampling", (_Tables, mixin), {})()
     # The host's zsnr keeps the last sigma finite, which ours, for its samplers, does not.
     betas = NoiseSchedule.from_config(config, rescale_zero_snr=False).betas
     sampling._register_schedule(given_betas=betas, zsnr=config.rescale_betas_zero_snr)

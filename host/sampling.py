@@ -1,7 +1,6 @@
 """The driver that drains a sampler inside the host's, with its progress, preview and cancel."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import comfy.model_management
@@ -20,6 +19,7 @@ from .call import HostCall
 from .model import own_schedule, unconditional_model
 from .model_sampling import SMALLEST_ALPHA_CUMPROD
 from .noise import BatchSeed, ImageNoise
+from .precision import exact_float32
 
 Start = Literal["noise", "noised", "as is"]
 """What a run starts from: noise alone, the noised LATENT, or a LATENT with its noise left over."""
@@ -178,7 +178,7 @@ def run_sampler(
     initial = noise.generate_noise(latent)
     guider = comfy.samplers.CFGGuider(patcher)
     guider.set_conds([[None, {}]], [[None, {}]])
-    with _exact_float32():
+    with exact_float32():
         samples = guider.sample(
             initial,
             latent["samples"],
@@ -210,16 +210,3 @@ def _sigmas(run: Run) -> Tensor:
     sigmas = [((1 - a) / a).sqrt().item() for a in alphas]
     a = torch.ones(()) if span.end == END else _alpha_cumprod(run, span.end)
     return torch.tensor([*sigmas, ((1 - a) / a).sqrt().item()])
-
-
-@contextmanager
-def _exact_float32() -> Iterator[None]:
-    """Keep CUDA from computing float32 with TF32's ten bits, so that images repeat elsewhere."""
-    matmul: Any = torch.backends.cuda.matmul
-    cudnn: Any = torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before

@@ -1,12 +1,13 @@
 """From a model folder to a MODEL."""
 
 import logging
+from functools import partial
 
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.folders import check_name, model_files, model_names
+from ..host.folders import LoadedFiles, check_name, model_files, model_names
 from ..host.model import ModelSource, forced_dtype, make_model
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import check_choice
@@ -17,6 +18,8 @@ from .model_report import model_report
 from .run_report import TELLS
 
 logger = logging.getLogger(__name__)
+
+_loaded = LoadedFiles()
 
 _DTYPES = {
     "auto": None,
@@ -77,14 +80,17 @@ class UnconditionalUNetLoader(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(
         cls, model_name: str | None, dtype: str | None, write_json: bool | None = False
-    ) -> str:
-        # None: the value comes from another node.
-        return "" if model_name is None else model_files(model_name).fingerprint
+    ) -> str | int:
+        if model_name is None:  # it comes from another node and is not known yet
+            return _loaded.changes()
+        return model_files(model_name).fingerprint
 
     @classmethod
     def execute(cls, model_name: str, dtype: str, write_json: bool = False) -> io.NodeOutput:
         check_choice("dtype", dtype, _DTYPES)
-        model = load_model(model_name, model_files(model_name), _DTYPES[dtype])
+        files = model_files(model_name)
+        _loaded.add(files)
+        model = load_model(model_name, files, _DTYPES[dtype])
         return io.NodeOutput(model, ui=model_report(model, write_json=write_json))
 
 
@@ -108,5 +114,9 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
             shown(name),
             scheduler_config.to_dict(),
         )
+    reread = partial(read_checkpoint, files, checkpoint.dtype)
     source = ModelSource(name, checkpoint.digest, checkpoint.origin)
-    return make_model(checkpoint, scheduler_config, source)
+    model = make_model(checkpoint, scheduler_config, source, reread)
+    checkpoint.digest.check_unchanged()  # until here the weights were copied from it
+    checkpoint.digest.start()
+    return model

@@ -1,6 +1,7 @@
 """Weights laid out for speed: where they are, and that nothing else changes."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,6 +46,24 @@ def test_weights_stay_as_they_are_in_half_precision_and_for_a_gpu(
     network = UNet2D(UNetConfig.from_dict(toys.TINY), dtype=dtype)
     before = strides(network)
     assert strides(arrange(network, torch.device(device))) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("own", [True, False], ids=["as it is", "cast"])
+def test_an_arranged_network_does_not_change_with_its_file(
+    own: bool, device: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    network = UNet2D(UNetConfig.from_dict(toys.NCSNPP), dtype=dtype)
+    save_model(tmp_path, network.state_dict(), network.config, SchedulerConfig())
+    files = find_files(tmp_path)
+    checkpoint = read_checkpoint(files, dtype if own else torch.bfloat16)
+    arranged = arrange(checkpoint.build(UNet2D), torch.device(device))
+    before = {name: tensor.clone() for name, tensor in arranged.state_dict().items()}
+    with files.weights.open("r+b") as file:
+        file.write(b"\0" * files.weights.stat().st_size)
+    for name, tensor in arranged.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
 
 
 def test_an_arranged_network_is_saved_as_it_was_loaded(tmp_path) -> None:

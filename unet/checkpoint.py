@@ -52,6 +52,8 @@ Network = TypeVar("Network", bound=UNet2D)
 class Checkpoint:
     """A configuration and weights that fit it.
 
+    The ``weights`` may be mapped to the file, and change with it.
+
     ``scheduler`` holds the entries of its ``scheduler_config.json``; where there is none, those
     that come with the weights' file or are usual for its format; None where nothing is known.
     """
@@ -64,8 +66,8 @@ class Checkpoint:
     origin: Origin = field(default_factory=Origin)
 
     @property
-    def sha256(self) -> str:
-        """That of the weights' file or files, which are read for it when it is first asked for."""
+    def sha256(self) -> str | None:
+        """That of the weights' files, hashed on first use; None if one changed before that."""
         return self.digest.sha256
 
     def build(self, network: type[Network], operations: Any = _Uninitialised) -> Network:

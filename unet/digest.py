@@ -1,14 +1,18 @@
-"""The sha256 of a model's files, computed when somebody asks for it."""
+"""The sha256 of a model's files."""
 
 import contextlib
-import functools
 import hashlib
+import logging
 import os
+import threading
 from collections.abc import Iterable
 from io import RawIOBase
 from pathlib import Path
+from typing import Any
 
 from .errors import CheckpointError
+
+logger = logging.getLogger(__name__)
 
 _CHUNK = 2**20
 
@@ -16,8 +20,8 @@ _CHUNK = 2**20
 class FileDigest:
     """The sha256 of some files, one after another, as they were when this was made.
 
-    The files are opened at once, so that a file that replaces one later does not count, and read
-    when ``sha256`` is first asked for: that takes ten times as long as mapping their tensors.
+    The files are opened at once, so that a file that replaces one later does not count. Hashing
+    takes ten times as long as mapping their tensors; ``start`` does it in the background.
 
     Raises:
         OSError: a file cannot be opened.
@@ -26,9 +30,15 @@ class FileDigest:
     def __init__(self, *paths: Path):
         with contextlib.ExitStack() as opened:
             self._files = [opened.enter_context(path.open("rb", buffering=0)) for path in paths]
-            self._opened = opened.pop_all()
+            self._opened: contextlib.ExitStack | None = opened.pop_all()
         self._paths = paths
         self._states = self._states_of_files()
+        self._sha256: str | None = None
+        self._lock = threading.Lock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FileDigest":
+        """Return itself: a copied model has the same files, and open files cannot be copied."""
+        return self
 
     def check_unchanged(self) -> None:
         """Raise ``CheckpointError`` unless the paths still lead to the files as opened."""
@@ -40,24 +50,31 @@ class FileDigest:
             if not unchanged:
                 raise CheckpointError(f"{path} was changed while it was read; load it again.")
 
-    @functools.cached_property
-    def sha256(self) -> str:
-        """In hexadecimal.
+    def start(self) -> None:
+        """Start hashing in the background. Once that is done, later changes do not matter."""
+        threading.Thread(target=lambda: self.sha256, name="sha256", daemon=True).start()
 
-        Raises:
-            CheckpointError: a file was changed since, or cannot be read to its end.
-        """
-        reason = ""
-        try:
-            with self._opened:
-                digest = _hash(self._files)
-                if self._states_of_files() == self._states:
-                    return digest
-        except (OSError, ValueError) as error:  # ValueError: a first attempt has closed them
-            reason = f" ({error})"
-        raise CheckpointError(
-            f"{self._paths[0]} was changed after it was loaded{reason}; load the model again."
-        )
+    @property
+    def sha256(self) -> str | None:
+        """In hexadecimal; None, with a warning, if a file changed before it was hashed."""
+        with self._lock:
+            if self._opened is not None:
+                opened, self._opened = self._opened, None
+                reason = "the file has changed since it was loaded"
+                try:
+                    with opened:
+                        digest = _hash(self._files)
+                        if self._states_of_files() == self._states:
+                            self._sha256 = digest
+                except OSError as error:
+                    reason = str(error)
+                if self._sha256 is None:
+                    logger.warning(
+                        "The sha256 of %s is unknown, and saved pictures will not name it: %s.",
+                        self._paths[0],
+                        reason,
+                    )
+            return self._sha256
 
     def _states_of_files(self) -> list[tuple[int, int, int]]:
         return [_state(os.fstat(file.fileno())) for file in self._files]

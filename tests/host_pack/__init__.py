@@ -2,15 +2,11 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .changes import TestChangedFile, TestName
+from .copies import TestCopiedModel, TestDynamicModel, TestWithoutFloat64
 from .latents import TestLoadLatent, TestSaveLatent, TestSaveSigmas
 from .memory import TestLowVram, TestMemory
-from .models import (
-    TestChangedFile,
-    TestConditioning,
-    TestControl,
-    TestForeignModel,
-    TestTinyModel,
-)
+from .models import TestConditioning, TestControl, TestForeignModel, TestTinyModel
 from .patches import TestPatchedModel, TestWrappedModel
 from .peers import TestDiffusersSampler
 
@@ -58,16 +54,20 @@ class TestExtension(ComfyExtension):
             TestChangedFile,
             TestConditioning,
             TestControl,
+            TestCopiedModel,
             TestDiffusersSampler,
+            TestDynamicModel,
             TestForeignModel,
             TestLoadLatent,
             TestLowVram,
             TestMemory,
+            TestName,
             TestNothing,
             TestPatchedModel,
             TestSaveLatent,
             TestSaveSigmas,
             TestTinyModel,
+            TestWithoutFloat64,
             TestWrappedModel,
         ]
 

@@ -139,35 +139,3 @@ def _patcher(model: Any) -> Any:
     device = comfy.model_management.get_torch_device()
     kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     return kind(model, device, torch.device("cpu"))
-
-
-class TestChangedFile(io.ComfyNode):
-    """The MODEL, after something has happened to the file that it came from."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestChangedFile",
-            category="test",
-            inputs=[
-                io.Model.Input("model"),
-                io.String.Input("path"),
-                io.Combo.Input("how", options=["touched", "appended to", "deleted"]),
-            ],
-            outputs=[io.Model.Output()],
-        )
-
-    @classmethod
-    def execute(cls, model: Any, path: str, how: str) -> io.NodeOutput:
-        import os
-        from pathlib import Path
-
-        match how:
-            case "touched":
-                os.utime(path)
-            case "appended to":
-                with Path(path).open("ab") as file:
-                    file.write(b" ")
-            case _:
-                Path(path).unlink()
-        return io.NodeOutput(model)
