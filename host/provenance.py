@@ -22,7 +22,7 @@ Record = dict[str, Any]
 def make_records(samples: Tensor, seeds: Sequence[int], settings: Record) -> dict[str, Record]:
     """Return ``settings`` with its own seed for each image of (B, C, H, W) ``samples``."""
     return {
-        _digest(image): {"seed": seed, **settings}
+        digest(image): {"seed": seed, **settings}
         for image, seed in zip(samples, seeds, strict=True)
     }
 
@@ -38,14 +38,14 @@ def make_frame_records(
         frames: what each of the F frames adds.
     """
     records = [{**(image or {}), **frame} for image in images for frame in frames]
-    return {_digest(frame): record for frame, record in zip(samples, records, strict=True)}
+    return {digest(frame): record for frame, record in zip(samples, records, strict=True)}
 
 
 def find_records(latent: dict[str, Any]) -> list[Record | None]:
     """Return the record of each image of a LATENT, None where it has none."""
     records = latent.get(KEY)
     known = records if isinstance(records, dict) else {}
-    return [known.get(_digest(image)) for image in latent["samples"]]
+    return [known.get(digest(image)) for image in latent["samples"]]
 
 
 def gather_records(records: Sequence[Record | None]) -> Record | None:
@@ -79,7 +79,7 @@ def mark_frames(samples: Tensor, frames: int) -> dict[str, Any]:
         samples: shape (B * frames, C, H, W), the frames of one image side by side.
         frames: how many belong to one image.
     """
-    return {_FRAMES: {_digest(stack): frames for stack in samples.split(frames)}}
+    return {_FRAMES: {digest(stack): frames for stack in samples.split(frames)}}
 
 
 def find_frames(latent: dict[str, Any]) -> int:
@@ -92,11 +92,12 @@ def find_frames(latent: dict[str, Any]) -> int:
     known = marks if isinstance(marks, dict) else {}
     for frames in set(known.values()):
         if len(samples) % frames == 0 and all(
-            known.get(_digest(stack)) == frames for stack in samples.split(frames)
+            known.get(digest(stack)) == frames for stack in samples.split(frames)
         ):
             return frames
     return 1
 
 
-def _digest(image: Tensor) -> str:
+def digest(image: Tensor) -> str:
+    """Return what an image is found by: equal for equal float32 values."""
     return hashlib.sha256(image.float().cpu().contiguous().numpy().tobytes()).hexdigest()

@@ -144,10 +144,10 @@ class UnconditionalTimesteps(io.ComfyNode):
             config = config.changed(timestep_spacing=spacing)
         if steps_offset >= 0:
             config = config.changed(steps_offset=steps_offset)
-        stretch = Stretch.of_denoise(steps, denoise)
+        stretch = Stretch.of_denoise(steps, denoise, config.num_train_timesteps)
         if stretch.is_empty:
             return io.NodeOutput(torch.zeros(0))
-        span = stretch.of(make_timesteps(config, stretch.steps))
+        span = stretch.of(make_timesteps(config, stretch.steps, stretch.whole))
         return io.NodeOutput(sigmas_of(model_sampling, span))
 
 
