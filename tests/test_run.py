@@ -1,5 +1,7 @@
 """Which steps run, and what they start from."""
 
+import itertools
+
 import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
@@ -21,7 +23,6 @@ from comfyui_unconditional.schedulers.timesteps import (
 from denoisers import SHAPE, Denoiser
 from ours import SEEDS
 from torch import Tensor
-
 
 SPACINGS = ("leading", "linspace", "trailing")
 
@@ -54,7 +55,7 @@ def test_denoise_is_the_time_at_which_a_run_begins_whatever_the_steps(T: int, sp
             times = denoised(config, steps, denoise).timesteps
             below = max(denoise * T, 1)
             assert len(times) == min(steps, int(below + 1e-6))
-            assert all(t > t_prev for t, t_prev in zip(times, times[1:], strict=False))
+            assert all(t > t_prev for t, t_prev in itertools.pairwise(times))
             assert times[-1] >= 0
             assert abs(times[0] - below) <= below / len(times) + 1
 
