@@ -153,14 +153,16 @@ def test_a_run_of_more_steps_than_lie_below_its_start_runs_them_all_and_says_so(
 
 
 def test_ddpm_image_to_image_runs_at_its_own_defaults(bench: Bench) -> None:
-    wires, images = Wires(), some_images()
-    latent = bench.put(wires, images)
-    node = sampler(wires, "DDPM", wires.model(), latent=latent, steps=1000, denoise=0.5)
-    (result,) = bench.get(wires, node)
+    wires = Wires()
+    model, latent = wires.model(), bench.put(wires, some_images())
+    node, half = (
+        sampler(wires, "DDPM", model, latent=latent, steps=steps, denoise=0.5)
+        for steps in (1000, 500)
+    )
+    results = bench.get(wires, node, half)
+    assert torch.equal(*results)
     report = told(bench, wires, node)
-    assert report["evaluations"] == 500
-    assert report["timesteps"][0] == 499
-    assert np.corrcoef(result.flatten(), images.flatten())[0, 1] > 0.3
+    assert (report["evaluations"], report["timesteps"][0]) == (500, 499)
 
 
 def test_pndm_without_an_evaluation_is_refused_and_trailing_is_named(bench: Bench) -> None:
