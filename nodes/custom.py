@@ -103,8 +103,8 @@ class UnconditionalTimesteps(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Below 1: the last steps of a longer list, of int(steps / denoise), "
-                    "for image to image.",
+                    tooltip="For image to image: where to begin, as a part of the schedule; 0.5 is "
+                    "half way. Where fewer timesteps than steps lie below that, all of them.",
                 ),
                 io.Int.Input(
                     "steps_offset",
