@@ -119,15 +119,17 @@ class HostSampler(comfy.samplers.Sampler):
             mask=denoise_mask,
             class_label=self._class_label,
         )
-        x = drain(run.start(call, x, draws), _Progress(run.evaluations, callback))
-        check_finite(x)
-        if run.span.end == END:
-            return x if denoise_mask is None else torch.where(denoise_mask == 0, known, x)
-        x = x / _alpha_cumprod(run, run.span.end).sqrt()
-        if self._start is not None or denoise_mask is None:
-            return x
-        x, inner = leftover.leave(x, known, denoise_mask), model_wrap.inner_model
-        leftover.remember(inner.process_latent_in(inner.process_latent_out(x)), denoise_mask)
+        x = drain(run.start(call, x, draws), _Progress(run.evaluations, seeds, callback))
+        if run.span.end != END:
+            x = x / _alpha_cumprod(run, run.span.end).sqrt()
+            if self._start is None and denoise_mask is not None:
+                x, host = leftover.leave(x, known, denoise_mask), model_wrap.inner_model
+                # As the next sampler will be given it.
+                left = host.process_latent_in(host.process_latent_out(x))
+                leftover.remember(left, denoise_mask)
+        elif denoise_mask is not None:
+            x = torch.where(denoise_mask == 0, known, x)
+        _check_finite(x, seeds)
         return x
 
 
@@ -142,34 +144,51 @@ def _raise_if_cancelled() -> None:
 class _Progress:
     """Tells the host of each evaluation."""
 
-    def __init__(self, total: int, callback: Callable[[int, Tensor, Tensor, int], object] | None):
-        self._total, self._callback, self._done = total, callback, 0
+    def __init__(
+        self,
+        total: int,
+        seeds: Sequence[int],
+        callback: Callable[[int, Tensor, Tensor, int], object] | None,
+    ):
+        self._total, self._seeds, self._callback, self._done = total, seeds, callback, 0
 
     def __call__(self, evaluation: Evaluation) -> None:
         # The callback asks too, but not at each evaluation.
         _raise_if_cancelled()
         if not self._done:
-            check_finite(evaluation.output)
+            _check_finite(evaluation.output, self._seeds)
         if self._callback is not None:
             x = evaluation.x_t / evaluation.alpha_cumprod.clamp(SMALLEST_ALPHA_CUMPROD).sqrt()
             self._callback(self._done, evaluation.x0, x, self._total)
         self._done += 1
 
 
-def check_finite(images: Tensor) -> list[bool]:
-    """Return which of the images are finite throughout.
+def _finite(images: Tensor) -> list[bool]:
+    """Return which of the images are finite throughout."""
+    return images.isfinite().flatten(1).all(1).tolist()
+
+
+def _check_finite(images: Tensor, seeds: Sequence[int]) -> None:
+    """Log which images are not finite.
 
     Raises:
-        ValueError: none is.
+        ValueError: none is finite.
     """
-    finite = images.isfinite().flatten(1).all(1).tolist()
-    if any(finite):
-        return finite
-    raise ValueError(
-        "The result contains NaN or infinite values, so there is no picture. With float16 "
-        "choose dtype float32 or bfloat16 in the loader; else the noise schedule does not fit "
-        "the model, or the model is broken."
-    )
+    finite = _finite(images)
+    if not any(finite):
+        raise ValueError(
+            "The result contains NaN or infinite values, so there is no picture. With float16 "
+            "choose dtype float32 or bfloat16 in the loader; else the noise schedule does not fit "
+            "the model, or the model is broken."
+        )
+    lost = [str(seed) for seed, good in zip(seeds, finite, strict=True) if not good]
+    if lost:
+        logger.warning(
+            "%d of %d images contain NaN or infinite values: those with the seeds %s.",
+            len(lost),
+            len(finite),
+            ", ".join(lost),
+        )
 
 
 @dataclass(frozen=True)
@@ -186,7 +205,7 @@ class Sampled:
 
     latent: dict[str, Any]
     seeds: Sequence[int]
-    lost: Sequence[int]
+    lost: Sequence[int] = ()
 
 
 def run_sampler(
@@ -250,17 +269,11 @@ def run_sampler(
         result = leftover.with_known(result, made, samples if known is None else known)
 
     seeds = BatchSeed.images_of(noise.seed, len(made))
-    finite = check_finite(made)
-    lost = [seed for seed, good in zip(seeds, finite, strict=True) if not good]
-    if not lost:
-        return Sampled(result, seeds, lost)
-    logger.warning(
-        "%d of %d images contain NaN or infinite values and are left out: those with the seeds %s.",
-        len(lost),
-        len(made),
-        ", ".join(map(str, lost)),
-    )
+    finite = _finite(made)
+    if all(finite):
+        return Sampled(result, seeds)
     kept = [k for k, good in enumerate(finite) if good]
+    lost = [seed for seed, good in zip(seeds, finite, strict=True) if not good]
     return Sampled(keep_images(result, kept), [seeds[k] for k in kept], lost)
 
 

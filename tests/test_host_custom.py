@@ -177,9 +177,20 @@ def test_timesteps_are_those_of_the_schedulers_as_sigmas(spacing: str, bench: Be
         config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
         found = sigmas_of(bench, spacing=spacing, steps=steps)
         assert found == pytest.approx(expected_sigmas(make_timesteps(config, steps)), rel=1e-5)
-    half = sigmas_of(bench, spacing=spacing, steps=7, denoise=0.5)
     config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
-    assert half == pytest.approx(expected_sigmas(make_timesteps(config, 14)[7:]), rel=1e-5)
+    for steps, denoise, whole in (
+        (10, 0.5, 20),
+        (7, 0.5, 14),
+        (300, 0.5, 600),
+        (10, 0.3, 10 / 0.3),
+    ):
+        found = sigmas_of(bench, spacing=spacing, steps=steps, denoise=denoise)
+        expected = expected_sigmas(make_timesteps(config, steps, whole))
+        assert found == pytest.approx(expected, rel=1e-5)
+    every = expected_sigmas(list(range(499, -1, -1)))
+    assert sigmas_of(bench, spacing=spacing, steps=1000, denoise=0.5) == pytest.approx(
+        every, rel=1e-5
+    )
     assert sigmas_of(bench, denoise=0.0) == []
 
 
