@@ -53,6 +53,8 @@ class Question:
             learned: shape (len(parts) * B, C, H, W).
             parts: which conditioning each part of the batch has.
         """
+        if len(learned) % len(parts):  # a wrapper asks for less than the host's whole batch
+            parts = [0]
         for part, conditioning in zip(learned.chunk(len(parts)), parts, strict=True):
             if conditioning == 0 or self.learned_variance is None:
                 self.learned_variance = part
