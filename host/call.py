@@ -11,6 +11,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from ..schedulers.errors import ScheduleError
 from ..schedulers.prediction import from_x0
 from ..schedulers.run import Run
 from .model import UnconditionalModel
@@ -63,7 +64,7 @@ class HostCall:
         wide = x_t.to(self._dtype)
         sigma = ((1 - a) / a).sqrt().to(x_t.device).expand(len(x_t))
 
-        question = Question(t, self._class_label)
+        question = Question(t, self._class_label, sigma[0])
         options = self._extra_args["model_options"]
         transformer_options = {**options.get("transformer_options", {}), Question.KEY: question}
         x0 = self._model(
@@ -77,4 +78,11 @@ class HostCall:
         output = from_x0(x0, wide, a, self._run.prediction_type).to(x_t.dtype)
         if question.learned_variance is None:
             return output
+        if question.learned_variance.shape != x_t.shape:
+            raise ScheduleError(
+                "This model predicts its variance, and another node evaluates the image in parts "
+                f"({tuple(question.learned_variance.shape)} of {tuple(x_t.shape)}), for which that "
+                "variance cannot be put together. Remove that node (an area of the conditioning, a "
+                "context window, tiles)."
+            )
         return torch.cat((output, question.learned_variance.to(output)), dim=1)

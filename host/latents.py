@@ -45,7 +45,8 @@ def fit_latent(patcher: ModelPatcher, latent: dict[str, Any]) -> dict[str, Any]:
             "This sampler needs a LATENT of still images (batch, channels, height, width), not "
             f"{'several kinds of data' if samples.is_nested else tuple(samples.shape)}."
         )
-    if samples.shape[1] != config.in_channels:
+    ratio = latent.get(_RATIO) or 1
+    if samples.shape[1] != config.in_channels or (ratio != 1 and not samples.any()):
         if samples.any():
             raise ValueError(
                 f"This LATENT has {samples.shape[1]} channels, and the model draws pixels with "
@@ -53,7 +54,6 @@ def fit_latent(patcher: ModelPatcher, latent: dict[str, Any]) -> dict[str, Any]:
                 "Latent'; a VAE's latents are no pixels."
             )
         batch, _, height, width = samples.shape
-        ratio = latent.get(_RATIO, 1)
         return {**rest, **empty_latent(config, batch, height * ratio, width * ratio)}
     config.check_size(*samples.shape[-2:])
     return {**rest, "samples": samples.float()}

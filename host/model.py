@@ -75,7 +75,8 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         self, checkpoint: Checkpoint, scheduler_config: SchedulerConfig, source: ModelSource
     ):
         load_device = comfy.model_management.get_torch_device()
-        host_config = _HostConfig({})
+        # FreeU asks for the first width before our network can say that it has no place for it.
+        host_config = _HostConfig({"model_channels": checkpoint.config.block_out_channels[0]})
         host_config.latent_format = PixelFormat(checkpoint.config.in_channels)
         host_config.set_inference_dtype(
             checkpoint.dtype,
@@ -136,11 +137,11 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             transformer_options: what other nodes have put on the model, and our own ``Question``.
         """
         options = transformer_options or {}
-        question = options.get(Question.KEY) or Question(self.model_sampling.timestep(t))
+        nearest = self.model_sampling.timestep(t)
+        question = options.get(Question.KEY) or Question(nearest)
         x_t = self.model_sampling.calculate_input(t, x).to(self.compute_dtype)
-        time = torch.as_tensor(question.t, dtype=torch.float32, device=x.device)
         config = carried_schedule(self.model_sampling) or self.scheduler_config
-        times = (time * config.timestep_scale).expand(len(x))
+        times = question.time_at(t, nearest) * config.timestep_scale
         size = self._part_of(x_t)
         outputs = [
             self.diffusion_model(
@@ -156,7 +157,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         output = (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).to(x.dtype)
         channels = x.shape[1]
         if output.shape[1] > channels:
-            question.learned_variance = output[:, channels:]
+            question.hear_variance(output[:, channels:], options.get("cond_or_uncond") or [0])
         return self.model_sampling.calculate_denoised(t, output[:, :channels], x)
 
     def _part_of(self, x_t: Tensor) -> int:

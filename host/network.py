@@ -1,9 +1,11 @@
 """Our network as the host calls its own, and what our samplers tell it beyond that."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import comfy.patcher_extension
+import torch
 from torch import Tensor
 
 from ..unet.errors import ConfigError
@@ -22,8 +24,40 @@ class Question:
     t: Tensor | float
     """The exact time, in training steps; the host can name only those of its table."""
     class_label: int | None = None
+    sigma: Tensor | None = None
+    """The host's noise level at ``t``, 0-d; None: ``t`` is right whatever the host's is."""
     learned_variance: Tensor | None = None
     """The answer's second half, where the network has one; shape (B, C, H, W)."""
+
+    def time_at(self, sigma: Tensor, nearest: Tensor) -> Tensor:
+        """Return the time to tell the network, shape (B,).
+
+        It is ``t``, except where another node has changed the noise level on its way here.
+
+        Args:
+            sigma: the noise level that has arrived, shape (B,).
+            nearest: the timesteps of the host's table for it, shape (B,).
+        """
+        exact = torch.as_tensor(self.t, dtype=torch.float32, device=sigma.device).expand(len(sigma))
+        if self.sigma is None:
+            return exact
+        return torch.where(sigma.isclose(self.sigma.to(sigma), rtol=1e-6), exact, nearest.float())
+
+    def hear_variance(self, learned: Tensor, parts: Sequence[int]) -> None:
+        """Keep the learned variance of the positive conditioning.
+
+        The host evaluates the conditionings (0 is the positive) side by side or one by one, as its
+        memory allows.
+
+        Args:
+            learned: shape (len(parts) * B, C, H, W).
+            parts: which conditioning each part of the batch has.
+        """
+        if len(learned) % len(parts):  # a wrapper asks for less than the host's whole batch
+            parts = [0]
+        for part, conditioning in zip(learned.chunk(len(parts)), parts, strict=True):
+            if conditioning == 0 or self.learned_variance is None:
+                self.learned_variance = part
 
 
 class HostUNet(UNet2D):
@@ -82,9 +116,15 @@ def _check_additions(control: Any, transformer_options: dict[str, Any]) -> None:
         for name, patches in transformer_options.get(key, {}).items()
         if patches
     ]
+    names += [name for name in _UNHEARD if transformer_options.get(name)]
     if names:
         raise ConfigError(
             f"Another node has put patches ({', '.join(sorted(names))}) on this MODEL, for the "
             "blocks and attention of text-to-image networks (as FreeU does); this network has "
             "none of those places. Remove that node."
         )
+
+
+# What the host's own networks read from transformer_options, and this one has no use for: another
+# function for attention (as SageAttention's nodes put there), and scaled positions.
+_UNHEARD = ("optimized_attention_override", "rope_options")

@@ -59,3 +59,19 @@ class ImageNoise:
         # The host asks for the seed after the noise.
         self.seed = batch = BatchSeed.of(int(self.seed), latent)
         return SeededNoise(batch.images, tuple(samples.shape[1:]))()
+
+
+def keep_images(latent: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
+    """Return a LATENT of some of its images only, each with the batch_index and mask it had."""
+    count = len(latent["samples"])
+    indices = latent.get("batch_index", range(count))
+    result = {
+        **latent,
+        "samples": latent["samples"][list(kept)],
+        "batch_index": [indices[k] for k in kept],
+    }
+    mask = latent.get("noise_mask")
+    if mask is not None and len(mask) > 1:
+        # The host repeats the masks of a batch until there are enough.
+        result["noise_mask"] = mask[[k % len(mask) for k in kept]]
+    return result

@@ -66,7 +66,8 @@ class TrajectoryRecorder:
         """Return the trajectory as a LATENT.
 
         Args:
-            final: the LATENT of the finished images, shape (B, C, H, W).
+            final: the LATENT of the finished images, shape (B, C, H, W); where some of the run's
+                are left out, its ``batch_index`` says which remain.
 
         Returns:
             Its ``samples`` have the shape (B * frames, C, H, W), model range about -1..1, not
@@ -74,10 +75,11 @@ class TrajectoryRecorder:
             the second, …
         """
         images: Tensor = final["samples"]
-        if self._samples is None:  # no evaluation: nothing but the finished images
-            self._samples = images.new_empty((len(images), self.frames, *images.shape[1:]))
-        self._samples[:, -1] = images.to(self._samples)
-        samples = self._samples.flatten(0, 1)
+        assert self._samples is not None
+        # Images that were not finite are left out.
+        stacks = self._samples[final.get("batch_index", slice(None))]
+        stacks[:, -1] = images.to(stacks)
+        samples = stacks.flatten(0, 1)
         # Of the last frame there is nothing to add: it is the image itself.
         records = make_frame_records(samples, find_records(final), [*self._records, {}])
         return {"samples": samples, KEY: records, **mark_frames(samples, self.frames)}

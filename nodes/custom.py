@@ -103,8 +103,8 @@ class UnconditionalTimesteps(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Below 1: the last steps of a longer list, of int(steps / denoise), "
-                    "for image to image.",
+                    tooltip="For image to image: where to begin, as a part of the schedule; 0.5 is "
+                    "half way. Where fewer timesteps than steps lie below that, all of them.",
                 ),
                 io.Int.Input(
                     "steps_offset",
@@ -144,10 +144,10 @@ class UnconditionalTimesteps(io.ComfyNode):
             config = config.changed(timestep_spacing=spacing)
         if steps_offset >= 0:
             config = config.changed(steps_offset=steps_offset)
-        stretch = Stretch.of_denoise(steps, denoise)
+        stretch = Stretch.of_denoise(steps, denoise, config.num_train_timesteps)
         if stretch.is_empty:
             return io.NodeOutput(torch.zeros(0))
-        span = stretch.of(make_timesteps(config, stretch.steps))
+        span = stretch.of(make_timesteps(config, stretch.steps, stretch.whole))
         return io.NodeOutput(sigmas_of(model_sampling, span))
 
 

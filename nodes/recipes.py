@@ -8,7 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.latents import empty_latent, fit_latent
-from ..host.model import unconditional_model
+from ..host.model import own_schedule, unconditional_model
 from ..host.model_record import describe_model
 from ..host.provenance import KEY, Record, make_records
 from ..host.sampling import Start, run_sampler
@@ -37,7 +37,7 @@ def pndm(config: SchedulerConfig, method: Any, convention: Any) -> Recipe:
     """Return PNDM."""
 
     def make_run(stretch: Stretch) -> Run:
-        span = stretch.of(list_timesteps(config, stretch.steps, convention))
+        span = stretch.of(list_timesteps(config, stretch.steps, convention, stretch.whole))
         return pndm_run(config, span, method=method, convention=convention)
 
     return Recipe({"sampler": "PNDM", "method": method, "convention": convention}, make_run)
@@ -48,7 +48,7 @@ def ddpm(config: SchedulerConfig, variance_type: Any) -> Recipe:
     variance = config.variance_type if variance_type == "model" else variance_type
 
     def make_run(stretch: Stretch) -> Run:
-        span = stretch.of(make_timesteps(config, stretch.steps))
+        span = stretch.of(make_timesteps(config, stretch.steps, stretch.whole))
         return ddpm_run(config, span, variance_type=variance)
 
     return Recipe({"sampler": "DDPM", "variance_type": variance}, make_run)
@@ -58,7 +58,8 @@ def ddim(config: SchedulerConfig, eta: float) -> Recipe:
     """Return DDIM."""
 
     def make_run(stretch: Stretch) -> Run:
-        return ddim_run(config, stretch.of(make_timesteps(config, stretch.steps)), eta=eta)
+        span = stretch.of(make_timesteps(config, stretch.steps, stretch.whole))
+        return ddim_run(config, span, eta=eta)
 
     return Recipe({"sampler": "DDIM", "eta": eta}, make_run)
 
@@ -75,10 +76,10 @@ def sample(
     denoise: float = 1.0,
 ) -> io.NodeOutput:
     """Sample from noise, or from a noised latent where ``denoise`` is below 1."""
-    stretch = Stretch.of_denoise(steps, denoise)
+    stretch = Stretch.of_denoise(steps, denoise, own_schedule(model).num_train_timesteps)
     settings: Record = {"steps": steps}
     if latent is None:
-        if stretch.start:
+        if stretch.begins_with_image:
             raise ScheduleError(
                 f"denoise {denoise} begins with an image, but no latent is connected. Connect "
                 "'Image to Pixel Latent', or set denoise to 1."
@@ -86,9 +87,11 @@ def sample(
         if batch_size < 1:
             raise ScheduleError(f"batch_size must be at least 1, not {batch_size}.")
         latent = empty_latent(unconditional_model(model).unet_config, batch_size)
-    if stretch.start:
+    if stretch.begins_with_image:
         settings["denoise"] = denoise
-    start: Start = "noised" if stretch.start else "noise"
+    if stretch.steps < steps:
+        settings["steps_run"] = stretch.steps
+    start: Start = "noised" if stretch.begins_with_image else "noise"
     return _run(model, recipe, stretch, latent, start, seed, class_label, settings)
 
 
@@ -142,15 +145,10 @@ def _run(
     latent = fit_latent(model, latent)
     run, seconds = timed(recipe.make_run(stretch))
     label = None if class_label == -1 else class_label
-    result, seeds = run_sampler(
-        model,
-        run,
-        latent,
-        seed,
-        start=start,
-        class_label=label,
-    )
-    report = run_report(run, seconds() / len(seeds))
+    sampled = run_sampler(model, run, latent, seed, start=start, class_label=label)
+    asked = settings["steps"] if "steps_run" in settings else None
+    per_image = seconds() / len(latent["samples"])
+    report = run_report(run, per_image, asked=asked, lost=sampled.lost)
     record = {
         **recipe.settings,
         **settings,
@@ -158,5 +156,6 @@ def _run(
         "evaluations": run.evaluations,
         **describe_model(model),
     }
-    kept = {**result, KEY: make_records(result["samples"], seeds, record)}
+    samples = sampled.latent["samples"]
+    kept = {**sampled.latent, KEY: make_records(samples, sampled.seeds, record)}
     return io.NodeOutput(kept, ui=report)

@@ -1,7 +1,7 @@
 """What a sampler node shows of its run: kept out of the LATENT, whose pictures must repeat."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -33,8 +33,17 @@ def timed(run: Run) -> tuple[Run, Callable[[], float]]:
     return replace(run, start=start), lambda: time.perf_counter() - began
 
 
-def run_report(run: Run, seconds_per_image: float) -> Ui:
-    """Return what a run did; ``end`` is None where it went all the way to the image."""
+def run_report(
+    run: Run, seconds_per_image: float, *, asked: int | None = None, lost: Sequence[int] = ()
+) -> Ui:
+    """Return what a run did; ``end`` is None where it went all the way to the image.
+
+    Args:
+        run: what ran.
+        seconds_per_image: how long it took.
+        asked: how many steps were asked for, where fewer timesteps than that lie below its start.
+        lost: the seeds of the images that are left out since they are not finite.
+    """
     span = run.span
     return _ui(
         steps=len(span.timesteps),
@@ -42,12 +51,22 @@ def run_report(run: Run, seconds_per_image: float) -> Ui:
         seconds_per_image=seconds_per_image,
         timesteps=list(span.timesteps),
         end=None if span.end == END else span.end,
+        asked=asked,
+        lost=[str(seed) for seed in lost],  # a page's numbers end at 2^53
     )
 
 
 def no_run_report() -> Ui:
     """Return the report of a node that passed its latent on, as with denoise 0."""
-    return _ui(steps=0, evaluations=0, seconds_per_image=0.0, timesteps=[], end=None)
+    return _ui(
+        steps=0,
+        evaluations=0,
+        seconds_per_image=0.0,
+        timesteps=[],
+        end=None,
+        asked=None,
+        lost=[],
+    )
 
 
 def _ui(**report: Any) -> Ui:

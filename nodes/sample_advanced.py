@@ -72,7 +72,7 @@ def _last_inputs() -> list[Any]:
             options=["disable", "enable"],
             tooltip="When the run stops early. disable: its last step goes all the way to the "
             "image. enable: the noise of that time stays in the latent, for the sampler that goes "
-            "on.",
+            "on, except where a mask keeps the image.",
         ),
         class_label_input(),
     ]

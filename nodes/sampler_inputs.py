@@ -121,7 +121,8 @@ def image_to_image_inputs() -> list[Any]:
             step=0.01,
             optional=True,
             tooltip="1 begins with noise alone. Below, the images in latent are noised only so "
-            "far: 0.5 runs the second half of a list of twice as many steps.",
+            "far, and the steps run from there: 0.5 begins half way. Where fewer timesteps than "
+            "steps lie there, all of them run.",
         ),
     ]
 

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from .config import PredictionType, SchedulerConfig
-from .errors import check_choice
+from .errors import ScheduleError, check_choice
 from .evaluation import Evaluation, Model, Sampling
 from .pndm_grid import Convention, Grid, make_part_grid
 from .prediction import to_eps
@@ -49,7 +49,7 @@ def plan_pndm(grid: Grid, method: Method) -> list[Step]:
     would change nothing (leading spacing ends so, unless set_alpha_to_one).
 
     Raises:
-        ScheduleError: there is no such method.
+        ScheduleError: there is no such method, or the only step would change nothing.
     """
     check_choice("method", method, _ORDER)
     plan = []
@@ -61,7 +61,16 @@ def plan_pndm(grid: Grid, method: Method) -> list[Step]:
             kind = "improved_euler"
         plan.append(Step(t, t_prev, kind))
     last = plan[-1]
-    return plan[:-1] if grid.alpha_cumprod(last.t) == grid.alpha_cumprod(last.t_prev) else plan
+    if grid.alpha_cumprod(last.t) != grid.alpha_cumprod(last.t_prev):
+        return plan
+    if len(plan) == 1:
+        raise ScheduleError(
+            f"PNDM would not evaluate the model at all: its only step, from timestep {last.t} to "
+            "the image, changes nothing in this schedule. Use at least 2 steps, or set "
+            "timestep_spacing to 'trailing' with 'Noise Schedule'; where a run is split, end the "
+            "part before this one at the last step."
+        )
+    return plan[:-1]
 
 
 def count_evaluations(plan: Sequence[Step]) -> int:

@@ -5,7 +5,7 @@ them differently, so the same noise gives different images.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Protocol, get_args
 
@@ -16,7 +16,7 @@ from .config import SchedulerConfig
 from .errors import check_choice
 from .noise_schedule import NoiseSchedule
 from .run import Span
-from .timesteps import END, check_steps, make_timesteps, step_pairs
+from .timesteps import END, make_timesteps, step_pairs
 
 Convention = Literal["diffusers", "paper"]
 
@@ -182,18 +182,18 @@ def make_grid(
     return make_part_grid(config, span, convention, dtype=dtype)
 
 
-def list_timesteps(config: SchedulerConfig, steps: int, convention: Convention) -> list[int]:
+def list_timesteps(
+    config: SchedulerConfig, steps: int, convention: Convention, whole: float | None = None
+) -> list[int]:
     """Return where each of N = ``steps`` steps starts; ``paper`` ignores spacing and offset.
 
     Raises:
         ScheduleError: see ``make_timesteps``, or there is no such convention.
     """
     check_choice("convention", convention, get_args(Convention))
-    if convention == "diffusers":
-        return make_timesteps(config, steps)
-    T = config.num_train_timesteps
-    check_steps(steps, T)
-    return [i * (T // steps) for i in reversed(range(steps))]
+    if convention == "paper":
+        config = replace(config, timestep_spacing="leading", steps_offset=0)
+    return make_timesteps(config, steps, whole)
 
 
 def make_part_grid(

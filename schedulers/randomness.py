@@ -1,6 +1,6 @@
 """Noise that belongs to an image, not to its batch or its device."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,17 +22,34 @@ class SeededNoise:
     Args:
         seeds: one for each of B images.
         shape: (C, H, W) of one image.
+        before_draw: called before each draw, also before those that are left out; what it raises
+            ends a run that the user has cancelled.
     """
 
-    def __init__(self, seeds: Sequence[int], shape: tuple[int, ...]):
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        shape: tuple[int, ...],
+        before_draw: Callable[[], object] = lambda: None,
+    ):
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self._shape = shape
+        self._shape, self._before_draw = shape, before_draw
+        self._to_skip = 0
 
     def __call__(self) -> Tensor:
         """Return the next draw, float32 on the CPU, shape (B, C, H, W)."""
-        return torch.cat([torch.randn((1, *self._shape), generator=g) for g in self._generators])
+        while self._to_skip:
+            self._draw()
+            self._to_skip -= 1
+        return self._draw()
 
     def skip(self, draws: int) -> None:
-        """Leave out the next ``draws`` draws, so that draw i is the same wherever a run begins."""
-        for _ in range(draws):
-            self()
+        """Leave out the next ``draws`` draws, so that draw i is the same wherever a run begins.
+
+        It takes their time at the next draw, so that a sampler that draws nothing spends none.
+        """
+        self._to_skip += draws
+
+    def _draw(self) -> Tensor:
+        self._before_draw()
+        return torch.cat([torch.randn((1, *self._shape), generator=g) for g in self._generators])

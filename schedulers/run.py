@@ -8,7 +8,7 @@ from torch import Tensor
 from .config import PredictionType
 from .errors import ScheduleError
 from .evaluation import Model, Noise, Sampling
-from .timesteps import END
+from .timesteps import END, end_of_list
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,26 @@ class Stretch:
     """Which of a list of ``steps`` steps run: those from ``start`` up to, but without, ``stop``.
 
     Attributes:
-        steps: N, the length of the whole list.
+        steps: N, the length of the list.
         start, stop: 0 .. N; a ``stop`` beyond N means N.
         leftover: whether a stretch that stops early leaves the noise of that time in the image;
             else its last step goes to the data.
+        whole: M, where the list is the end of a longer one, as for ``make_timesteps``; None: it is
+            whole.
     """
 
     steps: int
     start: int = 0
     stop: int = 2**31
     leftover: bool = False
+    whole: float | None = None
 
     @classmethod
-    def of_denoise(cls, steps: int, denoise: float) -> "Stretch":
-        """Return the last ``steps`` of a list of int(steps / denoise), as ComfyUI means denoise.
+    def of_denoise(cls, steps: int, denoise: float, num_train_timesteps: int) -> "Stretch":
+        """Return the steps of a run that begins at the time ``denoise`` * T.
+
+        They are the last ``steps`` of a list of steps / denoise, as ComfyUI means denoise; where
+        fewer timesteps lie there, all of them.
 
         Raises:
             ScheduleError: ``denoise`` is not in 0..1.
@@ -53,21 +59,27 @@ class Stretch:
             raise ScheduleError(f"denoise must be from 0 to 1, not {denoise}.")
         if denoise == 0:
             return cls(steps, steps)
-        if denoise > 0.9999:
+        if denoise > 0.9999 or steps < 1:
             return cls(steps)
-        whole = int(steps / denoise)
-        return cls(whole, whole - steps)
+        count, whole = end_of_list(steps, denoise, num_train_timesteps)
+        return cls(count, whole=whole)
 
     @property
     def is_empty(self) -> bool:
         """Whether no step runs."""
         return self.start >= min(self.stop, self.steps)
 
+    @property
+    def begins_with_image(self) -> bool:
+        """Whether there are steps before the first that runs."""
+        return self.start > 0 or self.whole is not None
+
     def of(self, timesteps: Sequence[int]) -> Span:
-        """Cut this stretch, which must not be empty, out of the whole list."""
+        """Cut this stretch, which must not be empty, out of the list."""
         part = tuple(timesteps[self.start : self.stop])
         reaches_end = self.stop >= len(timesteps) or not self.leftover
-        return Span(part, END if reaches_end else timesteps[self.stop], self.start)
+        before = 0 if self.whole is None else int(self.whole) - self.steps
+        return Span(part, END if reaches_end else timesteps[self.stop], before + self.start)
 
 
 @dataclass(frozen=True)

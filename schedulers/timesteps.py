@@ -4,6 +4,7 @@ The time after the last step, the data, is written ``END``.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 
 from .config import SchedulerConfig
@@ -14,24 +15,32 @@ logger = logging.getLogger(__name__)
 END = -1
 
 
-def make_timesteps(config: SchedulerConfig, steps: int) -> list[int]:
+def make_timesteps(config: SchedulerConfig, steps: int, whole: float | None = None) -> list[int]:
     """Return N = ``steps`` training steps, strictly descending, each in 0 .. T-1.
 
     Spacings as in Lin et al. 2024, table 2. "leading" is kept as diffusers has it also where it
     starts late: N = 600 of T = 1000 starts at 599, and N = 1 is the list [0].
+
+    Args:
+        config: the options; T is its ``num_train_timesteps``.
+        steps: N, in 1 .. T.
+        whole: M in N .. T: the last N of a list of M, which need not be a whole number, as from
+            ``end_of_list``. Their gap is T / M. None: N, the whole list.
 
     Raises:
         ScheduleError: N is not in 1 .. T, or ``steps_offset`` leads beyond T-1.
     """
     T, N = config.num_train_timesteps, steps
     check_steps(N, T)
+    M = N if whole is None else whole
     match config.timestep_spacing:
         case "leading":
-            times = [i * (T // N) + config.steps_offset for i in reversed(range(N))]
+            gap = T // M if whole is None else T / M
+            times = [int(i * gap + 1e-6) + config.steps_offset for i in reversed(range(N))]
         case "linspace":
-            times = [round(i * ((T - 1) / (N - 1))) for i in reversed(range(N))] if N > 1 else [0]
+            times = [round(i * ((T - 1) / (M - 1))) for i in reversed(range(N))] if M > 1 else [0]
         case "trailing":
-            times = [round(T - i * (T / N)) - 1 for i in range(N)]
+            times = [round(T - (M - N + i) * (T / M)) - 1 for i in range(N)]
     if times[0] >= T:
         raise ScheduleError(
             f"The scheduler option steps_offset = {config.steps_offset} leads to timestep "
@@ -39,6 +48,37 @@ def make_timesteps(config: SchedulerConfig, steps: int) -> list[int]:
             "steps_offset in the model's scheduler_config.json."
         )
     return times
+
+
+def end_of_list(steps: int, denoise: float, num_train_timesteps: int) -> tuple[int, float]:
+    """Return (N, M): the N timesteps below ``denoise`` * T are the last of a list of M.
+
+    M = N / denoise, which need not be a whole number. N is ``steps``, or all the timesteps that lie
+    there, where those are fewer; at least 1.
+
+    Args:
+        steps: how many were asked for, at least 1.
+        denoise: above 0, at most 1.
+        num_train_timesteps: T.
+    """
+    T = num_train_timesteps
+    below = max(denoise * T, 1.0)
+    N = min(steps, int(below + 1e-6))
+    M = N * T / below
+    return N, float(round(M)) if math.isclose(M, round(M), rel_tol=1e-9) else M
+
+
+def begins_with_noise(timesteps: Sequence[int], num_train_timesteps: int) -> bool:
+    """Whether x is noise alone at the first of these timesteps, not a noised image.
+
+    That is so where no more step fits above the first. A leading list begins lower where N does
+    not divide T: it is known by its gap, T // N.
+    """
+    T, first = num_train_timesteps, timesteps[0]
+    if len(timesteps) == 1:
+        return first == T - 1
+    gap = first - timesteps[1]
+    return first + gap >= T or T // (first // gap + 1) == gap
 
 
 def check_steps(steps: int, num_train_timesteps: int) -> None:

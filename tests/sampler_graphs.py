@@ -1,5 +1,6 @@
 """Our samplers on a LATENT, as graphs have them; what goes in, and what the core makes of it."""
 
+import json
 from typing import Any
 
 import ours
@@ -17,7 +18,7 @@ from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import Tensor
-from wiring import Wires
+from wiring import Bench, Wires
 
 from devtools.wires import Link
 
@@ -74,6 +75,16 @@ def expected_image_to_image(kind: str, images: Tensor, seeds: list[int], steps: 
     noise.skip(steps - 10)
     with torch.inference_mode():
         return drain(run.start(network, x, noise))
+
+
+def told(bench: Bench, wires: Wires, node: Link) -> dict[str, Any]:
+    """What a sampler says of its run."""
+    wires("TestSaveLatent", samples=node, name=f"told-{node[0]}")
+    (text,) = bench.run(wires).outputs[node[0]]["unconditional_run"]
+    report = json.loads(text)
+    keys = {"steps", "evaluations", "seconds_per_image", "timesteps", "end", "asked", "lost"}
+    assert set(report) == keys
+    return report
 
 
 def half_mask() -> Tensor:

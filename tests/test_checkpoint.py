@@ -200,6 +200,30 @@ def test_a_misshapen_tensor_is_named_with_both_shapes(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("stored", "dtype", "value", "remedy"),
+    [
+        (torch.float32, torch.float16, 1e5, "Choose dtype float32 or bfloat16"),
+        (torch.bfloat16, torch.float16, -7e4, "Choose dtype float32 or bfloat16"),
+        (torch.float64, torch.float32, 1e39, "use another checkpoint"),
+        (torch.float64, None, 1e39, "use another checkpoint"),
+    ],
+    ids=str,
+)
+def test_a_weight_that_becomes_infinite_in_the_chosen_dtype_is_named(
+    stored: torch.dtype, dtype: torch.dtype | None, value: float, remedy: str, tmp_path: Path
+) -> None:
+    toys.write_checkpoint(tmp_path, toys.TINY, dtype=stored)
+    weights = load_file(tmp_path / SAFETENSORS)
+    weights["conv_out.weight"].view(-1)[3] = value
+    save_file(weights, tmp_path / SAFETENSORS)
+    with pytest.raises(CheckpointError, match=rf"conv_out\.weight holds values up to .*{remedy}"):
+        load(tmp_path, dtype)
+    if stored != torch.float64:
+        for wide in (torch.float32, torch.bfloat16):
+            assert all(t.isfinite().all() for t in load(tmp_path, wide).weights.values())
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_named(tmp_path: Path, value: float) -> None:
     toys.write_checkpoint(tmp_path, toys.TINY)

@@ -1,10 +1,12 @@
 """In the real ComfyUI: our samplers as SAMPLER and SIGMAS, on our models and on others."""
 
+from pathlib import Path
 from typing import Any
 
 import ours
 import pytest
 import torch
+import toys
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.schedulers.randomness import SeededNoise
@@ -85,6 +87,56 @@ def test_denoise_and_masks_act_as_in_the_pndm_sampler(bench: Bench) -> None:
         assert (one - two).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_mid_grey_picture_is_a_picture_where_the_sigmas_begin_below_the_noise(
+    method: str, bench: Bench
+) -> None:
+    for denoise in (0.2, 0.5):
+        wires = Wires()
+        model = wires.model()
+        latent = bench.put(wires, torch.zeros(2, 1, 16, 16))
+        sigmas = wires.timesteps(model, 10, denoise=denoise)
+        custom = wires.custom(model, select(wires, method), sigmas, latent, seed=7)
+        node = sampler(wires, "PNDM", model, latent=latent, denoise=denoise, method=method)
+        one, two = bench.get(wires, custom, node)
+        assert (one - two).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("batched", [True, False], ids=["one batch", "one by one"])
+def test_a_learned_variance_acts_whatever_the_cfg_is(
+    batched: bool, bench: Bench, models: Path
+) -> None:
+    config = {**toys.TINY, "out_channels": 6}
+    scheduler = {"beta_end": 0.002, "variance_type": "learned_range"}
+    toys.write_checkpoint(models / "learned-cfg", config, scheduler=scheduler)
+    wires = Wires()
+    model = wires.model("learned-cfg")
+    latent = bench.put(wires, torch.zeros(3, 3, 8, 8))
+    nothing = wires("UnconditionalConditioning")
+    # Conditionings of different sizes cannot stand side by side in a batch.
+    negative = nothing if batched else wires("TestConditioning", seed=0)
+    sigmas = wires.timesteps(model, 10)
+    links = [
+        wires(
+            "SamplerCustomAdvanced",
+            noise=wires("UnconditionalNoise", seed=7),
+            guider=wires("CFGGuider", model=model, positive=nothing, negative=negative, cfg=cfg),
+            sampler=select_ddpm(wires),
+            sigmas=sigmas,
+            latent_image=latent,
+        )
+        for cfg in (7.0, 1.0)
+    ]
+    node = sampler(wires, "DDPM", model, batch_size=3)
+    with_cfg, without, own = bench.get(wires, *links, node)
+    assert (with_cfg - without).abs().max() < 1e-3
+    assert (without - own).abs().max() < 1e-3
+
+
+def select_ddpm(wires: Wires) -> Link:
+    return wires("UnconditionalDDPMSamplerSelect", variance_type="model")
+
+
 def test_split_sigmas_leave_the_noise_for_the_next_sampler(bench: Bench) -> None:
     wires = Wires()
     model = wires.model()
@@ -125,9 +177,20 @@ def test_timesteps_are_those_of_the_schedulers_as_sigmas(spacing: str, bench: Be
         config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
         found = sigmas_of(bench, spacing=spacing, steps=steps)
         assert found == pytest.approx(expected_sigmas(make_timesteps(config, steps)), rel=1e-5)
-    half = sigmas_of(bench, spacing=spacing, steps=7, denoise=0.5)
     config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
-    assert half == pytest.approx(expected_sigmas(make_timesteps(config, 14)[7:]), rel=1e-5)
+    for steps, denoise, whole in (
+        (10, 0.5, 20),
+        (7, 0.5, 14),
+        (300, 0.5, 600),
+        (10, 0.3, 10 / 0.3),
+    ):
+        found = sigmas_of(bench, spacing=spacing, steps=steps, denoise=denoise)
+        expected = expected_sigmas(make_timesteps(config, steps, whole))
+        assert found == pytest.approx(expected, rel=1e-5)
+    every = expected_sigmas(list(range(499, -1, -1)))
+    assert sigmas_of(bench, spacing=spacing, steps=1000, denoise=0.5) == pytest.approx(
+        every, rel=1e-5
+    )
     assert sigmas_of(bench, denoise=0.0) == []
 
 

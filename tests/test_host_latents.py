@@ -1,9 +1,13 @@
 """In the real ComfyUI: our samplers on a LATENT: image to image, and masks."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import toys
 from comfyui_unconditional.schedulers.randomness import SeededNoise
+from graphs import read_metadata
 from sampler_graphs import (
     EMPTY,
     SAMPLERS,
@@ -11,6 +15,7 @@ from sampler_graphs import (
     half_mask,
     sampler,
     some_images,
+    told,
 )
 from torch import Tensor
 from wiring import Bench, Wires
@@ -102,10 +107,9 @@ def test_an_empty_latent_of_the_host_gets_the_channels_of_the_model(bench: Bench
         (torch.zeros(1, 1, 5, 16, 16), 1.0, "still images"),
         (torch.zeros(1, 1, 15, 16), 1.0, "divisible by 4"),
         (None, 0.5, "no latent is connected"),
-        (torch.zeros(1, 1, 16, 16), 0.001, "steps must be from 1 to 1000"),
         (torch.zeros(1, 1, 16, 16), float("nan"), "denoise must be from 0 to 1"),
     ],
-    ids=["channels", "video", "size", "none", "too far", "nan"],
+    ids=["channels", "video", "size", "none", "nan"],
 )
 def test_a_latent_that_does_not_fit_is_an_error_on_the_sampler(
     samples: Tensor | None, denoise: float, words: str, bench: Bench
@@ -118,6 +122,79 @@ def test_a_latent_that_does_not_fit_is_an_error_on_the_sampler(
     assert run.error
     assert run.error["node_id"] == node[0]
     assert words in run.error["exception_message"]
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_run_of_more_steps_than_lie_below_its_start_runs_them_all_and_says_so(
+    kind: str, bench: Bench
+) -> None:
+    wires = Wires()
+    model = wires.model(num_train_timesteps=40)
+    latent = bench.put(wires, some_images())
+    node = sampler(wires, kind, model, latent=latent, steps=40, denoise=0.5)
+    wires(
+        "UnconditionalImageOutput",
+        samples=node,
+        filename_prefix=f"all-{kind}",
+        format="png",
+        scale=1,
+    )
+    report = told(bench, wires, node)
+    assert (report["steps"], report["asked"]) == (20, 40)
+    assert report["timesteps"] == list(range(19, -1, -1))
+    path = bench.host.output / f"all-{kind}_00001_.png"
+    record = read_metadata(path)["unconditional"]
+    assert (record["steps"], record["denoise"], record["steps_run"]) == (40, 0.5, 20)
+    wires = Wires()
+    few = sampler(
+        wires, kind, wires.model(), latent=bench.put(wires, some_images()), steps=10, denoise=0.5
+    )
+    assert told(bench, wires, few)["asked"] is None
+
+
+def test_ddpm_image_to_image_runs_at_its_own_defaults(bench: Bench) -> None:
+    wires = Wires()
+    model, latent = wires.model(), bench.put(wires, some_images())
+    node, half = (
+        sampler(wires, "DDPM", model, latent=latent, steps=steps, denoise=0.5)
+        for steps in (1000, 500)
+    )
+    results = bench.get(wires, node, half)
+    assert torch.equal(*results)
+    report = told(bench, wires, node)
+    assert (report["evaluations"], report["timesteps"][0]) == (500, 499)
+
+
+def test_pndm_without_an_evaluation_is_refused_and_trailing_is_named(bench: Bench) -> None:
+    for more in ({"steps": 1}, {"steps": 2, "denoise": 0.001}):
+        wires = Wires()
+        latent = bench.put(wires, some_images())
+        node = sampler(wires, "PNDM", wires.model(), latent=latent, **more)
+        wires("TestSaveLatent", samples=node, name="x")
+        run = bench.client.run(wires.graph)
+        assert run.error
+        assert run.error["node_id"] == node[0]
+        assert "set timestep_spacing to 'trailing'" in run.error["exception_message"]
+    wires = Wires()
+    model = wires.model(timestep_spacing="trailing")
+    assert told(bench, wires, sampler(wires, "PNDM", model, steps=1))["evaluations"] == 4
+
+
+def test_an_empty_latent_of_the_host_is_no_pixels_to_a_model_of_four_channels(
+    bench: Bench, models: Path
+) -> None:
+    config = {**toys.TINY, "in_channels": 4, "out_channels": 4}
+    toys.write_checkpoint(models / "rgba-empty", config, scheduler={"beta_end": 0.002})
+    wires = Wires()
+    model = wires.model("rgba-empty")
+    empty = wires("EmptyLatentImage", width=128, height=64, batch_size=1)
+    own = wires("UnconditionalEmptyLatent", model=model, width=128, height=64, batch_size=1)
+    grey = bench.put(wires, torch.zeros(1, 4, 16, 8))
+    links = [sampler(wires, "DDIM", model, latent=latent) for latent in (empty, own, grey)]
+    one, two, small = bench.get(wires, *links)
+    assert one.shape == (1, 4, 64, 128)
+    assert torch.equal(one, two)
+    assert small.shape == (1, 4, 16, 8)
 
 
 def test_denoise_0_gives_the_latent_back(bench: Bench) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ours
@@ -14,8 +13,16 @@ from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.memory import activation_bytes
 from graphs import digits, files, graph, read_metadata
 from PIL import Image
-from sampler_graphs import SAMPLERS, ksampler, sampler
-from wiring import Bench, Wires
+from sampler_graphs import (
+    SAMPLERS,
+    half_mask,
+    ksampler,
+    sampler,
+    some_images,
+    told,
+    trajectory,
+)
+from wiring import Bench, Link, Wires
 
 from devtools.client import Client
 from devtools.host import Host
@@ -27,7 +34,9 @@ EMPTY = torch.zeros(1, 1, 16, 16)
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-@pytest.mark.parametrize("wrapper", ["unet function", "apply model", "diffusion model", "post cfg"])
+@pytest.mark.parametrize(
+    "wrapper", ["unet function", "apply model", "diffusion model", "post cfg", "another sigma"]
+)
 def test_a_wrapper_acts_in_our_samplers_as_in_the_hosts(
     wrapper: str, kind: str, bench: Bench
 ) -> None:
@@ -101,10 +110,11 @@ def test_patches_of_the_weights_act_and_leave_with_their_node(kind: str, bench: 
     assert torch.equal(first, again)
 
 
-def test_patches_for_places_that_the_network_has_not_are_refused(bench: Bench) -> None:
+@pytest.mark.parametrize("kind", ["FreeU", "FreeU_V2", "HyperTile", "attention"])
+def test_patches_for_places_that_the_network_has_not_are_refused(kind: str, bench: Bench) -> None:
     for make in (
-        lambda wires: sampler(wires, "DDIM", freeu(wires)),
-        lambda wires: ksampler(wires, freeu(wires), bench.put(wires, EMPTY), steps=2),
+        lambda wires: sampler(wires, "DDIM", patched(wires, kind)),
+        lambda wires: ksampler(wires, patched(wires, kind), bench.put(wires, EMPTY), steps=2),
     ):
         wires = Wires()
         node = make(wires)
@@ -115,11 +125,13 @@ def test_patches_for_places_that_the_network_has_not_are_refused(bench: Bench) -
         assert "Another node has put patches" in run.error["exception_message"]
 
 
-def freeu(wires: Wires) -> list[Any]:
-    # FreeU itself asks for Stable Diffusion's widths; HyperTile puts its patch on any model.
-    return wires(
-        "HyperTile", model=wires.model(), tile_size=256, swap_size=2, max_depth=0, scale_depth=False
-    )
+def patched(wires: Wires, kind: str) -> Link:
+    model = wires.model()
+    if kind == "attention":  # as the nodes of SageAttention and the like put it there
+        return wires("TestWrappedModel", model=model, kind=kind, name="")
+    if kind == "HyperTile":
+        return wires(kind, model=model, tile_size=256, swap_size=2, max_depth=0, scale_depth=False)
+    return wires(kind, model=model, b1=1.3, b2=1.4, s1=0.9, s2=0.2)
 
 
 def test_a_controlnet_is_refused_with_what_to_do(bench: Bench) -> None:
@@ -132,6 +144,73 @@ def test_a_controlnet_is_refused_with_what_to_do(bench: Bench) -> None:
     assert run.error
     assert run.error["node_id"] == node[0]
     assert "A ControlNet cannot act on an unconditional model" in run.error["exception_message"]
+
+
+# Images that are not finite
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_an_image_of_nan_is_left_out_and_named_and_the_others_are_kept(
+    kind: str, bench: Bench
+) -> None:
+    wires = Wires()
+    model = wires.model()
+    spoiled = wires("TestWrappedModel", model=model, kind="nan", name="0 2")
+    node = sampler(wires, kind, spoiled, batch_size=4)
+    (both,) = bench.get(wires, node)
+    report = told(bench, wires, node)
+    assert report["lost"] == ["7", "9"]
+    wires = Wires()
+    alone = [sampler(wires, kind, wires.model(), seed=seed) for seed in (8, 10)]
+    assert (both - torch.cat(bench.get(wires, *alone))).abs().max() < 1e-4
+
+    # A sampler that goes on draws them as if nothing had been left out.
+    wires = Wires()
+    spoiled = wires("TestWrappedModel", model=wires.model(), kind="nan", name="0 2")
+    mask = torch.stack([half_mask()[0], *[1 - half_mask()[0]] * 3])
+    latent = bench.put(wires, some_images(4), mask=mask, batch_index="[5, 2, 9, 1]")
+    first = sampler(wires, kind, spoiled, latent=latent)
+    second = sampler(wires, kind, wires.model(), latent=first)
+    (result,) = bench.get(wires, second)
+    images = some_images(4)[[1, 3]]
+    assert torch.equal(result[..., 8:], images[..., 8:])
+    wires = Wires()
+    latent = bench.put(wires, images, mask=mask[[1, 3]], batch_index="[2, 1]")
+    (expected,) = bench.get(wires, sampler(wires, kind, wires.model(), latent=latent))
+    assert (result - expected).abs().max() < 1e-4
+
+
+def test_a_batch_of_nan_ends_at_its_first_evaluation(bench: Bench) -> None:
+    for custom in (False, True):
+        wires = Wires()
+        spoiled = wires("TestWrappedModel", model=wires.model(), kind="nan", name="")
+        if custom:
+            select = wires("UnconditionalPNDMSamplerSelect", method="PLMS")
+            sigmas = wires.timesteps(spoiled, 10)
+            node = wires.custom(spoiled, select, sigmas, bench.put(wires, EMPTY), seed=7)
+        else:
+            node = sampler(wires, "DDIM", spoiled, batch_size=3)
+        wires("TestSaveLatent", samples=node, name="x")
+        run = bench.client.run(wires.graph)
+        assert run.error
+        assert run.error["node_id"] == node[0]
+        assert "NaN or infinite values" in run.error["exception_message"]
+        assert [done for done, _ in run.progress if done > 0] == []
+
+
+def test_a_trajectory_leaves_out_the_frames_of_an_image_of_nan(bench: Bench) -> None:
+    wires = Wires()
+    results = []
+    for name in ("1", ""):
+        model = wires.model()
+        if name:
+            model = wires("TestWrappedModel", model=model, kind="nan", name=name)
+        node = trajectory(wires, model, batch_size=3)
+        results += bench.get(wires, node, [node[0], 1])
+    final, frames, whole, all_frames = results
+    assert (final - whole[[0, 2]]).abs().max() < 1e-4
+    stacks = all_frames.unflatten(0, (3, -1))[[0, 2]].flatten(0, 1)
+    assert (frames - stacks).abs().max() < 1e-4
 
 
 # Memory

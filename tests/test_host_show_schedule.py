@@ -14,7 +14,7 @@ from comfyui_unconditional.schedulers.pndm_grid import list_timesteps
 from comfyui_unconditional.schedulers.run import Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from graphs import graph
-from sampler_graphs import EMPTY, advanced, sampler
+from sampler_graphs import EMPTY, advanced, sampler, told
 from wiring import Bench, Link, Wires
 
 from devtools.client import Client
@@ -29,15 +29,6 @@ def drawn(bench: Bench, wires: Wires, model: Link, **inputs: Any) -> dict[str, A
     # The browser's JSON knows no infinity and no NaN.
     json.dumps(schedule, allow_nan=False)
     return schedule
-
-
-def told(bench: Bench, wires: Wires, node: Link) -> dict[str, Any]:
-    """What a sampler says of its run."""
-    wires("TestSaveLatent", samples=node, name=f"told-{node[0]}")
-    (text,) = bench.run(wires).outputs[node[0]]["unconditional_run"]
-    report = json.loads(text)
-    assert set(report) == {"steps", "evaluations", "seconds_per_image", "timesteps", "end"}
-    return report
 
 
 # Show Schedule

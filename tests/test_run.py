@@ -1,5 +1,7 @@
 """Which steps run, and what they start from."""
 
+import itertools
+
 import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
@@ -12,34 +14,84 @@ from comfyui_unconditional.schedulers.pndm_grid import list_timesteps
 from comfyui_unconditional.schedulers.prediction import add_noise, from_x0, to_x0_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.run import Run, Span, Stretch
-from comfyui_unconditional.schedulers.timesteps import END, make_timesteps, parse_timesteps
+from comfyui_unconditional.schedulers.timesteps import (
+    END,
+    begins_with_noise,
+    make_timesteps,
+    parse_timesteps,
+)
 from denoisers import SHAPE, Denoiser
 from ours import SEEDS
 from torch import Tensor
 
+SPACINGS = ("leading", "linspace", "trailing")
 
+
+def denoised(config: SchedulerConfig, steps: int, denoise: float) -> Span:
+    stretch = Stretch.of_denoise(steps, denoise, config.num_train_timesteps)
+    return stretch.of(make_timesteps(config, stretch.steps, stretch.whole))
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize(
-    ("steps", "denoise", "whole", "start"),
-    [(20, 1.0, 20, 0), (20, 0.99995, 20, 0), (20, 0.5, 40, 20), (10, 0.3, 33, 23)],
+    ("steps", "denoise", "whole"),
+    [(20, 1.0, 20), (20, 0.99995, 20), (20, 0.5, 40), (30, 0.3, 100), (29, 0.29, 100)],
 )
 def test_denoise_means_the_last_steps_of_a_longer_list(
-    steps: int, denoise: float, whole: int, start: int
+    steps: int, denoise: float, whole: int, spacing: str
 ) -> None:
-    stretch = Stretch.of_denoise(steps, denoise)
-    assert (stretch.steps, stretch.start) == (whole, start)
-    span = stretch.of(make_timesteps(SchedulerConfig(), whole))
-    assert len(span.timesteps) == steps
-    assert (span.end, span.skipped) == (END, start)
+    config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
+    expected = Span(tuple(make_timesteps(config, whole)[-steps:]), END, whole - steps)
+    assert denoised(config, steps, denoise) == expected
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("T", [7, 40, 999, 1000, 4000])
+def test_denoise_is_the_time_at_which_a_run_begins_whatever_the_steps(T: int, spacing: str) -> None:
+    config = SchedulerConfig(num_train_timesteps=T, timestep_spacing=spacing)  # type: ignore[arg-type]
+    for percent in range(1, 100):
+        for steps in (1, 2, 3, 7, 20, 49, 300, 1000):
+            denoise = percent / 100
+            times = denoised(config, steps, denoise).timesteps
+            below = max(denoise * T, 1)
+            assert len(times) == min(steps, int(below + 1e-6))
+            assert all(t > t_prev for t, t_prev in itertools.pairwise(times))
+            assert times[-1] >= 0
+            assert abs(times[0] - below) <= below / len(times) + 1
+
+
+def test_300_steps_at_a_denoise_of_a_half_begin_half_way() -> None:
+    assert denoised(SchedulerConfig(), 300, 0.5).timesteps[:3] == (498, 496, 495)
+    times = list_timesteps(SchedulerConfig(), 300, "paper", 600.0)
+    assert times[:3] == [498, 496, 495]
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_more_steps_than_timesteps_below_the_start_are_all_of_them(spacing: str) -> None:
+    config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
+    every = denoised(config, 1000, 0.5)
+    assert every == denoised(config, 500, 0.5)
+    assert every.timesteps == tuple(range(499, -1, -1))
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_a_whole_list_begins_with_noise_and_the_end_of_one_with_an_image(spacing: str) -> None:
+    for T in (40, 999, 1000):
+        config = SchedulerConfig(num_train_timesteps=T, timestep_spacing=spacing)  # type: ignore[arg-type]
+        for steps in range(2, T + 1):
+            assert begins_with_noise(make_timesteps(config, steps), T)
+        for steps in range(1, T // 2):
+            assert not begins_with_noise(denoised(config, steps, 0.5).timesteps, T)
 
 
 def test_denoise_0_runs_nothing() -> None:
-    assert Stretch.of_denoise(20, 0).is_empty
+    assert Stretch.of_denoise(20, 0, 1000).is_empty
 
 
 @pytest.mark.parametrize("denoise", [-0.1, 1.1, float("nan")])
 def test_denoise_beyond_0_to_1_is_an_error(denoise: float) -> None:
     with pytest.raises(ScheduleError, match="denoise must be from 0 to 1"):
-        Stretch.of_denoise(20, denoise)
+        Stretch.of_denoise(20, denoise, 1000)
 
 
 def test_a_stretch_ends_at_the_next_timestep_or_at_the_data() -> None:
@@ -135,6 +187,39 @@ def test_skipped_draws_leave_the_next_ones_as_they_were() -> None:
     draws = [whole() for _ in range(4)]
     part.skip(3)
     assert torch.equal(part(), draws[3])
+
+
+def test_a_sampler_that_draws_nothing_skips_nothing() -> None:
+    config, drawn = SchedulerConfig(), []
+    span = Stretch(50, 40).of(make_timesteps(config, 50))
+    last = Stretch(50, 49).of(make_timesteps(config, 50))
+    for run, draws in (
+        (ddim_run(config, span), 0),
+        (pndm_run(config, span, method="PLMS"), 0),
+        (ddpm_run(config, last), 0),
+        (ddim_run(config, span, eta=0.5), 41 + 10),
+        (ddpm_run(config, span), 41 + 9),
+    ):
+        drawn.clear()
+        noise = SeededNoise(SEEDS, SHAPE, lambda: drawn.append(1))
+        noise.skip(1 + run.span.skipped)
+        drain(run.start(Denoiser(config), torch.zeros(len(SEEDS), *SHAPE), noise))
+        assert len(drawn) == draws
+
+
+def test_a_cancelled_run_stops_while_it_skips_draws() -> None:
+    drawn = []
+
+    def cancel() -> None:
+        drawn.append(1)
+        if len(drawn) == 3:
+            raise InterruptedError
+
+    noise = SeededNoise(SEEDS, SHAPE, cancel)
+    noise.skip(999)
+    with pytest.raises(InterruptedError):
+        noise()
+    assert len(drawn) == 3
 
 
 def test_typed_timesteps_are_read_with_commas_and_spaces() -> None:

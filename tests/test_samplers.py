@@ -15,11 +15,13 @@ from comfyui_unconditional.schedulers.pndm import (
     Method,
     count_evaluations,
     plan_pndm,
+    pndm_run,
     sample_pndm,
 )
 from comfyui_unconditional.schedulers.pndm_grid import Convention, make_grid
 from comfyui_unconditional.schedulers.prediction import to_x0_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise, image_seeds
+from comfyui_unconditional.schedulers.run import Span
 from comfyui_unconditional.schedulers.timesteps import make_timesteps, warn_of_late_start
 from comfyui_unconditional.schedulers.transfer import transfer
 from denoisers import SHAPE, Denoiser, Exact
@@ -81,7 +83,8 @@ def test_any_number_of_steps_works_with_every_method(
     method: Method, convention: str, spacing: str
 ) -> None:
     config = SchedulerConfig(num_train_timesteps=40, timestep_spacing=spacing, beta_end=0.002)  # type: ignore[arg-type]
-    for steps in range(1, 41):
+    evaluates_once = convention == "paper" or spacing == "trailing"
+    for steps in range(1 if evaluates_once else 2, 41):
         calls: list[float] = []
         result = ours.run_pndm(
             config,
@@ -125,11 +128,18 @@ def test_with_more_steps_the_classical_method_comes_to_the_end_of_the_pseudo_one
     assert apart[2] < 1e-3
 
 
-def test_one_leading_step_is_a_step_from_the_first_alpha_to_itself_and_is_not_run() -> None:
-    config, calls = SchedulerConfig(), []
-    result = ours.run_pndm(config, 1, counting(Denoiser(config), calls), SEEDS, SHAPE)
-    assert calls == []
-    assert torch.equal(result, SeededNoise(SEEDS, SHAPE)())
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("spacing", ["leading", "linspace"])
+def test_pndm_refuses_a_run_that_would_return_its_noise(method: Method, spacing: str) -> None:
+    config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
+    with pytest.raises(ScheduleError, match="set timestep_spacing to 'trailing'"):
+        pndm_run(config, Span((0,)), method=method)
+    with pytest.raises(ScheduleError, match="at least 2 steps"):
+        ours.run_pndm(config, 1, Denoiser(config), SEEDS, SHAPE, method=method)
+    trailing = SchedulerConfig(timestep_spacing="trailing")
+    calls: list[float] = []
+    ours.run_pndm(trailing, 1, counting(Denoiser(trailing), calls), SEEDS, SHAPE, method=method)
+    assert calls
 
 
 def test_a_step_that_is_not_run_would_have_changed_nothing() -> None:

@@ -108,7 +108,7 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
         values.result()
     config, weights = converted.config, converted.weights
     target = dtype or _own_dtype(weights)
-    weights = {name: tensor.to(target) for name, tensor in weights.items()}
+    weights = _cast(weights, target, files.weights)
     scheduler = converted.scheduler
     if files.scheduler_config is not None:
         scheduler = pipeline | read_json(files.scheduler_config)
@@ -263,12 +263,35 @@ def _check_values(weights: dict[str, Tensor], path: Path) -> None:
                 f"{path}: {shown(name)} holds {tensor.dtype}, not floating-point numbers; "
                 "quantised weights cannot be loaded."
             )
-        # The sum needs no copy of the tensor, but may itself overflow.
-        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not tensor.isfinite().all():
+        if not _is_finite(tensor):
             raise CheckpointError(
                 f"{path}: {shown(name)} contains NaN or infinite values. The model is broken "
                 "(training may have diverged); use another checkpoint."
             )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # The sum needs no copy of the tensor, but may itself overflow.
+    return bool(torch.isfinite(tensor.sum(dtype=torch.float32)) or tensor.isfinite().all())
+
+
+def _cast(weights: dict[str, Tensor], dtype: torch.dtype, path: Path) -> dict[str, Tensor]:
+    """Return the tensors in ``dtype``; one whose values it cannot hold is an error."""
+    cast = {name: tensor.to(dtype) for name, tensor in weights.items()}
+    largest = torch.finfo(dtype).max
+    for name, tensor in cast.items():
+        if torch.finfo(weights[name].dtype).max > largest and not _is_finite(tensor):
+            raise CheckpointError(
+                f"{path}: {shown(name)} holds values up to {weights[name].abs().max().item():.3g}, "
+                f"which become infinite in {str(dtype).removeprefix('torch.')} (its largest number "
+                f"is {largest:.6g}). "
+                + (
+                    "Choose dtype float32 or bfloat16 in the loader."
+                    if dtype == torch.float16
+                    else "The model is broken (training may have diverged); use another checkpoint."
+                )
+            )
+    return cast
 
 
 def _own_dtype(weights: dict[str, Tensor]) -> torch.dtype:

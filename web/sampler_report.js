@@ -22,11 +22,14 @@ showResults({
 function lines(say, run) {
   if (!run.steps) return [say("run.nothing"), ""];
   const done = [
-    say("run.steps", { n: run.steps }),
+    run.asked === null
+      ? say("run.steps", { n: run.steps })
+      : say("run.all_steps", { n: run.steps, asked: run.asked }),
     say("run.evaluations", { n: run.evaluations }),
     say("run.seconds", { n: short(run.seconds_per_image) }),
   ];
   const times = [`t = ${briefly(run.timesteps)}`];
+  if (run.lost.length) times.unshift(say("run.lost", { seeds: briefly(run.lost) }));
   if (run.end !== null) times.push(say("run.noise_left", { t: run.end }));
   return [done.join(" · "), times.join(" · ")];
 }

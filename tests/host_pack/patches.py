@@ -32,7 +32,8 @@ class TestPatchedModel(io.ComfyNode):
 class TestWrappedModel(io.ComfyNode):
     """The MODEL with one of the wrappers that the host offers; the first four halve its answer.
 
-    ``record`` writes what the model is asked to a file of that name.
+    ``record`` writes what the model is asked to a file of that name; ``nan`` spoils the answer for
+    the images whose numbers are the name, all without one.
     """
 
     @classmethod
@@ -45,6 +46,9 @@ class TestWrappedModel(io.ComfyNode):
             "compiled",
             "record",
             "little memory",
+            "another sigma",
+            "nan",
+            "attention",
         ]
         return io.Schema(
             node_id="TestWrappedModel",
@@ -80,11 +84,31 @@ class TestWrappedModel(io.ComfyNode):
                 wrapped.set_model_sampler_post_cfg_function(lambda a: 0.5 * a["denoised"])
             case "little memory":
                 wrapped.add_wrapper(WrappersMP.APPLY_MODEL, _with_memory_for_two(model, name))
+            case "another sigma":
+                wrapped.set_model_unet_function_wrapper(
+                    lambda apply, a: apply(a["input"], 0.7 * a["timestep"], **a["c"])
+                )
+            case "nan":
+                wrapped.add_wrapper(WrappersMP.APPLY_MODEL, _spoiling(name))
+            case "attention":
+                options = wrapped.model_options["transformer_options"]
+                options["optimized_attention_override"] = lambda attend, *a, **more: attend(
+                    *a, **more
+                )
             case "compiled":
                 set_torch_compile_wrapper(model=wrapped, backend="aot_eager")
             case _:
                 wrapped.set_model_unet_function_wrapper(_recorder(name))
         return io.NodeOutput(wrapped)
+
+
+def _spoiling(name: str) -> Any:
+    def spoil(run: Any, *a: Any, **more: Any) -> Any:
+        answer = run(*a, **more).clone()
+        answer[[int(k) for k in name.split()] or slice(None)] = float("nan")
+        return answer
+
+    return spoil
 
 
 def _with_memory_for_two(model: Any, name: str) -> Any:
