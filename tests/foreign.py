@@ -124,7 +124,7 @@ class Ho(nn.Module):
         half = self.ch // 2
         rates = torch.exp(-math.log(10000) * torch.arange(half) / (half - 1))
         angles = t.float()[:, None] * rates
-        temb = self.temb.dense[0](torch.cat((angles.sin(), angles.cos()), 1))
+        temb = self.temb.dense[0](torch.cat((angles.sin(), angles.cos()), 1).to(x.dtype))
         temb = self.temb.dense[1](F.silu(temb))
         x = self.conv_in(x)
         skips = [x]
@@ -291,7 +291,7 @@ class OpenAI(nn.Module):
             t = t * (1000.0 / self.rescale_from)
         half = self.ch // 2
         angles = t[:, None] * torch.exp(-math.log(10000) * torch.arange(half) / half)
-        emb = self.time_embed[0](torch.cat((angles.cos(), angles.sin()), 1))
+        emb = self.time_embed[0](torch.cat((angles.cos(), angles.sin()), 1).to(x.dtype))
         emb = self.time_embed[2](F.silu(emb))
         if y is not None:
             emb = emb + self.label_emb(y)
