@@ -329,8 +329,8 @@ def p_sample_loop(
 ) -> Tensor:
     """Ancestral sampling with a learned range of variances over some of the steps (float64).
 
-    As the respaced process does it: betas anew from the cumulative products at ``times``
-    (descending), the model asked at the original times.
+    The model is called in float64 too. As the respaced process does it: betas anew from the
+    cumulative products at ``times`` (descending), the model asked at the original times.
     """
     kept = torch.cumprod(1 - betas, 0)[torch.tensor(times[::-1])]
     before = torch.cat((torch.ones(1, dtype=torch.float64), kept[:-1]))
@@ -340,7 +340,7 @@ def p_sample_loop(
     x = x.double()
     for i in reversed(range(len(times))):
         t = torch.full((x.shape[0],), times[len(times) - 1 - i])
-        eps, v = model(x.float(), t).double().chunk(2, dim=1)
+        eps, v = model(x, t).chunk(2, dim=1)
         x0 = (x / kept[i].sqrt() - (1 / kept[i] - 1).sqrt() * eps).clamp(-1, 1)
         mean = before[i].sqrt() * beta[i] / (1 - kept[i]) * x0
         mean = mean + (1 - beta[i]).sqrt() * (1 - before[i]) / (1 - kept[i]) * x

@@ -9,7 +9,7 @@ from comfyui_unconditional.training.digits import UNET as DIGITS
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.errors import ConfigError
 from comfyui_unconditional.unet.unet2d import UNet2D
-from float64 import Parity, compare_networks
+from float64 import Parity, compare_evaluations, compare_networks, widened
 from torch import nn
 
 DIGITS_16 = {name: value for name, value in DIGITS.to_dict().items() if name[0] != "_"}
@@ -102,8 +102,8 @@ def test_the_comparison_fails_where_weights_are_in_the_wrong_order() -> None:
 
 
 def test_each_image_may_have_its_own_time() -> None:
-    ours, _ = ours_and_theirs(toys.TINY)
-    x = torch.randn(2, 3, 8, 8)
+    ours = ours_and_theirs(toys.TINY)[0].double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     with torch.inference_mode():
         both = ours(x, torch.tensor([3, 700]))
         torch.testing.assert_close(both[:1], ours(x[:1], 3))
@@ -221,15 +221,15 @@ def test_a_label_is_needed_with_classes_and_refused_without() -> None:
         UNet2D(UNetConfig.from_dict(toys.TINY))(x, 3, 1)
 
 
-def test_one_label_is_that_of_all_images() -> None:
+def test_one_label_is_that_of_all_images(parity: Parity) -> None:
     for change in ({"num_class_embeds": 5}, {"class_embed_type": "timestep"}, IDENTITY):
         ours, theirs = ours_and_theirs({**toys.TINY, **change})
         x = torch.randn(2, 3, 8, 8)
         with torch.inference_mode():
             both = ours(x, 3, 4)
-            for k in range(2):
-                alone = theirs(x[k : k + 1], 3, torch.tensor([4])).sample
-                torch.testing.assert_close(both[k : k + 1], alone)
+            alone = [theirs(image[None], 3, torch.tensor([4])).sample for image in x]
+            exact = widened(ours)(x.double(), 3, torch.tensor([4, 4]))
+        parity("UNet, one label", compare_evaluations(both, torch.cat(alone), exact))
 
 
 @pytest.mark.parametrize(
