@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from float64 import Comparison, Parity
 from hub_lookalike import TOKEN, Hub
 from wiring import Bench
 
@@ -22,6 +23,11 @@ pytest.register_assert_rewrite("graphs")  # so that what fails in it shows its v
 torch.set_num_threads(1)
 
 _figures: dict[str, list[tuple[float, float]]] = defaultdict(list)
+_comparisons: dict[str, list[Comparison]] = defaultdict(list)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "parity: also run with other kernels; see devtools/checks")
 
 
 @pytest.fixture
@@ -31,6 +37,17 @@ def figure() -> Callable[[str, float, float], None]:
     def check(name: str, difference: float, bound: float) -> None:
         _figures[name].append((difference, bound))
         assert difference <= bound, f"{name}: {difference:.3g} is more than {bound:.3g}"
+
+    return check
+
+
+@pytest.fixture
+def parity() -> Parity:
+    """Assert that a comparison with float64 holds, and keep it for the table at the end."""
+
+    def check(name: str, comparison: Comparison) -> None:
+        _comparisons[name].append(comparison)
+        assert comparison.holds, f"{name}: {comparison}, more than {comparison.bound:.3g}"
 
     return check
 
@@ -81,13 +98,21 @@ def models(host: Host) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the largest difference for each name."""
-    if not _figures:
-        return
-    terminalreporter.section("largest differences")
+    """Print for each name the largest difference, or the comparison that is nearest its bound."""
+    if _figures:
+        terminalreporter.section("largest differences")
     for name, entries in sorted(_figures.items()):
         largest = max(difference for difference, _ in entries)
         bound = max(bound for _, bound in entries)
         terminalreporter.write_line(
             f"{name:<44} {largest:9.2e}   (bound {bound:.0e}, {len(entries)} comparisons)"
+        )
+    if _comparisons:
+        terminalreporter.section("distances from float64")
+    for name, found in sorted(_comparisons.items()):
+        nearest = max(found, key=lambda comparison: comparison.ours / comparison.bound)
+        apart = max(comparison.apart for comparison in found)
+        terminalreporter.write_line(
+            f"{name:<44} {nearest.ours:9.2e}, reference {nearest.theirs:9.2e}   "
+            f"(bound {nearest.bound:.1e}, {len(found)} comparisons; apart at most {apart:.1e})"
         )

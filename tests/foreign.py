@@ -124,7 +124,7 @@ class Ho(nn.Module):
         half = self.ch // 2
         rates = torch.exp(-math.log(10000) * torch.arange(half) / (half - 1))
         angles = t.float()[:, None] * rates
-        temb = self.temb.dense[0](torch.cat((angles.sin(), angles.cos()), 1))
+        temb = self.temb.dense[0](torch.cat((angles.sin(), angles.cos()), 1).to(x.dtype))
         temb = self.temb.dense[1](F.silu(temb))
         x = self.conv_in(x)
         skips = [x]
@@ -291,7 +291,7 @@ class OpenAI(nn.Module):
             t = t * (1000.0 / self.rescale_from)
         half = self.ch // 2
         angles = t[:, None] * torch.exp(-math.log(10000) * torch.arange(half) / half)
-        emb = self.time_embed[0](torch.cat((angles.cos(), angles.sin()), 1))
+        emb = self.time_embed[0](torch.cat((angles.cos(), angles.sin()), 1).to(x.dtype))
         emb = self.time_embed[2](F.silu(emb))
         if y is not None:
             emb = emb + self.label_emb(y)
@@ -329,8 +329,8 @@ def p_sample_loop(
 ) -> Tensor:
     """Ancestral sampling with a learned range of variances over some of the steps (float64).
 
-    As the respaced process does it: betas anew from the cumulative products at ``times``
-    (descending), the model asked at the original times.
+    The model is called in float64 too. As the respaced process does it: betas anew from the
+    cumulative products at ``times`` (descending), the model asked at the original times.
     """
     kept = torch.cumprod(1 - betas, 0)[torch.tensor(times[::-1])]
     before = torch.cat((torch.ones(1, dtype=torch.float64), kept[:-1]))
@@ -340,7 +340,7 @@ def p_sample_loop(
     x = x.double()
     for i in reversed(range(len(times))):
         t = torch.full((x.shape[0],), times[len(times) - 1 - i])
-        eps, v = model(x.float(), t).double().chunk(2, dim=1)
+        eps, v = model(x, t).chunk(2, dim=1)
         x0 = (x / kept[i].sqrt() - (1 / kept[i] - 1).sqrt() * eps).clamp(-1, 1)
         mean = before[i].sqrt() * beta[i] / (1 - kept[i]) * x0
         mean = mean + (1 - beta[i]).sqrt() * (1 - before[i]) / (1 - kept[i]) * x

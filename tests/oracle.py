@@ -1,11 +1,17 @@
-"""diffusers' schedulers driven in a loop, unclipped, as its pipelines drive them."""
+"""diffusers' schedulers driven in a loop, unclipped, as its pipelines drive them.
+
+With ``exact`` the arithmetic is that of float64, on the same noise and the same float32 tables.
+"""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
+from unittest import mock
 
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler
+from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 Denoise = Callable[[Tensor, Any], Tensor]
@@ -28,10 +34,12 @@ def run_ddpm(
     denoise: Denoise,
     seeds: Sequence[int],
     shape: Sequence[int],
+    *,
+    exact: bool = False,
     **changes: Any,
 ) -> Tensor:
     scheduler = DDPMScheduler(**_options(config, _NOT_DDPM) | changes)
-    return _run(scheduler, steps, denoise, seeds, shape, with_generator=True)
+    return _run(scheduler, steps, denoise, seeds, shape, exact, with_generator=True)
 
 
 def run_ddim(
@@ -41,9 +49,11 @@ def run_ddim(
     seeds: Sequence[int],
     shape: Sequence[int],
     eta: float = 0.0,
+    *,
+    exact: bool = False,
 ) -> Tensor:
     scheduler = DDIMScheduler(**_options(config, _NOT_DDIM))
-    return _run(scheduler, steps, denoise, seeds, shape, with_generator=True, eta=eta)
+    return _run(scheduler, steps, denoise, seeds, shape, exact, with_generator=True, eta=eta)
 
 
 def run_pndm(
@@ -54,9 +64,10 @@ def run_pndm(
     shape: Sequence[int],
     *,
     skip_prk_steps: bool,
+    exact: bool = False,
 ) -> Tensor:
     scheduler = PNDMScheduler(**_options(config, _NOT_PNDM), skip_prk_steps=skip_prk_steps)
-    return _run(scheduler, steps, denoise, seeds, shape, with_generator=False)
+    return _run(scheduler, steps, denoise, seeds, shape, exact, with_generator=False)
 
 
 def _options(config: SchedulerConfig, without: set[str]) -> dict[str, Any]:
@@ -72,15 +83,34 @@ def _run(
     denoise: Denoise,
     seeds: Sequence[int],
     shape: Sequence[int],
+    exact: bool,
     *,
     with_generator: bool,
     **more: Any,
 ) -> Tensor:
     x, generators = initial_noise(seeds, shape)
     scheduler.set_timesteps(steps)
-    for t in scheduler.timesteps:
-        output = denoise(x, t)
-        if with_generator:
-            more["generator"] = generators
-        x = scheduler.step(output, t, x, **more).prev_sample
+    with ExitStack() as widened:
+        if exact:
+            x = x.double()
+            _widen(scheduler, widened)
+        for t in scheduler.timesteps:
+            output = denoise(x, t)
+            if with_generator:
+                more["generator"] = generators
+            x = scheduler.step(output, t, x, **more).prev_sample
     return x
+
+
+def _widen(scheduler: Any, context: ExitStack) -> None:
+    """Let a scheduler compute in float64, with the tables and the noise of float32."""
+    for name, table in vars(scheduler).items():
+        if isinstance(table, Tensor) and table.is_floating_point():
+            setattr(scheduler, name, table.double())
+
+    def float32_noise(*shape: Any, dtype: torch.dtype, **more: Any) -> Tensor:
+        return randn_tensor(*shape, dtype=torch.float32, **more).to(dtype)
+
+    for name in ("ddpm", "ddim"):
+        place = f"diffusers.schedulers.scheduling_{name}.randn_tensor"
+        context.enter_context(mock.patch(place, float32_noise))

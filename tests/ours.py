@@ -1,5 +1,9 @@
-"""Our samplers from seeds to the final x, and the comparison with an oracle."""
+"""Our samplers from seeds to the final x, and the comparison with an oracle.
 
+With ``exact`` the arithmetic is that of float64, on the same noise and the same float32 tables.
+"""
+
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,7 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import sample_ddim
 from comfyui_unconditional.schedulers.ddpm import sample_ddpm
 from comfyui_unconditional.schedulers.evaluation import Model, drain
+from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.schedulers.pndm import Method, sample_pndm
 from comfyui_unconditional.schedulers.pndm_grid import Convention, make_grid
 from comfyui_unconditional.schedulers.randomness import SeededNoise
@@ -25,13 +30,18 @@ def run_ddpm(
     model: Model,
     seeds: Sequence[int],
     shape: tuple[int, int, int],
+    *,
+    exact: bool = False,
     **more: Any,
 ) -> Tensor:
     noise = SeededNoise(seeds, shape)
-    timesteps = make_timesteps(config, steps)
+    timesteps, dtype = make_timesteps(config, steps), _dtype(exact)
+    if exact:
+        config = with_wide_tables(config)
+    x = noise().to(dtype)
     with torch.inference_mode():
         sampling = sample_ddpm(
-            model, noise(), config=config, timesteps=timesteps, noise=noise, **more
+            model, x, config=config, timesteps=timesteps, noise=noise, dtype=dtype, **more
         )
         return drain(sampling)
 
@@ -43,12 +53,17 @@ def run_ddim(
     seeds: Sequence[int],
     shape: tuple[int, int, int],
     eta: float = 0.0,
+    *,
+    exact: bool = False,
 ) -> Tensor:
     noise = SeededNoise(seeds, shape)
-    timesteps = make_timesteps(config, steps)
+    timesteps, dtype = make_timesteps(config, steps), _dtype(exact)
+    if exact:
+        config = with_wide_tables(config)
+    x = noise().to(dtype)
     with torch.inference_mode():
         sampling = sample_ddim(
-            model, noise(), config=config, timesteps=timesteps, noise=noise, eta=eta
+            model, x, config=config, timesteps=timesteps, noise=noise, eta=eta, dtype=dtype
         )
         return drain(sampling)
 
@@ -62,17 +77,33 @@ def run_pndm(
     *,
     method: Method = "F-PNDM",
     convention: Convention = "diffusers",
+    exact: bool = False,
 ) -> Tensor:
-    grid = make_grid(config, steps, convention)
+    dtype = _dtype(exact)
+    if exact:  # PNDM never rescales
+        config = with_wide_tables(dataclasses.replace(config, rescale_betas_zero_snr=False))
+    grid = make_grid(config, steps, convention, dtype=dtype)
     with torch.inference_mode():
         sampling = sample_pndm(
             model,
-            SeededNoise(seeds, shape)(),
+            SeededNoise(seeds, shape)().to(dtype),
             grid=grid,
             method=method,
             prediction_type=config.prediction_type,
         )
         return drain(sampling)
+
+
+def _dtype(exact: bool) -> torch.dtype:
+    return torch.float64 if exact else torch.float32
+
+
+def with_wide_tables(config: SchedulerConfig) -> SchedulerConfig:
+    """The betas whose float64 table has the very values of the float32 table."""
+    a = NoiseSchedule.from_config(config).alphas_cumprod.double()
+    alphas = torch.cat((a[:1], a[1:] / a[:-1]))
+    betas = tuple((1 - alphas).tolist())
+    return dataclasses.replace(config, trained_betas=betas, rescale_betas_zero_snr=False)
 
 
 def difference(ours: Tensor, reference: Tensor, *, inside: bool = True) -> float:

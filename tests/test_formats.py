@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import foreign
-import ours
 import pytest
 import torch
 import toys
 from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.ddpm import sample_ddpm
+from comfyui_unconditional.schedulers.evaluation import drain
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from comfyui_unconditional.unet.checkpoint import Checkpoint, read_checkpoint
@@ -20,10 +21,10 @@ from comfyui_unconditional.unet.files import find_files, find_variants, network_
 from comfyui_unconditional.unet.formats import openai
 from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import UNet2DModel
+from float64 import Parity, compare_networks, distances
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-Figure = Callable[[str, float, float], None]
 TIMES = (0, 1, 7, 499, 999)
 
 
@@ -42,7 +43,11 @@ def save(model: nn.Module, path: Path, told: dict[str, Any] | None = None) -> Pa
 
 
 def same(
-    name: str, figure: Figure, checkpoint: Checkpoint, reference: nn.Module, size: int = 16
+    name: str,
+    parity: Parity,
+    checkpoint: Checkpoint,
+    reference: nn.Module,
+    size: int = 16,
 ) -> None:
     """Compare ours, and diffusers' network with the same configuration, with the reference."""
     network = checkpoint.build(UNet2D)
@@ -50,16 +55,14 @@ def same(
     theirs = UNet2DModel(**fields).eval()
     theirs.load_state_dict(checkpoint.weights, strict=True)
     x = torch.randn((2, checkpoint.config.in_channels, size, size))
-    with torch.inference_mode():
-        for t in TIMES:
-            expected = reference(x, torch.full((2,), t))
-            scale = max(1.0, expected.abs().max().item())
-            figure(name, (network(x, t) - expected).abs().max().item() / scale, 1e-5)
-            figure(
-                f"{name}, in diffusers",
-                (theirs(x, t).sample - expected).abs().max().item() / scale,
-                1e-5,
-            )
+    for t in TIMES:
+        times = torch.full((2,), t)
+        comparison, apart = compare_networks(network, reference, x, times)
+        parity(name, comparison)
+        assert apart < 1e-12
+    comparison, apart = compare_networks(theirs, reference, x, times)
+    parity(f"{name}, in diffusers", comparison)
+    assert apart < 1e-12
 
 
 # Ho et al.
@@ -67,7 +70,7 @@ def same(
 
 @pytest.mark.parametrize("mult", [(1, 2, 2, 2), (1, 2, 2, 2, 4), (1, 1, 2, 2, 4, 4)])
 def test_ho_checkpoints_of_the_published_shapes_load_alone(
-    mult: tuple[int, ...], tmp_path: Path, figure: Figure
+    mult: tuple[int, ...], tmp_path: Path, parity: Parity
 ) -> None:
     size = {4: 32, 5: 64, 6: 256}[len(mult)]
     level = {32: 1, 64: 2, 256: 4}[size]
@@ -78,21 +81,21 @@ def test_ho_checkpoints_of_the_published_shapes_load_alone(
     config = SchedulerConfig.from_dict(checkpoint.scheduler)
     assert (config.beta_start, config.beta_end) == (0.0001, 0.02)
     assert config.variance_type == ("fixed_large" if size == 32 else "fixed_small")
-    same("format: Ho et al.", figure, checkpoint, model, 32)
+    same("format: Ho et al.", parity, checkpoint, model, 32)
 
 
-def test_ho_checkpoints_with_two_layers_and_one_channel(tmp_path: Path, figure: Figure) -> None:
+def test_ho_checkpoints_with_two_layers_and_one_channel(tmp_path: Path, parity: Parity) -> None:
     model = foreign.randomise(foreign.Ho(layers=2, channels=1, attention=(1, 3), mult=(1, 2, 2, 4)))
     path = save(model, tmp_path / "a.safetensors")
     with pytest.raises(ConfigError, match=r'"sample_size": 64.*into .*a\.json'):
         load(path)
     path.with_suffix(".json").write_text('{"sample_size": [16, 24]}')
     assert load(path).config.size == (16, 24)
-    same("format: Ho et al.", figure, load(path), model)
+    same("format: Ho et al.", parity, load(path), model)
 
 
 @pytest.mark.parametrize("wrap", ["train.ckpt", "ddim", "DataParallel"])
-def test_what_a_training_run_saves_loads(wrap: str, tmp_path: Path, figure: Figure) -> None:
+def test_what_a_training_run_saves_loads(wrap: str, tmp_path: Path, parity: Parity) -> None:
     model = foreign.randomise(foreign.Ho())
     averaged = foreign.randomise(foreign.Ho(), seed=5)
     optimizer = torch.optim.Adam(model.parameters())
@@ -106,7 +109,7 @@ def test_what_a_training_run_saves_loads(wrap: str, tmp_path: Path, figure: Figu
     }[wrap]
     torch.save(content, tmp_path / "ckpt.pth")
     expected = averaged if wrap == "ddim" else model
-    same("format: Ho et al., training", figure, load(tmp_path / "ckpt.pth"), expected)
+    same("format: Ho et al., training", parity, load(tmp_path / "ckpt.pth"), expected)
 
 
 # OpenAI
@@ -151,12 +154,12 @@ GUIDED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", IMPROVED)
-def test_improved_diffusion_loads_alone(name: str, tmp_path: Path, figure: Figure) -> None:
+def test_improved_diffusion_loads_alone(name: str, tmp_path: Path, parity: Parity) -> None:
     steps = None if name == "LSUN" else 4000
     model = foreign.randomise(foreign.OpenAI(**IMPROVED[name], rescale_from=steps))
     checkpoint = load(save(model, tmp_path / "model.pt"))
     assert checkpoint.config.size == ((256, 256) if name == "LSUN" else (32, 32))
-    same("format: improved-diffusion", figure, checkpoint, model, 32)
+    same("format: improved-diffusion", parity, checkpoint, model, 32)
     assert checkpoint.scheduler == {
         "num_train_timesteps": steps or 1000,
         "beta_schedule": "squaredcos_cap_v2" if steps else "linear",
@@ -165,19 +168,19 @@ def test_improved_diffusion_loads_alone(name: str, tmp_path: Path, figure: Figur
 
 
 @pytest.mark.parametrize("name", GUIDED)
-def test_guided_diffusion_loads_alone(name: str, tmp_path: Path, figure: Figure) -> None:
+def test_guided_diffusion_loads_alone(name: str, tmp_path: Path, parity: Parity) -> None:
     model = foreign.randomise(foreign.OpenAI(**GUIDED[name]))
     checkpoint = load(save(model, tmp_path / "model.pt"))
     size = {"256": 256, "two layers": 128, "64": 64}[name]
     assert checkpoint.config.size == (size, size)
-    same("format: guided-diffusion", figure, checkpoint, model, 32)
+    same("format: guided-diffusion", parity, checkpoint, model, 32)
 
 
 @pytest.mark.parametrize("new_order", [False, True])
 @pytest.mark.parametrize("updown", [False, True])
 @pytest.mark.parametrize("scale_shift", [False, True])
 def test_a_json_beside_the_file_says_what_the_tensors_do_not(
-    new_order: bool, updown: bool, scale_shift: bool, tmp_path: Path, figure: Figure
+    new_order: bool, updown: bool, scale_shift: bool, tmp_path: Path, parity: Parity
 ) -> None:
     model = foreign.OpenAI(
         mult=(1, 2),
@@ -195,22 +198,21 @@ def test_a_json_beside_the_file_says_what_the_tensors_do_not(
     }
     path = save(foreign.randomise(model), tmp_path / "model.pt", told)
     assert load(path).config.size == (8, 8)
-    same("format: OpenAI, with a JSON", figure, load(path), model)
+    same("format: OpenAI, with a JSON", parity, load(path), model)
     scheduler = load(path).scheduler
     assert scheduler is not None
     assert scheduler["beta_schedule"] == "linear"
     assert scheduler["variance_type"] == "learned_range"
 
 
-def test_classes_of_guided_diffusion_load(tmp_path: Path, figure: Figure) -> None:
+def test_classes_of_guided_diffusion_load(tmp_path: Path, parity: Parity) -> None:
     model = foreign.randomise(foreign.OpenAI(**GUIDED["256"], classes=5))
     checkpoint = load(save(model, tmp_path / "model.pt"))
     assert checkpoint.config.num_class_embeds == 5
     x, t, y = torch.randn((2, 3, 32, 32)), torch.tensor([3, 900]), torch.tensor([0, 4])
-    with torch.inference_mode():
-        expected, result = model(x, t, y), checkpoint.build(UNet2D)(x, t, y)
-    scale = max(1.0, expected.abs().max().item())
-    figure("format: guided, classes", (result - expected).abs().max().item() / scale, 1e-5)
+    comparison, apart = compare_networks(checkpoint.build(UNet2D), model, x, t, y)
+    parity("format: guided, classes", comparison)
+    assert apart < 1e-12
 
 
 class _Tamed(nn.Module):
@@ -228,7 +230,7 @@ class _Tamed(nn.Module):
     ("kind", "steps"), [("improved", 40), ("improved", 100), ("guided", 20), ("guided", 50)]
 )
 def test_a_converted_network_samples_as_its_own_project_does(
-    kind: str, steps: int, tmp_path: Path, figure: Figure
+    kind: str, steps: int, tmp_path: Path
 ) -> None:
     fields = IMPROVED["CIFAR-10"] | {"layers": 1} if kind == "improved" else GUIDED["256"]
     train_steps = 4000 if kind == "improved" else 1000
@@ -239,18 +241,24 @@ def test_a_converted_network_samples_as_its_own_project_does(
     assert checkpoint.scheduler is not None
     config = SchedulerConfig.from_dict(checkpoint.scheduler)
     assert config.num_train_timesteps == train_steps
-    linear = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    double = torch.float64
+    linear = torch.linspace(1e-4, 0.02, 1000, dtype=double)
     betas = foreign.cosine_betas(4000) if kind == "improved" else linear
-    shape, seeds = (3, 8, 8) if kind == "improved" else (3, 32, 32), (3, 4)
-    noise = SeededNoise(seeds, shape)
-    start = noise()
+    shape, times = (3, 8, 8) if kind == "improved" else (3, 32, 32), make_timesteps(config, steps)
+    # Both in float64, tables and networks too, so that no rounding is enlarged on the way.
+    noise, same_noise = SeededNoise([3], shape), SeededNoise([3], shape)
     with torch.inference_mode():
-        expected = foreign.p_sample_loop(
-            model, start, betas, make_timesteps(config, steps), noise
-        ).float()
-    result = ours.run_ddpm(config, steps, checkpoint.build(UNet2D), seeds, shape)
-    difference = ours.difference(result, expected, inside=False)
-    figure(f"sampler: {kind}-diffusion, learned_range", difference, 1e-4)
+        expected = foreign.p_sample_loop(model.double(), noise(), betas, times, noise)
+        sampling = sample_ddpm(
+            checkpoint.build(UNet2D).double(),
+            same_noise().double(),
+            config=config,
+            timesteps=times,
+            noise=same_noise,
+            dtype=double,
+        )
+        result = drain(sampling)
+    assert max(distances(result, expected)) < 1e-10
 
 
 @pytest.mark.parametrize(
@@ -420,7 +428,7 @@ def early_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return old
 
 
-def test_the_first_diffusers_loads(tmp_path: Path, figure: Figure) -> None:
+def test_the_first_diffusers_loads(tmp_path: Path, parity: Parity) -> None:
     model = toys.reference_model({**toys.CIFAR, "norm_num_groups": 8})
     fields = {
         "_class_name": "UNetUnconditionalModel",
@@ -448,15 +456,15 @@ def test_the_first_diffusers_loads(tmp_path: Path, figure: Figure) -> None:
         torch.save(names(model.state_dict()), tmp_path / "diffusion_pytorch_model.bin")
         checkpoint = load(tmp_path)
         assert checkpoint.config.size == (32, 32)
-        same("format: early diffusers", figure, checkpoint, lambda x, t: model(x, t).sample)
+        same("format: early diffusers", parity, checkpoint, lambda x, t: model(x, t).sample)
 
 
-def test_the_very_first_class_with_the_names_of_ho_loads(tmp_path: Path, figure: Figure) -> None:
+def test_the_very_first_class_with_the_names_of_ho_loads(tmp_path: Path, parity: Parity) -> None:
     model = foreign.randomise(foreign.Ho(mult=(1, 2), attention=(1,)))
     fields = {"_class_name": "UNetModel", "ch": 32, "ch_mult": [1, 2], "resolution": 16}
     (tmp_path / "config.json").write_text(json.dumps(fields))
     torch.save(model.state_dict(), tmp_path / "diffusion_pytorch_model.bin")
-    same("format: early diffusers", figure, load(tmp_path), model)
+    same("format: early diffusers", parity, load(tmp_path), model)
 
 
 def whole(fields: dict[str, Any]) -> dict[str, Any]:
@@ -466,7 +474,7 @@ def whole(fields: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("where", ["metadata", "beside"])
 @pytest.mark.parametrize("fields", [toys.CIFAR, toys.TRAINED, toys.TINY], ids=("a", "b", "c"))
 def test_one_file_with_its_configuration_loads(
-    where: str, fields: dict[str, Any], tmp_path: Path, figure: Figure
+    where: str, fields: dict[str, Any], tmp_path: Path, parity: Parity
 ) -> None:
     model = toys.reference_model(fields)
     schedule = {"beta_schedule": "squaredcos_cap_v2"}
@@ -478,7 +486,7 @@ def test_one_file_with_its_configuration_loads(
         path.with_suffix(".json").write_text(json.dumps(told))
     checkpoint = load(path)
     assert checkpoint.scheduler == schedule
-    same("format: one file", figure, checkpoint, lambda x, t: model(x, t).sample, 32)
+    same("format: one file", parity, checkpoint, lambda x, t: model(x, t).sample, 32)
 
 
 @pytest.mark.parametrize(
@@ -497,7 +505,7 @@ def test_one_file_with_its_configuration_loads(
     ids=str,
 )
 def test_the_configuration_of_one_file_is_read_from_its_shapes(
-    fields: dict[str, Any], tmp_path: Path, figure: Figure
+    fields: dict[str, Any], tmp_path: Path, parity: Parity
 ) -> None:
     model = toys.reference_model(
         {
@@ -510,11 +518,11 @@ def test_the_configuration_of_one_file_is_read_from_its_shapes(
         }
     )
     path = save(model, tmp_path / "model.safetensors", {"sample_size": 16})
-    same("format: one file, by shapes", figure, load(path), lambda x, t: model(x, t).sample)
+    same("format: one file, by shapes", parity, load(path), lambda x, t: model(x, t).sample)
 
 
 def test_one_file_with_the_names_of_2022_is_taken_for_googles(
-    tmp_path: Path, figure: Figure
+    tmp_path: Path, parity: Parity
 ) -> None:
     model = toys.reference_model(
         {**toys.CIFAR, "block_out_channels": [32] * 4, "norm_num_groups": 32}
@@ -522,7 +530,7 @@ def test_one_file_with_the_names_of_2022_is_taken_for_googles(
     path = tmp_path / "model.bin"
     torch.save(toys.legacy_names(model.state_dict()), path)
     path.with_suffix(".json").write_text('{"sample_size": 32}')
-    same("format: one file, by shapes", figure, load(path), lambda x, t: model(x, t).sample)
+    same("format: one file, by shapes", parity, load(path), lambda x, t: model(x, t).sample)
 
 
 def test_one_file_without_a_size_says_which_json_to_write(tmp_path: Path) -> None:
@@ -597,12 +605,12 @@ def shard(folder: Path, variant: str = "") -> Path:
 
 
 @pytest.mark.parametrize("variant", ["", "fp16"])
-def test_shards_are_one_model(variant: str, tmp_path: Path, figure: Figure) -> None:
+def test_shards_are_one_model(variant: str, tmp_path: Path, parity: Parity) -> None:
     model = toys.write_checkpoint(tmp_path, toys.TINY)
     shard(tmp_path, variant)
     assert find_variants(tmp_path) == [variant]
     checkpoint = load(tmp_path, variant)
-    same("format: shards", figure, checkpoint, lambda x, t: model(x, t).sample)
+    same("format: shards", parity, checkpoint, lambda x, t: model(x, t).sample)
     files = find_files(tmp_path, variant)
     before = files.fingerprint
     files.shards[1].write_bytes(files.shards[2].read_bytes())

@@ -13,6 +13,7 @@ from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.layout import arrange
 from comfyui_unconditional.unet.save import save_model
 from comfyui_unconditional.unet.unet2d import UNet2D
+from float64 import Parity, compare_evaluations, widened
 
 CPU = torch.device("cpu")
 NETWORKS = [toys.CIFAR, toys.CAT, toys.TRAINED, toys.NCSNPP, toys.TINY]
@@ -22,19 +23,17 @@ def strides(network: UNet2D) -> list[tuple[int, ...]]:
     return [parameter.stride() for parameter in network.parameters()]
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("fields", NETWORKS, ids=["cifar", "cat", "trained", "ncsnpp", "tiny"])
-def test_an_arranged_network_predicts_the_same(
-    fields: dict, figure: Callable[[str, float, float], None]
-) -> None:
+def test_an_arranged_network_predicts_the_same(fields: dict, parity: Parity) -> None:
     torch.manual_seed(0)
     network = UNet2D(UNetConfig.from_dict(fields)).eval()
     x = torch.randn(2, 3, 32, 64)
     with torch.inference_mode():
-        expected = network(x, 7)
+        expected, exact = network(x, 7), widened(network)(x.double(), 7)
         assert arrange(network, CPU) is network
         assert network.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
-        difference = (network(x, 7) - expected).abs().max() / expected.abs().max()
-    figure("UNet, channels last", difference.item(), 1e-5)
+        parity("UNet, channels last", compare_evaluations(network(x, 7), expected, exact))
 
 
 @pytest.mark.parametrize(

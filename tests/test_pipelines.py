@@ -2,113 +2,68 @@
 
 from collections.abc import Callable
 
+import bundled
 import diffusers
-import numpy as np
-import oracle
 import ours
 import pytest
 import torch
+from bundled import CONFIG, SHAPE
 from comfyui_unconditional.host.images import latent_to_image
-from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.schedulers.pndm import Method
 from comfyui_unconditional.training.judge import judge
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files, read_json
+from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
-from ours import DIGITS, SEEDS, difference
+from float64 import SEEDS, Parity, compare_runs, distances
+from ours import DIGITS
 
-SHAPE = (1, 16, 16)
 Figure = Callable[[str, float, float], None]
 
 
-@pytest.fixture(scope="module")
-def network() -> UNet2D:
-    return read_checkpoint(find_files(DIGITS)).build(UNet2D)
-
-
-@pytest.fixture(scope="module")
-def config() -> SchedulerConfig:
-    path = find_files(DIGITS).scheduler_config
-    assert path is not None
-    return SchedulerConfig.from_dict(read_json(path))
-
-
-@pytest.fixture(scope="module")
-def unet() -> diffusers.UNet2DModel:
-    return diffusers.UNet2DModel.from_pretrained(DIGITS / "unet").eval()
-
-
-def their_eps(unet: diffusers.UNet2DModel) -> Callable:
-    def denoise(x: torch.Tensor, t: object) -> torch.Tensor:
-        with torch.inference_mode():
-            return unet(x, t).sample
-
-    return denoise
-
-
-@pytest.mark.parametrize("steps", [7, 50, 1000])
-def test_ddpm_on_the_bundled_model(
-    steps: int, network: UNet2D, unet: object, config: SchedulerConfig, figure: Figure
+@pytest.mark.parity
+@pytest.mark.parametrize(("sampler", "steps", "eta"), bundled.RUNS)
+def test_a_run_on_the_bundled_model_is_that_of_diffusers(
+    sampler: str, steps: int, eta: float, parity: Parity
 ) -> None:
-    reference = oracle.run_ddpm(config, steps, their_eps(unet), SEEDS, SHAPE)
-    result = ours.run_ddpm(config, steps, network, SEEDS, SHAPE)
-    figure("DDPM on digits-16, against diffusers", difference(result, reference), 1e-4)
-
-
-@pytest.mark.parametrize("steps", [10, 33, 50])
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_ddim_on_the_bundled_model(
-    steps: int, eta: float, network: UNet2D, unet: object, config: SchedulerConfig, figure: Figure
-) -> None:
-    reference = oracle.run_ddim(config, steps, their_eps(unet), SEEDS, SHAPE, eta)
-    result = ours.run_ddim(config, steps, network, SEEDS, SHAPE, eta)
-    figure("DDIM on digits-16, against diffusers", difference(result, reference), 1e-4)
+    ours = bundled.our_run(sampler, steps, eta)
+    parity(f"{sampler} on digits-16", compare_runs(ours, *bundled.their_runs(sampler, steps, eta)))
 
 
 @pytest.mark.parametrize(
-    ("method", "steps"),
-    [("F-PNDM", n) for n in (4, 10, 40, 50)] + [("PLMS", n) for n in (2, 10, 50)],
+    ("sampler", "steps", "eta"),
+    [("DDPM", 7, 0.0), ("DDPM", 50, 0.0), ("DDPM", 1000, 0.0)]
+    + [("DDIM", steps, eta) for steps in (10, 33, 50) for eta in (0.0, 0.5, 1.0)]
+    + [("F-PNDM", steps, 0.0) for steps in (4, 10, 40, 50)]
+    + [("PLMS", steps, 0.0) for steps in (2, 10, 50)],
 )
-def test_pndm_on_the_bundled_model(
-    method: str,
-    steps: int,
-    network: UNet2D,
-    unet: object,
-    config: SchedulerConfig,
-    figure: Figure,
+def test_in_float64_a_run_on_the_bundled_model_is_that_of_diffusers_to_the_last_digits(
+    sampler: str, steps: int, eta: float, figure: Figure
 ) -> None:
-    reference = oracle.run_pndm(
-        config, steps, their_eps(unet), SEEDS, SHAPE, skip_prk_steps=method == "PLMS"
-    )
-    result = ours.run_pndm(config, steps, network, SEEDS, SHAPE, method=method)  # type: ignore[arg-type]
-    # Two steps from the middle of the schedule leave noise, which is not within (-1, 1).
-    name = f"{method} on digits-16, against diffusers"
-    figure(name, difference(result, reference, inside=steps > 2), 1e-4)
+    seeds = SEEDS[:1]
+    result = bundled.our_run(sampler, steps, eta, seeds=seeds, exact=True)
+    reference = bundled.their_run(sampler, steps, eta, seeds=seeds, exact=True)
+    figure(f"{sampler} on digits-16, both in float64", max(distances(result, reference)), 1e-10)
 
 
 @pytest.mark.parametrize(
     "name", ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline, F-PNDM", "PNDMPipeline, PLMS"]
 )
-def test_the_pipeline_itself_gives_our_images(
-    name: str, network: UNet2D, config: SchedulerConfig, figure: Figure
-) -> None:
-    method: Method = "PLMS" if name.endswith("PLMS") else "F-PNDM"
+def test_the_pipeline_itself_gives_our_images(name: str, parity: Parity) -> None:
     unet = diffusers.UNet2DModel.from_pretrained(DIGITS / "unet")
     scheduler_folder = DIGITS / "scheduler"
     match name.split(",")[0]:
         case "DDPMPipeline":
+            sampler = "DDPM"
             pipeline = diffusers.DDPMPipeline.from_pretrained(DIGITS)
-            result = ours.run_ddpm(config, 50, network, SEEDS, SHAPE)
         case "DDIMPipeline":
+            sampler = "DDIM"
             scheduler = diffusers.DDIMScheduler.from_pretrained(scheduler_folder)
             pipeline = diffusers.DDIMPipeline(unet, scheduler)
-            result = ours.run_ddim(config, 50, network, SEEDS, SHAPE)
         case _:
+            sampler = name.split()[1]
             scheduler = diffusers.PNDMScheduler.from_pretrained(
-                scheduler_folder, skip_prk_steps=method == "PLMS"
+                scheduler_folder, skip_prk_steps=sampler == "PLMS"
             )
             pipeline = diffusers.PNDMPipeline(unet, scheduler)
-            result = ours.run_pndm(config, 50, network, SEEDS, SHAPE, method=method)
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(
         batch_size=len(SEEDS),
@@ -116,9 +71,18 @@ def test_the_pipeline_itself_gives_our_images(
         num_inference_steps=50,
         output_type="np",
     ).images
-    mine = latent_to_image(result).numpy()
-    figure(name, float(np.abs(images - mine).max()), 1e-4)
-    assert np.abs((images * 255).round() - (mine * 255).round()).max() <= 1
+    _, exact = bundled.their_runs(sampler, 50)
+    mine = latent_to_image(bundled.our_run(sampler, 50))
+    theirs = torch.from_numpy(images)
+    parity(name, compare_runs(mine, theirs, latent_to_image(exact)))
+    assert ((theirs * 255).round() - (mine * 255).round()).abs().max() <= 1
+
+
+def test_a_run_breaks_the_bound_where_the_network_is_not_quite_the_same() -> None:
+    network = bundled.network()
+    network.conv_norm_out.eps *= 1.1
+    result = ours.run_ddim(CONFIG, 10, network, SEEDS, SHAPE)
+    assert not compare_runs(result, *bundled.their_runs("DDIM", 10)).holds
 
 
 def test_the_bundled_model_draws_readable_digits_of_every_kind() -> None:

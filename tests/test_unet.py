@@ -9,6 +9,7 @@ from comfyui_unconditional.training.digits import UNET as DIGITS
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from comfyui_unconditional.unet.unet2d import UNet2D
+from float64 import Parity, compare_evaluations, compare_networks, widened
 from torch import nn
 
 DIGITS_16 = {name: value for name, value in DIGITS.to_dict().items() if name[0] != "_"}
@@ -28,6 +29,7 @@ def ours_and_theirs(fields: dict) -> tuple[UNet2D, nn.Module]:
     return ours, theirs
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize(
     ("fields", "sizes"),
     [
@@ -46,37 +48,62 @@ def ours_and_theirs(fields: dict) -> tuple[UNet2D, nn.Module]:
     ids=lambda value: None,
 )
 def test_the_network_equals_diffusers(
-    fields: dict, sizes: list, figure: Callable[[str, float, float], None]
+    fields: dict, sizes: list, parity: Parity, figure: Callable[[str, float, float], None]
 ) -> None:
     ours, theirs = ours_and_theirs(fields)
     for height, width in sizes:
         x = torch.randn(2, fields["in_channels"], height, width)
         for t in (0, 13, 999):
-            with torch.inference_mode():
-                expected = theirs(x, t).sample
-                result = ours(x, t)
-            difference = (result - expected).abs().max() / expected.abs().max()
-            figure("UNet", difference.item(), 1e-5)
+            comparison, apart = compare_networks(ours, theirs, x, t)
+            parity("UNet", comparison)
+            figure("UNet, both in float64", apart, 1e-12)
 
 
-def test_a_network_trained_on_sigmas_equals_diffusers(
-    figure: Callable[[str, float, float], None],
-) -> None:
+@pytest.mark.parity
+def test_a_network_trained_on_sigmas_equals_diffusers(parity: Parity) -> None:
     ours, theirs = ours_and_theirs(toys.NCSNPP)
     noise = torch.randn(3, 3, 32, 16)
     sigmas = torch.tensor([0.01, 1.0, 348.0])
-    x = noise * sigmas[:, None, None, None]
-    with torch.inference_mode():
-        expected = theirs(x, sigmas).sample
-        result = ours(x, sigmas)
-    # Each image by itself: the output is divided by sigma.
-    for one, other in zip(result, expected, strict=True):
-        figure("UNet", ((one - other).abs().max() / other.abs().max()).item(), 1e-5)
+    comparison, _ = compare_networks(ours, theirs, noise * sigmas[:, None, None, None], sigmas)
+    parity("UNet, on sigmas", comparison)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"norm_eps": 1e-5},
+        {"freq_shift": 0},
+        {"flip_sin_to_cos": True},
+        {"downsample_padding": 1},
+        {"mid_block_scale_factor": 1.0001},
+        {"attention_head_dim": 16},
+    ],
+    ids=str,
+)
+def test_the_comparison_fails_where_an_option_is_wrong(wrong: dict) -> None:
+    ours, theirs = ours_and_theirs(toys.CIFAR)
+    mistaken = UNet2D(UNetConfig.from_dict({**toys.CIFAR, **wrong})).eval()
+    mistaken.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    comparison, apart = compare_networks(ours, theirs, x, 13)
+    assert comparison.holds
+    assert apart < 1e-12
+    comparison, apart = compare_networks(mistaken, theirs, x, 13)
+    assert not comparison.holds
+    assert apart > 1e-12
+
+
+def test_the_comparison_fails_where_weights_are_in_the_wrong_order() -> None:
+    ours, theirs = ours_and_theirs(toys.CIFAR)
+    attention = ours.mid_block.attentions[0]
+    attention.to_q, attention.to_k = attention.to_k, attention.to_q
+    comparison, _ = compare_networks(ours, theirs, torch.randn(2, 3, 32, 32), 13)
+    assert not comparison.holds
 
 
 def test_each_image_may_have_its_own_time() -> None:
-    ours, _ = ours_and_theirs(toys.TINY)
-    x = torch.randn(2, 3, 8, 8)
+    ours = ours_and_theirs(toys.TINY)[0].double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     with torch.inference_mode():
         both = ours(x, torch.tensor([3, 700]))
         torch.testing.assert_close(both[:1], ours(x[:1], 3))
@@ -196,15 +223,15 @@ def test_a_label_is_needed_with_classes_and_refused_without() -> None:
         UNet2D(UNetConfig.from_dict(toys.TINY))(x, 3, 1)
 
 
-def test_one_label_is_that_of_all_images() -> None:
+def test_one_label_is_that_of_all_images(parity: Parity) -> None:
     for change in ({"num_class_embeds": 5}, {"class_embed_type": "timestep"}, IDENTITY):
         ours, theirs = ours_and_theirs({**toys.TINY, **change})
         x = torch.randn(2, 3, 8, 8)
         with torch.inference_mode():
             both = ours(x, 3, 4)
-            for k in range(2):
-                alone = theirs(x[k : k + 1], 3, torch.tensor([4])).sample
-                torch.testing.assert_close(both[k : k + 1], alone)
+            alone = [theirs(image[None], 3, torch.tensor([4])).sample for image in x]
+            exact = widened(ours)(x.double(), 3, torch.tensor([4, 4]))
+        parity("UNet, one label", compare_evaluations(both, torch.cat(alone), exact))
 
 
 @pytest.mark.parametrize(
