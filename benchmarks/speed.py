@@ -1,18 +1,20 @@
 """Our speed against diffusers, side by side in one run: `python -m benchmarks.speed`.
 
 Ours and theirs take turns in one process, with the same weights and seeds, after their results
-were found equal. Prints a table of figures and targets. The long form also writes docs/speed.md;
-`--quick` takes some minutes.
+were found equal. Prints figures, targets and the tables of docs/speed.md, which is written by hand
+from them. `--quick` takes a few minutes.
 """
 
 import argparse
+import platform
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from datetime import datetime, timezone
 
 import torch
 
+from .machine import processor
 from .speed_figures import (
     CASES,
     SAMPLERS,
@@ -26,17 +28,19 @@ from .speed_figures import (
     memory_figures,
     start_figure,
 )
-from .speed_report import line, machine, report
 
-_REPORT = Path(__file__).resolve().parent.parent / "docs" / "speed.md"
 _QUICK = (0, 1, 3)
+_SECONDS = (
+    "| shape | batch | sampler | evaluations, ours / diffusers | ours | diffusers | "
+    "ours, bfloat16 | rounds | results differ by |\n|---|---|---|---|---|---|---|---|---|"
+)
 
 
 def bench(*, quick: bool, seconds: float, device: str = "cpu", host: bool = True) -> int:
     """Measure and print; return 1 where a target is missed.
 
     Args:
-        quick: only the first few cases, nothing in ComfyUI, and no report.
+        quick: only the first few cases, and nothing in ComfyUI.
         seconds: for each comparison of loops, beyond which no round begins.
         device: where both compute; "cuda" runs the loops only.
         host: whether to measure in ComfyUI.
@@ -47,14 +51,19 @@ def bench(*, quick: bool, seconds: float, device: str = "cpu", host: bool = True
     figures: list[Figure] = []
     rows: list[str] = []
     floors: list[str] = []
-    print(machine(where), flush=True)
+    print(
+        f"{_machine(where)}\n\n| figure | value | must reach | | |\n|---|---|---|---|---|",
+        flush=True,
+    )
 
     def add(new: list[Figure]) -> None:
         figures.extend(new)
         for figure in new:
-            print(line(figure), flush=True)
-        if not quick:
-            _REPORT.write_text(report(where, figures, rows, floors), encoding="utf-8")
+            print(
+                f"| {figure.name} | {figure.value:.3f} | ≤ {figure.target:g} | {figure.verdict} | "
+                f"{figure.said} |",
+                flush=True,
+            )
 
     def add_loops(case: Case, samplers: Sequence[str]) -> None:
         for sampler in samplers:
@@ -76,16 +85,30 @@ def bench(*, quick: bool, seconds: float, device: str = "cpu", host: bool = True
     if cpu and not quick:
         floors.extend(floor_lines(where, seconds / 4))
         add(host_figures(9) if host else [])
+    print(f"\n{_SECONDS}")
+    print(*rows, "", *floors, sep="\n")
     missed = sum(figure.verdict == "MISSED" for figure in figures)
     minutes = (time.monotonic() - begin) / 60
     print(f"{len(figures)} figures, {missed} missed, {minutes:.1f} minutes")
     return int(missed > 0)
 
 
+def _machine(device: torch.device) -> str:
+    """What it is measured on, and when."""
+    import diffusers
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return (
+        f"{name}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, "
+        f"{platform.system()}; Python {platform.python_version()}, torch {torch.__version__}, "
+        f"diffusers {diffusers.__version__}; {datetime.now(timezone.utc):%Y-%m-%d}"
+    )
+
+
 def main() -> int:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="some minutes, and no report")
+    parser.add_argument("--quick", action="store_true", help="a few cases, in minutes")
     parser.add_argument("--seconds", type=float, help="for each comparison of loops")
     parser.add_argument("--threads", type=int, help="for both; default: torch's own")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

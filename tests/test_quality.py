@@ -6,8 +6,7 @@ import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 
-from benchmarks.quality import claims, distances, features, results
-from benchmarks.quality.cells import find
+from benchmarks.quality import distances, features, results
 from benchmarks.quality.converged import converge
 from benchmarks.quality.measure import median, rms, rms_of_the_rest
 from benchmarks.quality.network import Network
@@ -103,22 +102,3 @@ def test_evaluations_are_interpolated_between_measured_points_on_log_scales() ->
     assert evaluations_for(0.2, points) == pytest.approx(20)
     assert evaluations_for(0.5, points) is None
     assert evaluations_for(0.05, points) is None
-
-
-@pytest.mark.usefixtures("nothing_measured")
-@pytest.mark.parametrize(
-    ("ddim", "verdict"),
-    [((0.20, 0.18), "Held"), ((0.20, 0.11), "Not decided"), ((0.20, 0.05), "Did not hold")],
-)
-def test_fifty_steps_are_judged_by_what_other_noise_would_change(ddim, verdict) -> None:
-    network, found = Network("digits-16"), Results()
-    for row, column, seed, frechet in (
-        ("F-PNDM", 100, 0, 0.10),
-        ("F-PNDM", 100, 1, 0.14),
-        ("DDIM, unclipped", 250, 0, ddim[0]),
-        ("DDIM, unclipped", 1000, 0, ddim[1]),
-    ):
-        cell = find("sets", network, row, column, seed)
-        assert cell is not None
-        found.add(cell, frechet=frechet, evaluations=column)
-    assert verdict in claims._fifty_steps(found, network)

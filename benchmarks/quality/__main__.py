@@ -1,4 +1,8 @@
-"""`python -m benchmarks.quality`: measure what is missing, then write docs/quality.md."""
+"""`python -m benchmarks.quality`: measure what is missing, then print the tables.
+
+The figures are kept in docs/quality.json and drawn in docs/quality.png; docs/quality.md is written
+by hand from the tables.
+"""
 
 import argparse
 import sys
@@ -9,9 +13,10 @@ import torch
 from tqdm import tqdm
 
 from .cells import plan
+from .distances import floor
 from .measure import measure, work_of
 from .network import FOLDERS, Network
-from .results import Results
+from .results import COMMITTED, Results
 
 _INTERRUPTED = 130
 
@@ -26,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         quick()
         return 0
     try:
-        from .report import write_report
+        from .plots import curves
+        from .report import tables
     except ModuleNotFoundError as error:
         print(
             f"{error}. The report needs the `bench` extra: in this pack's folder run "
@@ -38,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given.report:
         status = _measure_missing(results, given)
     results.commit()
-    write_report(results)
+    for text in tables(results):
+        print(text)
+    curves(results, Network("digits-16"), floor()["frechet"][0], COMMITTED.with_suffix(".png"))
     return status
 
 
@@ -83,7 +91,7 @@ def _images_per_second(network: Network, batch: int) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small part, in minutes; prints it")
-    parser.add_argument("--report", action="store_true", help="write the report, measure nothing")
+    parser.add_argument("--report", action="store_true", help="print the tables, measure nothing")
     parser.add_argument("--model", choices=tuple(FOLDERS), help="measure this one only")
     parser.add_argument(
         "--hours", type=float, default=float("inf"), help="begin no cell after so many hours"

@@ -1,4 +1,4 @@
-"""The plots and pictures of the report."""
+"""The plot of docs/quality.md."""
 
 import io
 from collections.abc import Sequence
@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
-from comfyui_unconditional.training.judge import as_saved
 from PIL import Image
 
 from .cells import COLUMNS, EXACT_ROWS, LONG_COLUMNS
-from .convergence import Convergence
 from .network import Network
 from .results import Results
 from .samplers import ROWS
@@ -19,24 +16,6 @@ from .tables import Value, curve, look_up
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt  # the backend is chosen before
-
-_PICTURES = 4
-_GAP = 2
-_GREY = 0.8
-
-
-def orders(found: Sequence[Convergence], path: Path) -> None:
-    """Plot error against steps, with the fitted orders."""
-    figure, axes = plt.subplots(figsize=(6, 4))
-    for one in found:
-        # Dashed, since PLMS lies upon F-PNDM.
-        style = "o--" if one.method == "PLMS" else "o-"
-        axes.loglog(one.steps, one.errors, style, label=f"{one.method}: order {one.order:.2f}")
-    axes.set(xlabel="steps N", ylabel="root mean square error at 0.05 T")
-    axes.set_xticks(found[0].steps, [str(n) for n in found[0].steps], minor=False)
-    axes.minorticks_off()
-    axes.legend()
-    _save(figure, path)
 
 
 def curves(results: Results, network: Network, floor: float, path: Path) -> None:
@@ -76,50 +55,10 @@ def _draw(axes: Any, points: Sequence[Value], row: str, colour: Any) -> None:
     axes.errorbar(x, means, (below, above), fmt="o", linestyle=style, ms=4, label=row, color=colour)
 
 
-def strips(path: Path) -> None:
-    """Draw some digits with each sampler; a column that none of its lists of steps fits is grey."""
-    network = Network("digits-16")
-    drawn: dict[tuple[str, int], np.ndarray | None] = {}
-    rows = []
-    for name, row in ROWS.items():
-        source = row.same_as or name
-        for column in COLUMNS:
-            if (source, column) not in drawn:
-                drawn[source, column] = _strip(network, source, column)
-        rows.append([drawn[source, column] for column in COLUMNS])
-    figure, axes = plt.subplots(
-        len(rows), len(COLUMNS), figsize=(11, 0.62 * len(rows)), squeeze=False
-    )
-    empty = np.full((16, _PICTURES * (16 + _GAP) - _GAP), _GREY)
-    for i, (row, groups) in enumerate(zip(ROWS, rows, strict=True)):
-        for j, images in enumerate(groups):
-            cell = axes[i][j]
-            cell.imshow(empty if images is None else images, cmap="gray", vmin=0, vmax=1)
-            cell.set(xticks=[], yticks=[])
-            if i == 0:
-                cell.set_title(f"{COLUMNS[j]} evaluations", fontsize=8)
-            if j == 0:
-                cell.set_ylabel(row, rotation=0, ha="right", va="center", fontsize=8)
-            for side in cell.spines.values():
-                side.set_visible(False)
-    _save(figure, path, colours=24)
-
-
-def _strip(network: Network, row: str, column: int) -> np.ndarray | None:
-    steps = ROWS[row].steps_within(network.config, column)
-    if steps is None:
-        return None
-    found = ROWS[row].images(network, steps, range(_PICTURES), _PICTURES)
-    images = as_saved(found)[:, 0] / 2 + 0.5
-    gap = np.ones((images.shape[1], _GAP))
-    parts = [part for image in images.numpy() for part in (image, gap)]
-    return np.concatenate(parts[:-1], axis=1)
-
-
-def _save(figure: Any, path: Path, colours: int = 256) -> None:
+def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     picture = io.BytesIO()
     figure.savefig(picture, dpi=110)
     plt.close(figure)
     # A palette, for a small file.
-    Image.open(picture).convert("RGB").quantize(colours).save(path, optimize=True)
+    Image.open(picture).convert("RGB").quantize(256).save(path, optimize=True)
