@@ -317,9 +317,7 @@ CONSISTENCY: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CONSISTENCY)
-def test_a_consistency_model_in_openais_format_is_refused(
-    name: str, tmp_path: Path, figure: Figure
-) -> None:
+def test_a_consistency_model_in_openais_format_is_refused(name: str, tmp_path: Path) -> None:
     model = foreign.randomise(foreign.OpenAI(**CONSISTENCY[name]))
     path = save(model, tmp_path / name)
     with pytest.raises(ConfigError, match=r"consistency model or an EDM model.*\.json"):

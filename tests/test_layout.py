@@ -1,6 +1,5 @@
 """Weights laid out for speed: where they are, and that nothing else changes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
