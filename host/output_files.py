@@ -144,7 +144,7 @@ def _next_number(folder: Path, filename: str) -> int:
 def _save_error(path: Path, error: OSError) -> ValueError:
     # Windows says of a long path that there is no such file.
     if error.errno == errno.ENAMETOOLONG or (_ON_WINDOWS and len(str(path)) > 240):
-        return _too_long(path.name)
+        return _too_long(str(path))
     return UserError(
         f"The images cannot be saved in {path.parent}: {error.strerror or error}. Free some space, "
         "allow writing there, or start ComfyUI with another --output-directory."
