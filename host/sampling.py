@@ -244,7 +244,7 @@ def run_sampler(
     if start == "noise":
         warn_of_late_start(run.span.timesteps[0], own_schedule(patcher).num_train_timesteps)
 
-    samples, known, masked = latent["samples"], None, "noise_mask" in latent
+    samples, known, masked = latent["samples"], None, latent.get("noise_mask") is not None
     if start == "as is" and masked:
         samples, known = leftover.find_known(latent)
     noise = ImageNoise(seed)
