@@ -50,6 +50,12 @@ SCHEDULER: dict[str, Any] = {
     "clip_sample": True,
     "prediction_type": "epsilon",
 }
+INDEX: dict[str, Any] = {
+    "_class_name": "DDPMPipeline",
+    "unet": ["diffusers", "UNet2DModel"],
+    "scheduler": ["diffusers", "DDPMScheduler"],
+    "vae": [None, None],
+}
 _NAME = "diffusion_pytorch_model"
 _OUTSIDE = 0.123
 """Each value in the weights that lie outside of the folder: none may ever be loaded."""
@@ -91,6 +97,7 @@ def _folder(r: random.Random, weights: bytes, suffix: str = "safetensors", **con
         f"{network}config.json": _json({**CONFIG, **config}),
         f"{network}{_NAME}.{suffix}": weights,
         f"{scheduler}scheduler_config.json": _json(SCHEDULER),
+        "model_index.json": _json(INDEX),
     }
 
 
@@ -180,12 +187,14 @@ _CONFIG_FIELDS = [
     *("attention_head_dim", "norm_num_groups", "attn_norm_num_groups", "resnet_time_scale_shift"),
     *("add_attention", "class_embed_type", "num_class_embeds", "num_train_timesteps"),
     *("_class_name", "_name_or_path", "__class__", "decay", "block_channels", "num_res_blocks"),
+    *("warnings", "quantization_config", "cross_attention_dim", "some_new_field"),
 ]
 _SCHEDULER_FIELDS = [
     *SCHEDULER,
     *("trained_betas", "clip_sample_range", "thresholding", "dynamic_thresholding_ratio"),
-    *("sample_max_value", "timestep_spacing", "steps_offset", "set_alpha_to_one", "ignored"),
-    *("rescale_betas_zero_snr", "skip_prk_steps", "unknown"),
+    *("sample_max_value", "timestep_spacing", "steps_offset", "set_alpha_to_one", "warnings"),
+    *("rescale_betas_zero_snr", "skip_prk_steps", "unknown", "_class_name", "predict_epsilon"),
+    *("timesteps", "clip_predicted_image", "use_flow_sigmas", "timestep_type", "sigma_min"),
 ]
 _WORDS = [
     *("scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace", "learned_range", "sample"),
@@ -257,13 +266,13 @@ def json_bomb(r: random.Random, originals: Originals) -> Files:
             b"",
         ]
     )
-    name = r.choice(["config.json", "scheduler_config.json"])
+    name = r.choice(["config.json", "scheduler_config.json", "model_index.json"])
     return _replace(_folder(r, originals.safetensors), name, content)
 
 
 def damaged_json(r: random.Random, originals: Originals) -> Files:
     files = _folder(r, originals.safetensors)
-    name = r.choice(["config.json", "scheduler_config.json"])
+    name = r.choice(["config.json", "scheduler_config.json", "model_index.json"])
     content = next(content for path, content in files.items() if _is_file(path, name))
     return _replace(files, name, _cut_and_flip(r, content))
 

@@ -22,8 +22,8 @@ Times that are rescaled become a table ("learned" time embedding) of one row for
 diffusers' networks cannot rescale, and the table holds exactly what the network was told.
 
 The consistency and EDM models of Song et al. 2023 (openai/consistency_models) are guided-diffusion
-networks without a learned variance. Those published are recognised and refused; another one has no
-mark, so such a network is taken for DDPM's with a warning.
+networks without a learned variance. Those published are recognised and refused. Others cannot be
+told from DDPM's, so a network without a learned variance loads with a warning.
 """
 
 import re
@@ -173,7 +173,7 @@ def _check_consistency(topology: _Topology, inferred: dict[str, Any], file_name:
         raise ConfigError(
             "It is a consistency model or an EDM model of openai/consistency_models, by its "
             f"{'tensors' if published else 'name'}: another process than DDPM's, which is not "
-            "supported yet. If it was trained as DDPM, its schedule, for example "
+            "supported yet. If it was trained as DDPM, write its schedule, for example "
             '{"scheduler": {"num_train_timesteps": 1000, "beta_schedule": "linear"}},'
         )
 
