@@ -119,15 +119,18 @@ def _roots() -> list[Path]:
 def _find(name: str) -> _Place:
     """Look a name up below the roots, and never elsewhere."""
     check_not_code(name)
-    unreadable = ""
+    foreign, unreadable = None, ""
     for root in _roots() if all(map(_is_part, name.split("/"))) else ():
         try:
             place = _below(root, name)
         except OSError as error:
             unreadable += f" {error.filename or root} cannot be read: {error.strerror}."
         else:
-            if place is not None:
+            if place is not None and not is_foreign(place.path):
                 return place
+            foreign = foreign or place
+    if foreign is not None:  # loading it says what it is
+        return foreign
     raise CheckpointError(
         f"There is no model '{shown(name)}'.{unreadable} Put its folder (with config.json and its "
         f"weights) or its file into {', '.join(map(str, _roots()[1:]))}, press R in the editor, "

@@ -9,6 +9,7 @@ import pytest
 import torch
 from float64 import Comparison, Parity
 from hub_lookalike import TOKEN, Hub
+from PIL import Image
 from wiring import Bench
 
 from devtools.client import Client
@@ -94,6 +95,18 @@ def models(host: Host) -> Path:
     """ComfyUI's folder for diffusers models."""
     folder = host.folder / "models" / "diffusers"
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Path:
+    """Three pictures, of other sizes than the model's."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    g = torch.Generator().manual_seed(0)
+    for name, size in (("b.png", (12, 10)), ("more/c.png", (9, 20)), ("a.PNG", (8, 8))):
+        pixels = torch.randint(0, 256, (size[1], size[0], 3), generator=g, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(folder / name)
     return folder
 
 

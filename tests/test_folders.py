@@ -165,7 +165,7 @@ def test_an_unreadable_folder_is_warned_of_once(
 
 BESIDE = [
     *("optimizer.bin", "optimizer_1.bin", "optimizer.pt", "optimizer-00005000.pt", "optim.pth"),
-    *("opt500000.pt", "unet_optimizer.pt", "adam_optim_states.pt", "scheduler.bin"),
+    *("opt500000.pt", "optimizer_state.pt", "zero_pp_rank_0_optim_states.pt", "scheduler.bin"),
     *("lr_scheduler.pt", "scheduler_1.bin", "scaler.pt", "grad_scaler.pth", "sampler.bin"),
     *("random_states_0.pt", "rng_state_3.pth", "training_args.bin", "dl_state_dict.bin"),
     *("pytorch_lora_weights.safetensors", "adapter_model.safetensors", "learned_embeds.bin"),
@@ -178,6 +178,7 @@ def test_what_a_training_saves_beside_the_network_is_not_listed(
     models = [
         "ema_0.9999_500000.pt",
         "model500000.pt",
+        "net-and-optimizer.pt",
         "adopted.pt",
         "resampler.pth",
         "schedule.pt",
@@ -209,6 +210,15 @@ def test_a_network_of_another_class_is_not_listed_and_is_refused_by_its_class_wh
     toys.write_checkpoint(root / "z", toys.TINY)
     assert listed(folders) == ["z"]
     assert folders.model_files(place).config == root / place / "config.json"
+
+
+def test_a_network_of_another_class_does_not_hide_a_model_of_the_same_name(
+    root: Path, folders: ModuleType
+) -> None:
+    write_config(root / "m" / "unet", _class_name="UNet2DConditionModel")
+    toys.write_checkpoint(root.parent / "saved" / "m", toys.TINY)
+    assert listed(folders) == ["m"]
+    assert folders.model_files("m").weights.parent == root.parent / "saved" / "m"
 
 
 @pytest.mark.parametrize("class_name", [None, "UNet2DModel", "UNetModel", "UNetUnconditionalModel"])

@@ -1,5 +1,8 @@
 """What a download does with a folder in which something is already, and beside another process."""
 
+# ruff: noqa: F811 (fixtures of test_hub)
+
+import errno
 import json
 import logging
 import os
@@ -34,8 +37,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", ["config.json", "scheduler_config.json", WEIGHTS])
 @pytest.mark.parametrize("edit", [lambda whole: whole + b"  ", lambda whole: whole[:-7] or b"x"])
 def test_a_file_that_was_edited_is_used_as_it_is_without_a_request_and_the_log_says_so(
-    hub: Hub,  # noqa: F811
-    root: Path,  # noqa: F811
+    hub: Hub,
+    root: Path,
     caplog: pytest.LogCaptureFixture,
     name: str,
     edit: Callable[[bytes], bytes],
@@ -54,8 +57,8 @@ def test_a_file_that_was_edited_is_used_as_it_is_without_a_request_and_the_log_s
 @pytest.mark.parametrize("missing", ["config.json", "scheduler_config.json", WEIGHTS])
 @pytest.mark.parametrize("how", [Path.unlink, lambda path: path.write_bytes(b"")])
 def test_only_what_is_missing_or_empty_is_downloaded_and_edited_files_stay(
-    hub: Hub,  # noqa: F811
-    root: Path,  # noqa: F811
+    hub: Hub,
+    root: Path,
     missing: str,
     how: Callable[[Path], object],
 ) -> None:
@@ -74,8 +77,8 @@ def test_only_what_is_missing_or_empty_is_downloaded_and_edited_files_stay(
 
 
 def test_what_is_missing_comes_from_the_commit_of_what_is_there(
-    hub: Hub,  # noqa: F811
-    root: Path,  # noqa: F811
+    hub: Hub,
+    root: Path,
 ) -> None:
     folder = download(root, MODEL)
     record = folder / "download.json"
@@ -91,8 +94,8 @@ def test_what_is_missing_comes_from_the_commit_of_what_is_there(
 
 
 def test_weights_that_the_user_converted_take_the_place_of_the_downloaded_ones(
-    hub: Hub,  # noqa: F811
-    root: Path,  # noqa: F811
+    hub: Hub,
+    root: Path,
 ) -> None:
     folder = download(root, MODEL)
     own = folder / "diffusion_pytorch_model.bin"
@@ -106,8 +109,8 @@ def test_weights_that_the_user_converted_take_the_place_of_the_downloaded_ones(
 
 
 def test_a_file_that_was_put_there_by_hand_is_not_replaced_when_the_rest_is_downloaded(
-    hub: Hub,  # noqa: F811
-    root: Path,  # noqa: F811
+    hub: Hub,
+    root: Path,
 ) -> None:
     own = root / MODEL.folder_name / "scheduler_config.json"
     own.parent.mkdir(parents=True)
@@ -115,7 +118,7 @@ def test_a_file_that_was_put_there_by_hand_is_not_replaced_when_the_rest_is_down
     assert read_checkpoint(find_files(download(root, MODEL))).scheduler == {"beta_end": 0.01}
 
 
-def test_a_folder_of_another_model_is_never_touched(hub: Hub, root: Path) -> None:  # noqa: F811
+def test_a_folder_of_another_model_is_never_touched(hub: Hub, root: Path) -> None:
     hub.repos[MODEL.repo_id].revisions += ("a/b", "a--b")
     folder = download(root, HubModel(MODEL.repo_id, "a/b"))
     before = contents(root)
@@ -126,8 +129,8 @@ def test_a_folder_of_another_model_is_never_touched(hub: Hub, root: Path) -> Non
 
 
 def test_a_damaged_record_does_not_make_a_whole_model_incomplete(
-    hub: Hub,  # noqa: F811
-    root: Path,  # noqa: F811
+    hub: Hub,
+    root: Path,
 ) -> None:
     folder = download(root, MODEL)
     for content in ("", "{", "[]", '{"files": 3}', json.dumps({**MODEL.record, "files": {}})):
@@ -140,8 +143,8 @@ def test_a_damaged_record_does_not_make_a_whole_model_incomplete(
 
 @pytest.mark.parametrize("layout", ["root", "pipeline"])
 def test_a_download_that_dies_while_files_get_their_names_is_completed(
-    hub: Hub,  # noqa: F811
-    root: Path,  # noqa: F811
+    hub: Hub,
+    root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     layout: str,
@@ -183,7 +186,7 @@ for line in sys.stdin:
 class Downloader:
     """A process that downloads what it is asked for."""
 
-    def __init__(self, hub: Hub):  # noqa: F811
+    def __init__(self, hub: Hub):
         names = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1", "PYTHONPATH": _path()}
         self.process = subprocess.Popen(
             [sys.executable, "-c", SCRIPT],
@@ -212,8 +215,8 @@ def _path() -> str:
 
 
 def test_two_hosts_that_share_a_models_folder_download_the_same_model_at_once(
-    hub: Hub,  # noqa: F811
-    root: Path,  # noqa: F811
+    hub: Hub,
+    root: Path,
 ) -> None:
     repo = hub.repos.pop(MODEL.repo_id)
     repos = [f"somebody/model-{k}" for k in range(4)]
@@ -241,8 +244,8 @@ def test_two_hosts_that_share_a_models_folder_download_the_same_model_at_once(
 
 
 def test_a_host_that_waits_goes_on_where_one_that_died_stopped(
-    hub: Hub,  # noqa: F811
-    root: Path,  # noqa: F811
+    hub: Hub,
+    root: Path,
 ) -> None:
     # The library hands on 10 MB at a time.
     hub.repos[MODEL.repo_id].files[WEIGHTS] = weights = bytes(22 * 2**20)
@@ -275,12 +278,29 @@ def test_a_host_that_waits_goes_on_where_one_that_died_stopped(
             one.process.communicate()
 
 
+@pytest.mark.parametrize("reason", [OSError(errno.ENOLCK, "No locks"), NotImplementedError()])
+def test_a_file_system_without_locks_takes_a_download_too(
+    hub: Hub,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reason: Exception,
+) -> None:
+    import filelock
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise reason
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    assert read_checkpoint(find_files(download(root, MODEL)))
+    assert [path.name for path in root.iterdir()] == [MODEL.folder_name]
+
+
 # Settings of the hub's library
 
 
 def test_the_fast_downloader_of_older_libraries_is_not_used(
-    hub: Hub,  # noqa: F811
-    root: Path,  # noqa: F811
+    hub: Hub,
+    root: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from huggingface_hub import constants, file_download

@@ -17,10 +17,10 @@ from ..unet.config import UNetConfig
 logger = logging.getLogger(__name__)
 
 # Pillow's formats for pictures of pixels (EPS, for one, would start Ghostscript). AVIF depends on
-# how Pillow was built, HEIF on a plugin.
+# how Pillow was built, HEIF and JXL on plugins.
 _FORMATS = (
-    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI"),
-    *("TGA", "TIFF", "WEBP"),
+    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "PCX", "PNG", "PPM", "QOI"),
+    *("SGI", "TGA", "TIFF", "WEBP"),
 )
 KINDS = "PNG, JPEG, WebP, TIFF, GIF, AVIF or BMP"
 """The usual ones, for messages."""

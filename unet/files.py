@@ -51,12 +51,12 @@ _OTHER_PARTS = {
 }
 _TRAINING_CHECKPOINT = re.compile(r"checkpoint-\d+")
 
-# What training programs save beside the network, and what only adds to one.
+# What training programs save beside the network, and what only adds to one. No name that merely
+# contains such a word: net-and-optimizer.pt has a network in it.
 _BESIDE_A_NETWORK = re.compile(
-    r"(?:.*[._-])?"
     r"(?:opt|optim(?:izer)?(?:_states?)?|(?:lr_?)?scheduler|(?:grad_?)?scaler|sampler"
-    r"|dl_state_dict|random_states?|rng_states?|training_args|trainer_state"
-    r"|lora_weights|adapter_model|learned_embeds)"
+    r"|dl_state_dict|random_states?|rng_states?|training_args|trainer_state|.*_optim_states"
+    r"|pytorch_lora_weights|adapter_model|learned_embeds)"
     r"(?:[._-]?\d+)*",
     re.IGNORECASE,
 )

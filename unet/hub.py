@@ -119,7 +119,7 @@ def download(root: Path, model: HubModel, progress: Progress = lambda done, tota
     except OSError as error:
         raise DownloadError(
             f"{model.repo_id} cannot be stored in {folder}: {error.strerror or error}. Free some "
-            "space, or allow writing there."
+            "space, or allow reading and writing there."
         ) from error
     return folder
 
@@ -193,8 +193,8 @@ def _read_record(folder: Path, model: HubModel) -> dict[str, Any] | None:
     asked = {name: record.get(name) for name in model.record}
     if asked != model.record:
         raise DownloadError(
-            f"{folder} holds another model than {model.record}: {shown(str(asked))}, says {path}. "
-            "Move or rename that folder, then run this again."
+            f"{folder} holds another model: its {_RECORD} names {shown(str(asked))}, not "
+            f"{model.record}. Move or rename that folder, then run this again."
         )
     if not _COMMIT.fullmatch(str(record.get("commit"))):
         record["commit"] = None

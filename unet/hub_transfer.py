@@ -85,7 +85,7 @@ def alone_in(folder: Path, waiting: Callable[[], object]) -> Iterator[None]:
     The system gives it free when a process ends, however that ends. Where the file system has no
     locks nothing is held: what two processes wrote into one file then fails its check.
     """
-    from filelock import FileLock, Timeout  # which torch depends on
+    from filelock import FileLock, Timeout  # which huggingface_hub depends on
 
     lock = FileLock(folder / "lock")
     for attempt in itertools.count():
