@@ -17,6 +17,8 @@ import pytest
 import torch
 import toys
 import wrapping
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.unet.checkpoint import Checkpoint, read_checkpoint
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
@@ -113,6 +115,7 @@ def test_averaged_weights_win_however_a_program_stores_them(content: Any, tmp_pa
         ({"ema": {}, "model": PLAIN, "ema_loss": [torch.tensor(1.0)] * 20}, None),
         ({"schema": PLAIN}, None),
         ({"model_non_ema": PLAIN}, False),
+        ({"model_without_optimizer": PLAIN}, None),
         ({"online_model": PLAIN}, False),
         ({"G": PLAIN, "D": {"conv.weight": torch.zeros(3, 3)}}, None),
         ({"model": PLAIN, "state_dict": PLAIN}, None),
@@ -121,7 +124,7 @@ def test_averaged_weights_win_however_a_program_stores_them(content: Any, tmp_pa
         ({"n": torch.tensor(1), **{n.replace("mid_block.", "mid_block._orig_mod."): t
                                    for n, t in PLAIN.items()}}, None),
     ],
-    ids=range(11),
+    ids=range(12),
 )  # fmt: skip
 def test_without_averaged_weights_the_plain_ones_are_taken_and_that_is_not_called_averaged(
     content: Any, averaged: bool | None, tmp_path: Path
@@ -160,6 +163,22 @@ def test_the_order_of_parameters_is_that_of_diffusers(number: int) -> None:
     expected = [name for name, _ in UNet2DModel(**fields).named_parameters()]
     network = UNet2D(UNetConfig.from_dict(fields), device="meta")
     assert list(in_order(network.state_dict())) == expected
+
+
+@pytest.mark.parametrize("kind", ["Ho", "guided", "diffusers"])
+def test_betas_that_were_saved_around_the_network_are_its_schedule(
+    kind: str, tmp_path: Path
+) -> None:
+    betas = torch.linspace(0.001, 0.05, 50)
+    content = {"state_dict": {"betas": betas, **prefixed(network(kind, 1), "model.")}}
+    checkpoint = load(tmp_path, content, kind)
+    assert checkpoint.scheduler is not None
+    config = SchedulerConfig.from_dict(checkpoint.scheduler)
+    assert config.num_train_timesteps == 50
+    assert torch.equal(NoiseSchedule.from_config(config).betas.float(), betas)
+    assert not {"beta_schedule", "num_train_timesteps"} & checkpoint.origin.assumed_schedule.keys()
+    (tmp_path / "scheduler_config.json").write_text('{"beta_end": 0.03}')
+    assert read_checkpoint(find_files(tmp_path / "model.pt")).scheduler == {"beta_end": 0.03}
 
 
 # What would be a wrong picture is refused
@@ -285,6 +304,26 @@ class _Settings:
 def test_the_message_about_code_in_a_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"holds code \(.*test_state_dicts\._Settings\)"):
         load(tmp_path, {"model": PLAIN, "config": _Settings()})
+
+
+@pytest.mark.parametrize("start", [b"", b"version https://git-lfs", b"<!DOCTYPE html>"])
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
+def test_a_download_that_is_no_pickle_is_not_advised_to_be_run(
+    start: bytes, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(start)
+    with pytest.raises(CheckpointError, match=r"a web page, or a Git LFS pointer") as caught:
+        read_checkpoint(find_files(path))
+    assert "weights_only" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_called_a_program(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with pytest.raises(CheckpointError, match=r"It is a program \(TorchScript\)"):
+        read_checkpoint(find_files(path))
 
 
 @pytest.mark.parametrize("version", ["2.5.1+cu124", "2.4.0", "1.13.1", "2.5.0a0+git"])

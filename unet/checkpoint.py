@@ -81,7 +81,7 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     """Read a model of any format and check every tensor.
 
     What a single file's tensors do not tell is taken as usual for its format, and said in a
-    warning; a JSON file of the same name beside it, or its metadata, wins.
+    warning and in ``origin``; a JSON file of the same name beside it, or its metadata, wins.
 
     Args:
         files: as from ``find_files``.
@@ -100,6 +100,11 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     content = read_content(files.tensor_files)
     digest.check_unchanged()
     found = _find_network(content, told, files)
+    if found.betas is not None and "scheduler" not in told and files.scheduler_config is None:
+        told["scheduler"] = {
+            "num_train_timesteps": len(found.betas),
+            "trained_betas": found.betas.tolist(),
+        }
     weights = found.weights
     # Reading every value takes as long as the machine's memory takes; all else fits into that.
     with ThreadPoolExecutor(1, "values") as beside:
@@ -208,7 +213,9 @@ def _origin(found: Found, converted: Converted, told: dict[str, Any], files: Mod
         schedule = {}
     elif schedule is None:
         schedule = {} if "scheduler" in told else SchedulerConfig().to_dict()
-    written = told.get("scheduler", {})
+    written = set(told.get("scheduler", {}))
+    if "trained_betas" in written:  # which win over all that would make betas
+        written |= {"beta_schedule", "beta_start", "beta_end"}
     return Origin(
         files,
         found.kind,

@@ -20,7 +20,7 @@ Weights = dict[str, Tensor]
 Place = tuple[str, ...]
 """The keys, and the parts of a prefix, that lead to something in a file."""
 
-# A network has more tensors than this; nothing is deeper, or holds more lists and dicts.
+# A network has at least so many tensors; no file is deeper, or holds more lists and dicts.
 _FEWEST = 8
 _DEPTH = 12
 _MOST = 50_000
@@ -32,7 +32,8 @@ _WRAPPERS = re.compile(
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _MODULE = "(?:model|unet|net|network|weights|params)"
 _AVERAGED = re.compile(rf"{_MODULE}?ema{_MODULE}?|averag\w*|shadow|polyak|swa")
-_PLAIN = {"online", "nonema", "collected", "non", "no", "not", "without"}
+_PLAIN = {"online", "nonema", "collected"}
+_NEGATIONS = {"non", "no", "not", "without"}
 _TRAINING = {"optim", "optimizer", "optimizers", "opt", "scheduler", "schedulers", "sched"}
 _LATENT = {"vae", "vqvae", "movq", "autoencoder", "first_stage_model"}
 _CONDITION = {"text_encoder", "cond_stage_model"}
@@ -46,12 +47,14 @@ class Found:
     """A network in a file: its tensors under their own names.
 
     ``kind`` is a key of ``FORMATS``. ``averaged`` is None where nothing says whether they are.
+    ``betas`` are those of the process, shape (T,), where they were saved around the network.
     """
 
     weights: Weights
     kind: str
     place: Place = ()
     averaged: bool | None = None
+    betas: Tensor | None = None
 
 
 def find_network(content: Any, unnamed: Callable[[], Weights] | None = None) -> Found:
@@ -100,11 +103,15 @@ def name_of(place: Place) -> str:
 
 def is_averaged(name: str, before: bool | None = None) -> bool | None:
     """Whether a key or a file's name says that weights are averaged; ``before`` if it is silent."""
-    words = {word.lower() for word in _WORDS.findall(name)}
+    words = _words(name)
     averaged = any(_AVERAGED.fullmatch(word) for word in words)
-    if words & _PLAIN and (averaged or words & {"online", "nonema", "collected"}):
+    if words & _PLAIN or (averaged and words & _NEGATIONS):
         return False
     return True if averaged else before
+
+
+def _words(name: str) -> set[str]:
+    return {word.lower() for word in _WORDS.findall(name)}
 
 
 def _parts(content: Any, place: Place, seen: "count[int]") -> Iterator[tuple[Place, Weights]]:
@@ -128,19 +135,23 @@ def _parts(content: Any, place: Place, seen: "count[int]") -> Iterator[tuple[Pla
     if tensors:
         yield place, tensors
     for key, value in inner:
-        if not _TRAINING & {word.lower() for word in _WORDS.findall(key)}:
+        words = _words(key)
+        if not words & _TRAINING or words & _NEGATIONS:
             yield from _parts(value, (*place, key), seen)
 
 
-def _networks(tensors: Weights, place: Place, averaged: bool | None) -> Iterator[Found]:
+def _networks(
+    tensors: Weights, place: Place, averaged: bool | None, betas: Tensor | None = None
+) -> Iterator[Found]:
     """Yield the networks among named tensors, behind whatever prefixes."""
+    betas = _betas(tensors.get("betas"), betas)
     if "n_averaged" in tensors:  # torch's AveragedModel
         averaged = True
     left: set[str] = set()
     for first, group in _by_first_part(tensors).items():
         inner: list[Found] = []
         if len(group) >= _FEWEST and len(place) < 2 * _DEPTH:
-            inner += _networks(group, (*place, first), is_averaged(first, averaged))
+            inner += _networks(group, (*place, first), is_averaged(first, averaged), betas)
             yield from inner
         if inner or is_averaged(first):
             left.add(first)
@@ -152,7 +163,13 @@ def _networks(tensors: Weights, place: Place, averaged: bool | None) -> Iterator
     }
     kind = identify(own)
     if kind is not None:
-        yield Found(own, kind, place, averaged)
+        yield Found(own, kind, place, averaged, betas)
+
+
+def _betas(given: Tensor | None, before: Tensor | None) -> Tensor | None:
+    if given is None or given.ndim != 1 or not given.is_floating_point() or not given.numel():
+        return before
+    return given if ((given >= 0) & (given <= 1)).all() else before
 
 
 def _by_first_part(tensors: Weights) -> dict[str, Weights]:

@@ -131,10 +131,13 @@ def _read_file(path: Path) -> Any:
         raise CheckpointError(_unreadable(path, error)) from error
     _check_torch(path)
     try:
+        _check_start(path)
         with torch.serialization.safe_globals(_settings()):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except OSError as error:
-        raise CheckpointError(_unreadable(path, error)) from error
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
     except pickle.UnpicklingError as error:
         refused = _REFUSED.search(str(error))
         what = (
@@ -161,6 +164,17 @@ def _check_torch(path: Path) -> None:
             f"{path} was not opened: it is a pickle, and in torch {torch.__version__} one that is "
             "made for it can run code on this machine even so (CVE-2025-32434). Update torch to "
             "2.6 or newer, or convert the file to safetensors."
+        )
+
+
+def _check_start(path: Path) -> None:
+    """Recognise what is no file of torch's at all, and so holds no code either."""
+    with path.open("rb") as file:
+        start = file.read(24)
+    if not start.startswith((b"PK", b"\x80")):
+        raise CheckpointError(
+            f"{path} was not written by torch.save: it begins with {start!r}. It may be a partial "
+            "download, a web page, or a Git LFS pointer; download it again."
         )
 
 
