@@ -6,9 +6,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from .browser import NO_BROWSER, BrowserError, ensure_browser, is_ci
 from .comfyui import HostError, comfyui_path, versions_to_test
 from .environment import ROOT
+
+OTHER_KERNELS = {
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+"""Lets torch compute as on a processor without AVX-512, which rounds otherwise."""
+_NOTHING_SELECTED = 5  # pytest's exit status where no test was left
 
 
 def run_checks(pytest_arguments: Sequence[str], host: str | None = None) -> int:
@@ -33,13 +43,25 @@ def run_checks(pytest_arguments: Sequence[str], host: str | None = None) -> int:
         "format": ["ruff", "format", "--check", "."],
         "types": ["basedpyright"],
         "tests": ["pytest", *pytest_arguments],
+        "parity with AVX2": ["pytest", *pytest_arguments, "-m", "parity"],
     }
-    # Where there is no copy of ours, the type check finds ComfyUI's modules in the named one.
-    environments = {"types": {**os.environ, "PYTHONPATH": str(folders[0])}}
+    environments = {
+        # Where there is no copy of ours, the type check finds ComfyUI's modules in the named one.
+        "types": {**os.environ, "PYTHONPATH": str(folders[0])},
+        "parity with AVX2": {**os.environ, **OTHER_KERNELS},
+    }
+    if "AVX512" not in torch.backends.cpu.get_cpu_capability():
+        print("The parity tests are run once: this processor has no more than AVX2.")
+        del checks["parity with AVX2"]
     failed = []
     for name, command in checks.items():
         print(f"\n== {name}: {' '.join(command)}", flush=True)
-        if subprocess.call([sys.executable, "-m", *command], cwd=ROOT, env=environments.get(name)):
+        status = subprocess.call(
+            [sys.executable, "-m", *command], cwd=ROOT, env=environments.get(name)
+        )
+        # The given arguments may have selected none of the parity tests.
+        none_needed = name == "parity with AVX2" and pytest_arguments
+        if status and not (none_needed and status == _NOTHING_SELECTED):
             failed.append(name)
     print()
     if browser is None:

@@ -25,7 +25,7 @@ CONFIG = SchedulerConfig.from_dict(read_json(_FILES.scheduler_config))
 RUNS: list[tuple[str, int, float]] = [
     *(("DDPM", steps, 0.0) for steps in (7, 50)),
     *(("DDIM", 10, eta) for eta in (0.0, 0.5, 1.0)),
-    *(("DDIM", steps, 0.0) for steps in (33, 50)),
+    ("DDIM", 50, 0.0),
     *(("F-PNDM", steps, 0.0) for steps in (4, 10, 50)),
     *(("PLMS", steps, 0.0) for steps in (2, 10, 50)),
 ]
@@ -43,12 +43,13 @@ def _networks() -> tuple[UNet2D, nn.Module, nn.Module, nn.Module]:
     return network(), widened(network()), theirs, widened(theirs)
 
 
+@cache
 def our_run(
     sampler: str,
     steps: int,
     eta: float = 0.0,
     *,
-    seeds: Sequence[int] = SEEDS,
+    seeds: tuple[int, ...] = SEEDS,
     exact: bool = False,
 ) -> Tensor:
     """The final x of our core, not clipped."""

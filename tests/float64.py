@@ -24,8 +24,9 @@ from comfyui_unconditional.schedulers.randomness import image_seeds
 from torch import Tensor, nn
 
 EVALUATION, RUN, ROOM = 2, 4, 1e-6
-SEEDS = image_seeds(2**64 - 8, range(16))
-"""Those of a batch of 16 in a node with seed 2**64 - 8; half of them are small."""
+FIRST_SEED = 2**64 - 8
+SEEDS = tuple(image_seeds(FIRST_SEED, range(16)))
+"""Those of a batch of 16 in a node with ``FIRST_SEED``; half of them are small."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Our samplers on a LATENT, as graphs have them; what goes in, and what the core makes of it."""
 
 import json
+from functools import cache
 from typing import Any
 
 import ours
@@ -8,7 +9,7 @@ import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import ddim_run
 from comfyui_unconditional.schedulers.ddpm import ddpm_run
-from comfyui_unconditional.schedulers.evaluation import drain
+from comfyui_unconditional.schedulers.evaluation import Model, drain
 from comfyui_unconditional.schedulers.pndm import pndm_run
 from comfyui_unconditional.schedulers.prediction import add_noise
 from comfyui_unconditional.schedulers.randomness import SeededNoise
@@ -17,6 +18,7 @@ from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
+from float64 import FIRST_SEED, SEEDS
 from torch import Tensor
 from wiring import Bench, Wires
 
@@ -33,6 +35,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def sampler(wires: Wires, kind: str, model: Link, **inputs: Any) -> Link:
     defaults = {"seed": 7, "steps": 10, "batch_size": 1, **SETTINGS[kind]}
     return wires(f"Unconditional{kind}Sampler", model=model, **{**defaults, **inputs})
+
+
+def sixteen_images(
+    wires: Wires, name: str, steps: int, eta: float = 0.0, *, model: Link | None = None
+) -> Link:
+    """Our sampler over ``float64.SEEDS`` on digits-16, by the name that ``bundled`` has for it."""
+    link = wires.model() if model is None else model
+    more: dict[str, Any] = {"seed": FIRST_SEED, "batch_size": len(SEEDS), "steps": steps}
+    if name in ("DDPM", "DDIM"):
+        more |= {"eta": eta} if name == "DDIM" else {}
+        return sampler(wires, name, link, **more)
+    return sampler(wires, "PNDM", link, method=name, **more)
 
 
 def advanced(wires: Wires, kind: str, model: Link, latent: Link, **inputs: Any) -> Link:
@@ -59,10 +73,21 @@ def some_images(count: int = 2) -> Tensor:
 EMPTY = torch.zeros(2, 1, 16, 16)
 
 
+def exact_network() -> Model:
+    """digits-16 in float64, as ``Wires.exact`` makes it; it takes and gives float32."""
+    network = _float64()
+    return lambda x, t: network(x.double(), t).to(x.dtype)
+
+
+@cache
+def _float64() -> UNet2D:
+    return read_checkpoint(find_files(ours.DIGITS)).build(UNet2D).double()
+
+
 def expected_image_to_image(kind: str, images: Tensor, seeds: list[int], steps: int) -> Tensor:
     """The last 10 of ``steps`` steps from the noised images, by the core alone."""
     config = SchedulerConfig()
-    network = read_checkpoint(find_files(ours.DIGITS)).build(UNet2D)
+    network = exact_network()
     span = Stretch(steps, steps - 10).of(make_timesteps(config, steps))
     if kind == "PNDM":
         run = pndm_run(config, span, method="F-PNDM")

@@ -8,19 +8,12 @@ import pytest
 import torch
 import toys
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
-from comfyui_unconditional.unet.unet2d import UNet2D
-from sampler_graphs import sampler
+from sampler_graphs import exact_network, sampler
 from wiring import Bench, Wires
 
 from devtools.wires import UNCHANGED
 
 SHAPE = (1, 16, 16)
-
-
-def network() -> UNet2D:
-    return read_checkpoint(find_files(ours.DIGITS)).build(UNet2D)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +43,7 @@ def test_each_option_wins_over_the_models(
 ) -> None:
     config = SchedulerConfig(**options)
     wires = Wires()
-    plain = wires.model()
+    plain = wires.exact(wires.model())
     changed = wires.scheduled(plain, **inputs)
     results = bench.get(
         wires,
@@ -58,20 +51,20 @@ def test_each_option_wins_over_the_models(
         sampler(wires, "PNDM", changed, method="PLMS"),
         sampler(wires, "DDIM", plain, eta=0.0),
     )
-    expected = ours.run_ddim(config, 10, network(), [7], SHAPE)
-    assert ours.difference(results[0], expected, inside=False) < 1e-4
-    expected = ours.run_pndm(config, 10, network(), [7], SHAPE, method="PLMS")
-    assert ours.difference(results[1], expected, inside=False) < 1e-4
+    expected = ours.run_ddim(config, 10, exact_network(), [7], SHAPE)
+    assert ours.difference(results[0], expected, inside=False) < 1e-5
+    expected = ours.run_pndm(config, 10, exact_network(), [7], SHAPE, method="PLMS")
+    assert ours.difference(results[1], expected, inside=False) < 1e-5
     # The MODEL that came in is as it was.
-    expected = ours.run_ddim(SchedulerConfig(), 10, network(), [7], SHAPE)
-    assert ours.difference(results[2], expected) < 1e-4
+    expected = ours.run_ddim(SchedulerConfig(), 10, exact_network(), [7], SHAPE)
+    assert ours.difference(results[2], expected) < 1e-5
 
 
 def test_the_network_is_told_times_on_its_own_scale(bench: Bench) -> None:
     wires = Wires()
-    model = wires.model(num_train_timesteps=4000, timestep_scale=0.25)
+    model = wires.exact(wires.model(num_train_timesteps=4000, timestep_scale=0.25))
     (result,) = bench.get(wires, sampler(wires, "DDIM", model, eta=0.0))
-    scaled = network()
+    scaled = exact_network()
     expected = ours.run_ddim(
         SchedulerConfig(num_train_timesteps=4000),
         10,
@@ -79,7 +72,7 @@ def test_the_network_is_told_times_on_its_own_scale(bench: Bench) -> None:
         [7],
         SHAPE,
     )
-    assert ours.difference(result, expected, inside=False) < 1e-4
+    assert ours.difference(result, expected, inside=False) < 1e-5
 
 
 def test_the_hosts_samplers_use_the_changed_schedule_too(bench: Bench) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ours
 import pytest
 import torch
 import toys
@@ -19,12 +18,9 @@ from comfyui_unconditional.schedulers.pndm import sample_pndm
 from comfyui_unconditional.schedulers.pndm_grid import make_grid
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
-from comfyui_unconditional.unet.unet2d import UNet2D
 from graphs import fails, files, frames_of, read_metadata
 from PIL import Image
-from sampler_graphs import output, sampler, trajectory
+from sampler_graphs import exact_network, output, sampler, trajectory
 from torch import Tensor
 from wiring import Bench, Wires
 
@@ -50,7 +46,7 @@ def plain(wires: Wires, model: Link, name: str) -> Link:
 def evaluations(name: str, steps: int, seeds: list[int]) -> tuple[list[Evaluation], Tensor]:
     """What our core sees on its way, without a host, and where it ends."""
     config, noise = SchedulerConfig(), SeededNoise(seeds, SHAPE)
-    network = read_checkpoint(find_files(ours.DIGITS)).build(UNet2D)
+    network = exact_network()
     timesteps = make_timesteps(config, steps)
     kept: list[Evaluation] = []
     with torch.inference_mode():
@@ -94,7 +90,8 @@ def test_every_kth_evaluation_is_kept_and_then_the_final_image(
     name: str, show: str, every: int, bench: Bench
 ) -> None:
     wires = Wires()
-    watched = trajectory(wires, sampler=name, show=show, every=every)
+    model = wires.exact(wires.model())
+    watched = trajectory(wires, model, sampler=name, show=show, every=every)
     (frames,) = bench.get(wires, [watched[0], 1])
     kept, final = evaluations(name, 10, [7, 8])
     moments = [getattr(evaluation, show) for evaluation in kept[::every]]
@@ -102,7 +99,7 @@ def test_every_kth_evaluation_is_kept_and_then_the_final_image(
     assert frames.shape == expected.shape
     # An early x0 is up to 1 / sqrt(alphas_cumprod) = 157 times as large: relative to its size.
     scale = expected.abs().amax((1, 2, 3), keepdim=True).clamp(min=1)
-    assert ((frames - expected).abs() / scale).max() < 1e-4
+    assert ((frames - expected).abs() / scale).max() < 1e-5
     if show == "x_t":
         assert torch.equal(frames[0], SeededNoise([7], SHAPE)()[0])
 

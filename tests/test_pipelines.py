@@ -7,7 +7,7 @@ import diffusers
 import ours
 import pytest
 import torch
-from bundled import CONFIG, SHAPE
+from bundled import CONFIG, RUNS, SHAPE
 from comfyui_unconditional.host.images import latent_to_image
 from comfyui_unconditional.training.judge import judge
 from comfyui_unconditional.unet.checkpoint import read_checkpoint
@@ -15,17 +15,21 @@ from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import SEEDS, Parity, compare_runs, distances
 from ours import DIGITS
+from torch import nn
 
 Figure = Callable[[str, float, float], None]
 
 
-@pytest.mark.parity
-@pytest.mark.parametrize(("sampler", "steps", "eta"), bundled.RUNS)
+@pytest.mark.parametrize(
+    ("sampler", "steps", "eta"),
+    [pytest.param(*run, marks=[pytest.mark.parity] if run[1] <= 10 else []) for run in RUNS],
+)
 def test_a_run_on_the_bundled_model_is_that_of_diffusers(
     sampler: str, steps: int, eta: float, parity: Parity
 ) -> None:
-    ours = bundled.our_run(sampler, steps, eta)
-    parity(f"{sampler} on digits-16", compare_runs(ours, *bundled.their_runs(sampler, steps, eta)))
+    result = bundled.our_run(sampler, steps, eta)
+    reference = bundled.their_runs(sampler, steps, eta)
+    parity(f"{sampler} on digits-16", compare_runs(result, *reference))
 
 
 @pytest.mark.parametrize(
@@ -78,9 +82,11 @@ def test_the_pipeline_itself_gives_our_images(name: str, parity: Parity) -> None
     assert ((theirs * 255).round() - (mine * 255).round()).abs().max() <= 1
 
 
-def test_a_run_breaks_the_bound_where_the_network_is_not_quite_the_same() -> None:
+def test_a_run_breaks_the_bound_where_an_option_of_the_network_is_wrong() -> None:
     network = bundled.network()
-    network.conv_norm_out.eps *= 1.1
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.eps *= 10
     result = ours.run_ddim(CONFIG, 10, network, SEEDS, SHAPE)
     assert not compare_runs(result, *bundled.their_runs("DDIM", 10)).holds
 

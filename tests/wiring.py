@@ -16,6 +16,10 @@ from devtools.wires import Link
 class Wires(devtools.wires.Wires):
     """A graph that grows, with nodes of the tests."""
 
+    def exact(self, model: Link) -> Link:
+        """The MODEL with its network in float64: what differs then is not the kernels' rounding."""
+        return self("TestWrappedModel", model=model, kind="float64", name="")
+
     def custom(self, model: Link, sampler: Link, sigmas: Link, latent: Link, seed: int) -> Link:
         """Sample with the host's SamplerCustomAdvanced."""
         nothing = self("TestNothing")

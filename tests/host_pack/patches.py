@@ -49,6 +49,7 @@ class TestWrappedModel(io.ComfyNode):
             "another sigma",
             "nan",
             "attention",
+            "float64",
         ]
         return io.Schema(
             node_id="TestWrappedModel",
@@ -95,6 +96,8 @@ class TestWrappedModel(io.ComfyNode):
                 options["optimized_attention_override"] = lambda attend, *a, **more: attend(
                     *a, **more
                 )
+            case "float64":
+                wrapped.add_wrapper(WrappersMP.DIFFUSION_MODEL, _in_float64)
             case "compiled":
                 set_torch_compile_wrapper(model=wrapped, backend="aot_eager")
             case _:
@@ -109,6 +112,19 @@ def _spoiling(name: str) -> Any:
         return answer
 
     return spoil
+
+
+def _in_float64(run: Any, x: Any, *a: Any, **more: Any) -> Any:
+    """Evaluate in float64, with the weights that are there."""
+    layers = [m for m in run.class_obj.modules() if hasattr(m, "comfy_cast_weights")]
+    before = [layer.comfy_cast_weights for layer in layers]
+    for layer in layers:
+        layer.comfy_cast_weights = True  # to what comes in
+    try:
+        return run(x.double(), *a, **more).to(x.dtype)
+    finally:
+        for layer, casts in zip(layers, before, strict=True):
+            layer.comfy_cast_weights = casts
 
 
 def _with_memory_for_two(model: Any, name: str) -> Any:
@@ -128,7 +144,10 @@ def _with_memory_for_two(model: Any, name: str) -> Any:
         real = management.get_free_memory
         free = 2.5 * model.model.memory_required([1, *x.shape[1:]])
         management.get_free_memory = lambda *a, **more: free  # type: ignore[assignment]
-        wrappers = {**options.get("wrappers", {}), WrappersMP.DIFFUSION_MODEL: {None: [count]}}
+        wrappers = options.get("wrappers", {})
+        around = dict(wrappers.get(WrappersMP.DIFFUSION_MODEL, {}))
+        around[None] = [count, *around.get(None, [])]
+        wrappers = {**wrappers, WrappersMP.DIFFUSION_MODEL: around}
         try:
             return run(x, t, c, cross, control, {**options, "wrappers": wrappers})
         finally:

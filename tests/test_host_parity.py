@@ -1,0 +1,17 @@
+"""In the real ComfyUI: our nodes against diffusers, over 16 seeds."""
+
+import bundled
+import pytest
+from float64 import Parity, compare_runs
+from sampler_graphs import sixteen_images
+from wiring import Bench, Wires
+
+
+@pytest.mark.parametrize(("sampler", "steps", "eta"), bundled.RUNS)
+def test_a_node_draws_the_images_of_diffusers(
+    sampler: str, steps: int, eta: float, bench: Bench, parity: Parity
+) -> None:
+    wires = Wires()
+    (result,) = bench.get(wires, sixteen_images(wires, sampler, steps, eta))
+    reference = bundled.their_runs(sampler, steps, eta)
+    parity(f"{sampler} on digits-16, by the node", compare_runs(result, *reference))
