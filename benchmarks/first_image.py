@@ -12,16 +12,16 @@ _DIGITS = Path(__file__).resolve().parent.parent / "models" / "digits-16"
 
 def _ours(target: Path) -> None:
     import torch
-    from comfyui_unconditional.host.images import latent_to_image
+    from comfyui_unconditional.checkpoints.files import find_files
+    from comfyui_unconditional.checkpoints.reading import read_checkpoint
+    from comfyui_unconditional.pictures.images import latent_to_image
     from comfyui_unconditional.schedulers.config import SchedulerConfig
     from comfyui_unconditional.schedulers.ddim import ddim_run
     from comfyui_unconditional.schedulers.evaluation import drain
     from comfyui_unconditional.schedulers.randomness import SeededNoise
     from comfyui_unconditional.schedulers.run import Span
     from comfyui_unconditional.schedulers.timesteps import make_timesteps
-    from comfyui_unconditional.unet.checkpoint import read_checkpoint
-    from comfyui_unconditional.unet.files import find_files
-    from comfyui_unconditional.unet.layout import arrange
+    from comfyui_unconditional.unet.placement import arrange
     from comfyui_unconditional.unet.unet2d import UNet2D
     from PIL import Image
 

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import torch
+from comfyui_unconditional.checkpoints.saving import save_model
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.save import save_model
 from tqdm import tqdm
 
 from devtools.client import Client, Graph

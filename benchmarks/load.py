@@ -62,8 +62,8 @@ def _measure(peer: str, folder: Path, *, memory: bool) -> dict[str, float]:
 
     begin = time.perf_counter()
     if peer == "ours":
-        from comfyui_unconditional.unet.checkpoint import read_checkpoint
-        from comfyui_unconditional.unet.files import find_files
+        from comfyui_unconditional.checkpoints.files import find_files
+        from comfyui_unconditional.checkpoints.reading import read_checkpoint
         from comfyui_unconditional.unet.unet2d import UNet2D
 
         def load() -> torch.nn.Module:
@@ -100,9 +100,9 @@ def _measure(peer: str, folder: Path, *, memory: bool) -> dict[str, float]:
 def _write(folder: Path) -> int:
     """Write the model and return the size of its weights' file."""
     import torch
+    from comfyui_unconditional.checkpoints.saving import save_model
     from comfyui_unconditional.schedulers.config import SchedulerConfig
     from comfyui_unconditional.unet.config import UNetConfig
-    from comfyui_unconditional.unet.save import save_model
     from comfyui_unconditional.unet.unet2d import UNet2D
 
     torch.manual_seed(0)

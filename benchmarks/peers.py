@@ -16,9 +16,9 @@ from comfyui_unconditional.schedulers.pndm import pndm_run
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.run import Run, Span
 from comfyui_unconditional.schedulers.timesteps import END, make_timesteps
+from comfyui_unconditional.unet.batch_parts import fastest_part
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.layout import arrange
-from comfyui_unconditional.unet.parts import fastest_part
+from comfyui_unconditional.unet.placement import arrange
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import Tensor, nn
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from comfyui_unconditional.host.images import latent_to_image
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import sample_ddim
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
 from PIL import Image, ImageDraw, ImageFont
 

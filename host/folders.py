@@ -12,8 +12,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..unet.errors import CheckpointError, shown
-from ..unet.files import (
+from ..checkpoints.files import (
     ModelFiles,
     check_not_code,
     find_files,
@@ -26,6 +25,7 @@ from ..unet.files import (
     network_folders,
     warn_unreadable,
 )
+from ..unet.errors import CheckpointError, shown
 
 _BUNDLED = Path(__file__).resolve().parent.parent / "models"
 _DEPTH = 4

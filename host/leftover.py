@@ -16,7 +16,7 @@ import comfy.sampler_helpers
 import torch
 from torch import Tensor
 
-from .provenance import digest
+from ..pictures.provenance import digest
 
 KEY = "unconditional_known"
 """In a LATENT, by the digest of each image: x with its noise everywhere, and the known image."""

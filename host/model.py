@@ -13,15 +13,15 @@ import torch
 from comfy.cli_args import args
 from torch import Tensor
 
+from ..checkpoints.digest import FileDigest
+from ..checkpoints.origin import Origin
+from ..checkpoints.reading import Checkpoint
 from ..schedulers.config import SchedulerConfig
-from ..unet.checkpoint import Checkpoint
+from ..unet.batch_parts import even_part, fastest_part
 from ..unet.config import UNetConfig
-from ..unet.digest import FileDigest
 from ..unet.errors import CheckpointError
-from ..unet.layout import arrange
 from ..unet.memory import activation_bytes
-from ..unet.origin import Origin
-from ..unet.parts import even_part, fastest_part
+from ..unet.placement import arrange
 from .model_sampling import PREDICTIONS, any_schedule, carried_schedule, make_model_sampling
 from .network import HostUNet, Question
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
+from ..pictures.provenance import Record
 from ..schedulers.errors import printable
 from .model import unconditional_model
-from .provenance import Record
 
 logger = logging.getLogger(__name__)
 

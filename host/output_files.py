@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 import folder_paths
 
+from ..checkpoints.new_files import is_device_name, is_too_long, take_name, unfinished
 from ..schedulers.errors import UserError
-from ..unet.new_files import is_device_name, is_too_long, take_name, unfinished
 
 _NAME = "unconditional"
 """Of files whose prefix has none, such as "" and "folder/"."""

@@ -18,7 +18,7 @@ from ..schedulers.randomness import SeededNoise
 from ..schedulers.run import Run
 from ..schedulers.timesteps import END, begins_with_noise, warn_of_late_start
 from . import leftover
-from .call import HostCall
+from .guided_model import HostCall
 from .model import own_schedule, unconditional_model
 from .model_sampling import SMALLEST_ALPHA_CUMPROD
 from .noise import BatchSeed, ImageNoise, keep_images

@@ -8,9 +8,9 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
+from ..pictures.provenance import KEY, Record, find_records, make_frame_records, mark_frames
 from ..schedulers.evaluation import Evaluation, Model, Noise, Sampling
 from ..schedulers.run import Run
-from .provenance import KEY, Record, find_records, make_frame_records, mark_frames
 
 Show = Literal["x0", "x_t"]
 """What a frame is: the image that the network predicts at that time, or what it is shown."""

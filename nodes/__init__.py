@@ -2,19 +2,13 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .custom import (
-    UnconditionalDDPMSamplerSelect,
-    UnconditionalNoise,
-    UnconditionalPNDMSamplerSelect,
-    UnconditionalTimesteps,
-)
 from .download import UnconditionalUNetDownload
-from .load import UnconditionalUNetLoader
-from .native import (
+from .latents import (
     UnconditionalConditioning,
     UnconditionalEmptyLatent,
     UnconditionalImageToLatent,
 )
+from .load import UnconditionalUNetLoader
 from .output import UnconditionalImageOutput
 from .sample import (
     UnconditionalDDIMSampler,
@@ -25,6 +19,12 @@ from .sample_advanced import (
     UnconditionalDDIMSamplerAdvanced,
     UnconditionalDDPMSamplerAdvanced,
     UnconditionalPNDMSamplerAdvanced,
+)
+from .sampler_custom import (
+    UnconditionalDDPMSamplerSelect,
+    UnconditionalNoise,
+    UnconditionalPNDMSamplerSelect,
+    UnconditionalTimesteps,
 )
 from .save import UnconditionalUNetSave
 from .schedule import UnconditionalNoiseSchedule

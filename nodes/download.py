@@ -6,12 +6,12 @@ import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io
 
+from ..checkpoints.files import find_files
+from ..checkpoints.hub import DownloadError, HubModel, download, is_complete
 from ..host.folders import download_root
-from ..unet.files import find_files
-from ..unet.hub import DownloadError, HubModel, download, is_complete
+from ..host.model_report import model_report
+from ..host.run_report import TELLS
 from .load import load_model
-from .model_report import model_report
-from .run_report import TELLS
 
 _downloaded: dict[Path, dict[str, str]] = {}
 """For each folder that this process downloaded, its files' fingerprint and the one before."""

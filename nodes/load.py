@@ -7,15 +7,15 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..checkpoints.files import ModelFiles
+from ..checkpoints.reading import read_checkpoint
 from ..host.folders import LoadedFiles, check_name, model_files, model_names
 from ..host.model import ModelSource, forced_dtype, make_model
+from ..host.model_report import model_report
+from ..host.run_report import TELLS
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import check_choice
-from ..unet.checkpoint import read_checkpoint
 from ..unet.errors import CheckpointError, shown
-from ..unet.files import ModelFiles
-from .model_report import model_report
-from .run_report import TELLS
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from comfy_api.latest import io
 from ..host.latents import empty_latent, fit_latent
 from ..host.model import own_schedule, unconditional_model
 from ..host.model_record import describe_model
-from ..host.provenance import KEY, Record, make_records
+from ..host.run_report import no_run_report, run_report, timed
 from ..host.sampling import Start, run_sampler
+from ..pictures.provenance import KEY, Record, make_records
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.ddim import ddim_run
 from ..schedulers.ddpm import ddpm_run
@@ -20,7 +21,6 @@ from ..schedulers.pndm import pndm_run
 from ..schedulers.pndm_grid import list_timesteps
 from ..schedulers.run import Run, Stretch
 from ..schedulers.timesteps import make_timesteps
-from .run_report import no_run_report, run_report, timed
 
 ENABLE = ("enable", "disable")
 

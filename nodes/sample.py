@@ -6,9 +6,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.model import own_schedule
-from .recipes import ddim, ddpm, pndm, sample
-from .run_report import TELLS
-from .sampler_inputs import (
+from ..host.run_report import TELLS
+from .inputs import (
     CATEGORY,
     batch_size_input,
     class_label_input,
@@ -22,6 +21,7 @@ from .sampler_inputs import (
     steps_input,
     variance_type_input,
 )
+from .recipes import ddim, ddpm, pndm, sample
 
 
 class UnconditionalPNDMSampler(io.ComfyNode):

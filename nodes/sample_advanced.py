@@ -6,9 +6,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.model import own_schedule
-from .recipes import ENABLE, ddim, ddpm, pndm, sample_part
-from .run_report import TELLS
-from .sampler_inputs import (
+from ..host.run_report import TELLS
+from .inputs import (
     CATEGORY,
     class_label_input,
     convention_input,
@@ -20,6 +19,7 @@ from .sampler_inputs import (
     steps_input,
     variance_type_input,
 )
+from .recipes import ENABLE, ddim, ddpm, pndm, sample_part
 
 _LEFTOVER = (
     "A latent with noise left over is in ComfyUI's scale, so that a run can begin here and end in "

@@ -3,9 +3,9 @@
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..checkpoints.saving import checked_name, save_as_new_model
 from ..host.folders import model_names, saved_models
 from ..host.model import own_schedule, unconditional_model, weights_as_loaded
-from ..unet.save import checked_name, save_as_new_model
 
 
 class UnconditionalUNetSave(io.ComfyNode):

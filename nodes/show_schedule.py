@@ -12,7 +12,7 @@ from ..host.page import for_page
 from ..schedulers.noise_schedule import NoiseSchedule
 from ..schedulers.outline import outline
 from ..schedulers.timesteps import make_timesteps
-from .sampler_inputs import CATEGORY
+from .inputs import CATEGORY
 
 
 class UnconditionalShowSchedule(io.ComfyNode):

@@ -7,15 +7,14 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.images import latent_to_image, to_rgb
 from ..host.model import own_schedule, unconditional_model
+from ..host.run_report import TELLS
 from ..host.trajectory import TrajectoryRecorder, check_memory
+from ..pictures.images import latent_to_image, to_rgb
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import ScheduleError, check_choice
 from ..schedulers.run import Stretch
-from .recipes import Recipe, ddim, ddpm, pndm, sample
-from .run_report import TELLS
-from .sampler_inputs import (
+from .inputs import (
     CATEGORY,
     batch_size_input,
     class_label_input,
@@ -23,6 +22,7 @@ from .sampler_inputs import (
     seed_input,
     steps_input,
 )
+from .recipes import Recipe, ddim, ddpm, pndm, sample
 
 _SAMPLERS: dict[str, Callable[[SchedulerConfig], Recipe]] = {
     "F-PNDM": lambda config: pndm(config, "F-PNDM", "diffusers"),

@@ -7,10 +7,10 @@ from typing import Any
 import oracle
 import ours
 import torch
+from comfyui_unconditional.checkpoints.files import find_files, read_json
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files, read_json
-from comfyui_unconditional.unet.layout import arrange
+from comfyui_unconditional.unet.placement import arrange
 from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import UNet2DModel
 from float64 import SEEDS, widened

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import ours
-from comfyui_unconditional.host.images import latent_to_image
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
 from PIL import Image, ImageSequence
 

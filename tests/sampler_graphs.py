@@ -6,6 +6,8 @@ from typing import Any
 
 import ours
 import torch
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import ddim_run
 from comfyui_unconditional.schedulers.ddpm import ddpm_run
@@ -15,8 +17,6 @@ from comfyui_unconditional.schedulers.prediction import add_noise
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.run import Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import FIRST_SEED, SEEDS
 from torch import Tensor

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from comfyui_unconditional.host.animation import check_fps, frame_durations
-from comfyui_unconditional.host.arrangement import arrange_films, arrange_sheet
-from comfyui_unconditional.host.contact_sheet import gap_between, make_sheet
-from comfyui_unconditional.host.provenance import (
+from comfyui_unconditional.pictures.animation import check_fps, frame_durations
+from comfyui_unconditional.pictures.arrangement import arrange_films, arrange_sheet
+from comfyui_unconditional.pictures.contact_sheet import gap_between, make_sheet
+from comfyui_unconditional.pictures.provenance import (
     KEY,
     find_frames,
     find_records,

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from comfyui_unconditional.unet.digest import FileDigest
+from comfyui_unconditional.checkpoints.digest import FileDigest
 from comfyui_unconditional.unet.errors import CheckpointError
 
 

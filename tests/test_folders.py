@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 import toys
+from comfyui_unconditional.checkpoints.files import warn_unreadable
 from comfyui_unconditional.unet.errors import CheckpointError
-from comfyui_unconditional.unet.files import warn_unreadable
 
 from devtools.environment import ROOT
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from graphs import files, graph, read_metadata
 from PIL import Image
 

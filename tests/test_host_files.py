@@ -8,9 +8,9 @@ import ours
 import pytest
 import torch
 import toys
-from comfyui_unconditional.host.images import latent_to_image
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.pictures.images import latent_to_image
 from float64 import FIRST_SEED, SEEDS, Parity, compare_runs
 from graphs import fails, files, graph, read_metadata
 from PIL import Image

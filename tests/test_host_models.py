@@ -11,10 +11,10 @@ import ours
 import pytest
 import torch
 import toys
-from comfyui_unconditional.host.images import latent_to_image
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
 from float64 import FIRST_SEED, SEEDS, Parity, compare_runs, widened
 from graphs import digits, fails, files, graph, model_names, read_metadata, save_graph
 from hub_lookalike import TOKEN, Hub, Repo

@@ -9,8 +9,8 @@ import ours
 import pytest
 import torch
 import toys
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.unet.memory import activation_bytes
 from float64 import Parity, compare_runs
 from graphs import digits, files, graph, read_metadata

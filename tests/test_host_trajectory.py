@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import toys
-from comfyui_unconditional.host.images import latent_to_image
+from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import sample_ddim
 from comfyui_unconditional.schedulers.ddpm import sample_ddpm

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 import toys
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
-from comfyui_unconditional.unet.hub import DownloadError, HubModel, download
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.hub import DownloadError, HubModel, download
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from hub_lookalike import COMMIT, TOKEN, Hub, Repo
 
 MODEL = HubModel("google/ddpm-toy")

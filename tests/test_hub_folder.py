@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
-from comfyui_unconditional.unet.hub import DownloadError, HubModel, download
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.hub import DownloadError, HubModel, download
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from hub_lookalike import COMMIT, Hub
 from safetensors.torch import load_file
 from test_hub import MODEL, WEIGHTS, hub, repository, root  # noqa: F401
@@ -175,7 +175,7 @@ def test_a_download_that_dies_while_files_get_their_names_is_completed(
 SCRIPT = """
 import sys
 from pathlib import Path
-from comfyui_unconditional.unet.hub import HubModel, download
+from comfyui_unconditional.checkpoints.hub import HubModel, download
 print("ready", flush=True)
 for line in sys.stdin:
     root, repo_id = line.split()

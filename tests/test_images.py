@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from comfyui_unconditional.host.images import (
+from comfyui_unconditional.pictures.images import (
     image_to_latent,
     latent_to_image,
     to_bytes,
     to_channels,
     to_rgb,
 )
-from comfyui_unconditional.host.resizing import resize
+from comfyui_unconditional.pictures.resizing import resize
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 

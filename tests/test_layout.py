@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 import toys
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.checkpoints.saving import save_model
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.files import find_files
-from comfyui_unconditional.unet.layout import arrange
-from comfyui_unconditional.unet.save import save_model
+from comfyui_unconditional.unet.placement import arrange
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import Parity, compare_evaluations, widened
 

@@ -9,9 +9,9 @@ import matrix
 import pytest
 import torch
 import toys
+from comfyui_unconditional.unet.batch_parts import fastest_part
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.memory import activation_bytes
-from comfyui_unconditional.unet.parts import fastest_part
 from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import UNet2DModel
 from live_tensors import peak_bytes

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 import toys
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import Checkpoint, read_checkpoint
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.unet.checkpoint import Checkpoint, read_checkpoint
-from comfyui_unconditional.unet.files import find_files
 from wrapping import network
 
 GUESSES = ("sample_size", "attention_head_dim", "use_new_attention_order", "rescale_timesteps")
@@ -137,7 +137,7 @@ def test_a_json_that_cannot_be_written_leaves_nothing(
 
     origin = load(guessed).origin
     monkeypatch.setattr(os, "link", full)
-    monkeypatch.setattr("comfyui_unconditional.unet.origin._write_in_place", full)
+    monkeypatch.setattr("comfyui_unconditional.checkpoints.origin._write_in_place", full)
     with pytest.raises(OSError, match="No space left"):
         origin.write_json()
     assert [each.name for each in guessed.parent.iterdir()] == [guessed.name]

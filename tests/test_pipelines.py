@@ -8,10 +8,10 @@ import ours
 import pytest
 import torch
 from bundled import CONFIG, RUNS, SHAPE
-from comfyui_unconditional.host.images import latent_to_image
-from comfyui_unconditional.training.judge import judge
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.models.judge import judge
+from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import SEEDS, Parity, compare_runs, distances
 from ours import DIGITS

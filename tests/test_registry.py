@@ -109,7 +109,16 @@ def test_its_archive_holds_what_users_need_and_not_our_workshop(tree: Path) -> N
 
 def test_no_user_s_file_imports_from_the_workshop(tree: Path) -> None:
     workshop = re.compile(r"^\s*(from|import) (\.+)?(devtools|benchmarks|tests)\b", re.MULTILINE)
-    for folder in ("host", "nodes", "schedulers", "training", "unet"):
+    for folder in (
+        "checkpoints",
+        "host",
+        "models",
+        "nodes",
+        "pictures",
+        "schedulers",
+        "training",
+        "unet",
+    ):
         for path in (tree / folder).rglob("*.py"):
             assert not workshop.search(path.read_text("utf-8")), path.relative_to(tree)
 

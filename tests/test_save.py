@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 import toys
+from comfyui_unconditional.checkpoints.files import find_files, read_json
+from comfyui_unconditional.checkpoints.reading import Checkpoint, read_checkpoint
+from comfyui_unconditional.checkpoints.saving import save_as_new_model
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.unet.checkpoint import Checkpoint, read_checkpoint
-from comfyui_unconditional.unet.files import find_files, read_json
-from comfyui_unconditional.unet.save import save_as_new_model
 from diffusers import DDPMPipeline
 from safetensors.torch import load_file
 

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from comfyui_unconditional.checkpoints.files import find_files, read_json
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.checkpoints.saving import save_model
+from comfyui_unconditional.models import digits
+from comfyui_unconditional.models.__main__ import main as digits_main
+from comfyui_unconditional.models.judge import as_saved, compare
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.training import digits
-from comfyui_unconditional.training.__main__ import main
-from comfyui_unconditional.training.judge import as_saved, compare
+from comfyui_unconditional.training.command import main
 from comfyui_unconditional.training.pictures import default_unet, load_pictures
 from comfyui_unconditional.training.trainer import TrainingOptions, TrainingRun
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.files import find_files, read_json
-from comfyui_unconditional.unet.save import save_model
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import compare_networks
 from torch import Tensor
@@ -405,8 +406,8 @@ def test_the_digits_command_has_the_settings_of_the_bundled_model_unless_told_ot
         seen.append((tuple(images.shape), settings))
         raise ValueError
 
-    monkeypatch.setattr("comfyui_unconditional.training.__main__.TrainingRun", seen_only)
-    main(["digits", "--out", str(tmp_path), *more])
+    monkeypatch.setattr("comfyui_unconditional.training.command.TrainingRun", seen_only)
+    digits_main(["digits", "--out", str(tmp_path), *more])
     settings = {"unet": digits.UNET, "scheduler": scheduler, "options": options}
     assert seen == [((1797, 1, 16, 16), settings)]
 
@@ -415,8 +416,8 @@ def test_without_scikit_learn_the_command_says_what_to_install(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    monkeypatch.delitem(sys.modules, "comfyui_unconditional.training.digits")
-    assert main(["digits", "--out", str(tmp_path)]) == 1
+    monkeypatch.delitem(sys.modules, "comfyui_unconditional.models.digits")
+    assert digits_main(["digits", "--out", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "Training needs scikit-learn" in said
     assert "`train` extra" in said
@@ -434,7 +435,7 @@ def test_judging_another_model_than_one_of_digits_is_an_error_in_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     save_model(tmp_path, UNet2D(UNET).state_dict(), UNET, SCHEDULER)
-    assert main(["judge", str(tmp_path)]) == 1
+    assert digits_main(["judge", str(tmp_path)]) == 1
     assert "8 x 8 pixels and 1 channel; only models of digits" in capsys.readouterr().err
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import toys
-from comfyui_unconditional.training.digits import UNET as DIGITS
+from comfyui_unconditional.models.digits import UNET as DIGITS
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from comfyui_unconditional.unet.unet2d import UNet2D

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..checkpoints.new_files import unfinished
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.noise_schedule import NoiseSchedule
 from ..schedulers.randomness import SEEDS
 from ..unet.config import UNetConfig
-from ..unet.new_files import unfinished
 from ..unet.unet2d import UNet2D
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,1 @@
-"""The network: diffusers' ``UNet2DModel`` in plain torch, its configuration and its checkpoints.
-
-Nothing in this folder imports the host.
-"""
+"""The network: diffusers' ``UNet2DModel`` in plain torch, and its configuration."""

@@ -4,8 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from comfyui_unconditional.training.digits import digits
-from comfyui_unconditional.training.judge import as_saved
+from comfyui_unconditional.models.digits import digits
+from comfyui_unconditional.models.judge import as_saved
 from scipy.linalg import sqrtm
 from torch import Tensor
 

@@ -7,8 +7,8 @@ accuracy.
 from pathlib import Path
 
 import torch
-from comfyui_unconditional.training.digits import digits
-from comfyui_unconditional.training.judge import as_saved
+from comfyui_unconditional.models.digits import digits
+from comfyui_unconditional.models.judge import as_saved
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -67,7 +67,7 @@ def _import_host() -> None:
 @lru_cache
 def _patcher(name: str) -> Any:
     """Return a model of ours as a MODEL."""
+    from comfyui_unconditional.checkpoints.files import find_files
     from comfyui_unconditional.nodes.load import load_model
-    from comfyui_unconditional.unet.files import find_files
 
     return load_model(name, find_files(FOLDERS[name]), torch.float32)

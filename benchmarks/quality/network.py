@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.unet.checkpoint import read_checkpoint
-from comfyui_unconditional.unet.files import find_files
-from comfyui_unconditional.unet.layout import arrange
+from comfyui_unconditional.unet.placement import arrange
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import Tensor
 

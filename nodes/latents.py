@@ -8,12 +8,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..host.images import image_to_latent, to_channels
 from ..host.latents import empty_latent
 from ..host.model import unconditional_model
-from ..host.resizing import Fit, resize
+from ..pictures.images import image_to_latent, to_channels
+from ..pictures.resizing import Fit, resize
 from ..schedulers.errors import check_choice
-from .sampler_inputs import batch_size_input
+from .inputs import batch_size_input
 
 _LARGEST_SIDE = 16384
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..schedulers.config import SchedulerConfig
+from ..training.trainer import TrainingOptions
 from ..unet.config import UNetConfig
-from .trainer import TrainingOptions
 
 UNET = UNetConfig(
     sample_size=16,

@@ -4,9 +4,9 @@ from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
-from ..host.model import unconditional_model
-from ..host.page import Ui, for_page
-from ..unet.origin import Origin
+from ..checkpoints.origin import Origin
+from .model import unconditional_model
+from .page import Ui, for_page
 
 # Of the defaults of a whole schedule those that are worth a look.
 _SHOWN = (

@@ -15,7 +15,7 @@ from ..schedulers.errors import check_choice
 from ..schedulers.pndm import pndm_run
 from ..schedulers.run import Run, Span, Stretch
 from ..schedulers.timesteps import make_timesteps, parse_timesteps
-from .sampler_inputs import CATEGORY, method_input, seed_input, variance_type_input
+from .inputs import CATEGORY, method_input, seed_input, variance_type_input
 
 _SPACINGS = ("model", *get_args(TimestepSpacing))
 

@@ -8,10 +8,10 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..host.page import Ui, for_page
 from ..schedulers.evaluation import Model, Noise, Sampling
 from ..schedulers.run import Run
 from ..schedulers.timesteps import END
+from .page import Ui, for_page
 
 _FLAG = "has_intermediate_output"
 TELLS: dict[str, Any] = {_FLAG: True} if _FLAG in {f.name for f in fields(io.Schema)} else {}

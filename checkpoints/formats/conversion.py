@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..config import UNetConfig
-from ..errors import CheckpointError, ConfigError, shown
+from ...unet.config import UNetConfig
+from ...unet.errors import CheckpointError, ConfigError, shown
 
 Weights = dict[str, Tensor]
 

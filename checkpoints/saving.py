@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import UserError
-from .config import UNetConfig
+from ..unet.config import UNetConfig
 from .files import is_model_folder
 from .new_files import is_device_name, is_too_long, take_name, unfinished
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ..schedulers.errors import printable, printable_cause
-from .errors import CheckpointError, ConfigError, shown
+from ..unet.errors import CheckpointError, ConfigError, shown
 
 _PATHS = ("Posix", "Windows", "PurePosix", "PureWindows")
 _NODES = ("Any", "Boolean", "Enum", "Float", "Integer", "String")

@@ -8,10 +8,10 @@ import psutil
 from PIL import Image
 from torch import Tensor
 
+from ..host.output_files import OutputFiles
 from .animation import still_animation
 from .images import to_bytes, to_rgb
 from .metadata import GraphMetadata, png_info, webp_exif
-from .output_files import OutputFiles
 from .provenance import Record
 
 _WEBP_SIDE = 16383

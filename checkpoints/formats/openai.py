@@ -34,9 +34,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import conditioned
-from ..embeddings import sinusoidal_embedding
-from ..errors import CheckpointError, ConfigError, shown
+from ...unet.config import conditioned
+from ...unet.embeddings import sinusoidal_embedding
+from ...unet.errors import CheckpointError, ConfigError, shown
 from .conversion import Converted, Weights, as_linear, choose, count, multipliers, shape_of
 
 _SIZES = {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..schedulers.errors import UserError
-from .errors import CheckpointError, shown
+from ..unet.errors import CheckpointError, shown
 from .files import CONFIG, find_files, read_json
 from .hub_transfer import DamagedError, RemoteFile, StoppedError, alone_in, fetch
 

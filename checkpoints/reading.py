@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..schedulers.config import SchedulerConfig, modern_options
-from .config import UNetConfig
+from ..unet.config import UNetConfig
+from ..unet.errors import CheckpointError, ConfigError, shown
+from ..unet.unet2d import UNet2D
 from .digest import FileDigest
-from .errors import CheckpointError, ConfigError, shown
 from .files import ModelFiles, read_json, read_pipeline
 from .formats import FORMATS, Converted
 from .formats.diffusers import in_order
@@ -22,7 +23,6 @@ from .formats.early_diffusers import modern_fields
 from .origin import Origin
 from .state_dicts import Found, find_network, is_averaged, name_of
 from .tensor_files import read_content, read_metadata
-from .unet2d import UNet2D
 
 logger = logging.getLogger(__name__)
 

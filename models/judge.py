@@ -8,14 +8,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from ..checkpoints.files import find_files
+from ..checkpoints.reading import read_checkpoint
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.evaluation import drain
 from ..schedulers.pndm import count_evaluations, plan_pndm, sample_pndm
 from ..schedulers.pndm_grid import make_grid
 from ..schedulers.randomness import SeededNoise
-from ..unet.checkpoint import read_checkpoint
-from ..unet.files import find_files
-from ..unet.layout import arrange
+from ..unet.placement import arrange
 from ..unet.unet2d import UNet2D
 from .digits import UNET, digits
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ..config import UNetConfig
-from ..errors import ConfigError
+from ...unet.config import UNetConfig
+from ...unet.errors import ConfigError
 from .conversion import Converted, Weights, choose, count, rename, shape_of
 
 # google/ddpm-* has these.

@@ -1,0 +1,1 @@
+"""From files to a network and back: formats, folders, the hub, reading and saving."""

@@ -1,0 +1,1 @@
+"""From tensors to pictures, sheets, animations and files, without ComfyUI."""
