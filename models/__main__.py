@@ -1,4 +1,4 @@
-"""`python -m comfyui_unconditional.models`: train the bundled model again, or measure one like it."""
+"""`python -m comfyui_unconditional.models`: train or measure models of digits."""
 
 import argparse
 import sys

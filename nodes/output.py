@@ -6,12 +6,12 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..host.output_files import check_prefix
+from ..host.saving import save_animations, save_array, save_pictures
 from ..pictures.animation import FASTEST, SLOWEST, check_fps, frame_durations
 from ..pictures.arrangement import arrange_films, arrange_sheet
 from ..pictures.images import latent_to_image, to_rgb
 from ..pictures.metadata import GraphMetadata
 from ..pictures.provenance import find_frames, find_records
-from ..pictures.saving import save_animations, save_array, save_pictures
 from ..schedulers.errors import check_choice
 
 _ANIMATED = "animated webp"

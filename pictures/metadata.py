@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from comfy.cli_args import args
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -30,33 +29,31 @@ class GraphMetadata:
     extra: dict[str, Any] | None = None
 
 
-def png_info(graph: GraphMetadata, record: Record | None) -> PngInfo:
+def png_info(texts: dict[str, str]) -> PngInfo:
     """Return the metadata of a PNG, as text chunks."""
     info = PngInfo()
-    for name, text in _metadata(graph, record).items():
+    for name, text in texts.items():
         info.add_text(name, text)
     return info
 
 
-def webp_exif(graph: GraphMetadata, record: Record | None) -> Image.Exif:
+def webp_exif(texts: dict[str, str]) -> Image.Exif:
     """Return the metadata of a WebP, still or animated."""
     exif = Image.Exif()
     extra_tag = _EXIF_FIRST_EXTRA
-    for name, text in _metadata(graph, record).items():
+    for name, text in texts.items():
         tag = {"prompt": _EXIF_PROMPT, KEY: _EXIF_SOFTWARE}.get(name, extra_tag)
         extra_tag -= tag == extra_tag
         exif[tag] = f"{name}:{text}"
     return exif
 
 
-def _metadata(graph: GraphMetadata, record: Record | None) -> dict[str, str]:
-    """Return what a picture says of itself, as JSON by name; nothing where metadata is disabled.
+def metadata_texts(graph: GraphMetadata, record: Record | None) -> dict[str, str]:
+    """Return what a picture says of itself, as JSON by name.
 
     Other nodes and clients add to the graph's: what a file cannot hold is left out, never the
     picture.
     """
-    if args.disable_metadata:
-        return {}
     extra = graph.extra if isinstance(graph.extra, dict) else {}
     texts: dict[str, str] = {}
     for name, value in {"prompt": graph.prompt, **extra, KEY: record}.items():

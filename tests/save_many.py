@@ -21,8 +21,8 @@ PREFIXES = (
 
 
 def save_all(first: int) -> None:
+    from comfyui_unconditional.host.saving import save_animations, save_array, save_pictures
     from comfyui_unconditional.pictures.metadata import GraphMetadata
-    from comfyui_unconditional.pictures.saving import save_animations, save_array, save_pictures
 
     colours = count(first)
 
@@ -51,7 +51,7 @@ def main(output: Path, first: str, start: str, links: str) -> None:
 
         os.link = refuse
     # Both have their modules before either begins.
-    import comfyui_unconditional.pictures.saving  # noqa: F401
+    import comfyui_unconditional.host.saving  # noqa: F401
 
     Path(start, f"ready{first}").touch()
     while len(list(Path(start).glob("ready*"))) < 2:

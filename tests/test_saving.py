@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import graphs
+import psutil
 import pytest
 import torch
 
@@ -38,7 +39,7 @@ def test_a_disk_that_fills_up_leaves_whole_pictures_and_no_half_ones(
 ) -> None:
     folder = tmp_path / "output" / "a"
     written: list[Path] = []
-    whole = saving._saver
+    whole = saving.picture_writer
 
     def filling(*arguments: Any) -> Any:
         save_one = whole(*arguments)
@@ -52,7 +53,7 @@ def test_a_disk_that_fills_up_leaves_whole_pictures_and_no_half_ones(
 
         return write
 
-    monkeypatch.setattr(saving, "_saver", filling)
+    monkeypatch.setattr(saving, "picture_writer", filling)
     with pytest.raises(ValueError, match=r"cannot be saved in .*: No space left on device\. Free"):
         save(saving)
     assert [path.name for path in folder.iterdir()] == ["b_00001_.png"]
@@ -68,7 +69,7 @@ def test_a_file_that_cannot_be_cleaned_up_does_not_hide_why_saving_failed(
     def fill(_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(saving, "_saver", lambda *_: fill)
+    monkeypatch.setattr(saving, "picture_writer", lambda *_: fill)
     monkeypatch.setattr(Path, "unlink", fail)
     with pytest.raises(ValueError, match=r"cannot be saved in .*: No space left on device\. Free"):
         save(saving)
@@ -84,12 +85,11 @@ def test_pictures_are_numbered_on_and_never_overwritten(saving: ModuleType, tmp_
 def test_disabled_metadata_is_left_out(
     saving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from comfyui_unconditional.host import metadata
     from PIL import Image
 
     graph = saving.GraphMetadata({"1": {}}, {"workflow": {}})
     for disabled in (False, True):
-        monkeypatch.setattr(metadata.args, "disable_metadata", disabled)
+        monkeypatch.setattr(saving.args, "disable_metadata", disabled)
         shown = save(saving, graph=graph, records=[{"seed": 1}] * 3)
         path = tmp_path / "output" / "a" / shown[0]["filename"]
         names = set(Image.open(path).text)  # type: ignore[attr-defined]
@@ -148,9 +148,8 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_made(
 def test_an_animation_that_memory_does_not_hold_is_refused_before_it_is_made(
     saving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        saving.psutil, "virtual_memory", lambda: SimpleNamespace(available=5 * 16 * 16 * 3 - 1)
-    )
+    memory = SimpleNamespace(available=5 * 16 * 16 * 3 - 1)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     options = {"scale": 2, "graph": saving.GraphMetadata(), "records": [None]}
     films = torch.zeros(1, 5, 8, 8, 3)
     with pytest.raises(ValueError, match="5 frames with 16 x 16 pixels needs"):

@@ -309,7 +309,7 @@ def test_the_command_goes_on_after_ctrl_c(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingRun, "_train_step", interrupted)
         assert main(command) == 130
-    assert "The same command goes on after step 1" in capsys.readouterr().out
+    assert "The same command continues after step 1" in capsys.readouterr().out
     assert not (tmp_path / "model" / "model_index.json").exists()
 
     assert main(command) == 0

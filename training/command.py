@@ -126,7 +126,7 @@ def _where_to_go_on(run: TrainingRun) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m comfyui_unconditional.training",
-        description="Train a model for the nodes of this pack. The same command continues a training "
+        description="Train a model for the nodes of this pack. The same command continues a run "
         "that was stopped.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
