@@ -16,11 +16,10 @@ def _ours(target: Path) -> None:
     from comfyui_unconditional.checkpoints.reading import read_checkpoint
     from comfyui_unconditional.pictures.images import latent_to_image
     from comfyui_unconditional.schedulers.config import SchedulerConfig
-    from comfyui_unconditional.schedulers.ddim import ddim_run
-    from comfyui_unconditional.schedulers.evaluation import drain
+    from comfyui_unconditional.schedulers.ddim import DDIM
     from comfyui_unconditional.schedulers.randomness import SeededNoise
-    from comfyui_unconditional.schedulers.run import Span
-    from comfyui_unconditional.schedulers.timesteps import make_timesteps
+    from comfyui_unconditional.schedulers.sampler import drain
+    from comfyui_unconditional.schedulers.span import Stretch
     from comfyui_unconditional.unet.placement import arrange
     from comfyui_unconditional.unet.unet2d import UNet2D
     from PIL import Image
@@ -28,10 +27,10 @@ def _ours(target: Path) -> None:
     checkpoint = read_checkpoint(find_files(_DIGITS))
     network = arrange(checkpoint.build(UNet2D), torch.device("cpu"))
     config = SchedulerConfig.from_dict(checkpoint.scheduler or {})
-    run = ddim_run(config, Span(tuple(make_timesteps(config, 50))))
+    sampler = DDIM.over(config, Stretch(50))
     noise = SeededNoise([7], (1, 16, 16))
     with torch.inference_mode():
-        image = latent_to_image(drain(run.start(network, noise(), noise)))
+        image = latent_to_image(drain(sampler.sample(network, noise(), noise)))
     pixels = (image[0, ..., 0].clamp(0, 1) * 255).round().byte()
     Image.fromarray(pixels.numpy()).save(target)
 
@@ -63,11 +62,11 @@ def _memory(peer: str, batch: int) -> int:
     import torch
 
     from .load import Peak
-    from .peers import make_peers, our_run, sample_ours, sample_theirs
+    from .peers import make_peers, our_sampler, sample_ours, sample_theirs
 
     peers = make_peers("ddpm-cifar10-32", torch.device("cpu"))
     seeds = range(batch)
-    run = our_run("DDIM", peers.scheduler, 3)
+    run = our_sampler("DDIM", peers.scheduler, 3)
     gc.collect()
     with Peak() as peak:
         if peer == "ours":

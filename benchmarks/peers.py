@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.schedulers.ddim import ddim_run
-from comfyui_unconditional.schedulers.ddpm import ddpm_run
-from comfyui_unconditional.schedulers.evaluation import Model, drain
-from comfyui_unconditional.schedulers.pndm import pndm_run
+from comfyui_unconditional.schedulers.ddim import DDIM
+from comfyui_unconditional.schedulers.ddpm import DDPM
+from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.randomness import SeededNoise
-from comfyui_unconditional.schedulers.run import Run, Span
+from comfyui_unconditional.schedulers.sampler import Model, Sampler, drain
+from comfyui_unconditional.schedulers.span import Span
 from comfyui_unconditional.schedulers.timesteps import END, make_timesteps
 from comfyui_unconditional.unet.batch_parts import fastest_part
 from comfyui_unconditional.unet.config import UNetConfig
@@ -103,22 +103,22 @@ def make_peers(name: str, device: torch.device) -> Peers:
     return Peers(*networks, theirs, (config.in_channels, *config.size), scheduler_config(name))
 
 
-def our_run(sampler: str, config: SchedulerConfig, stop: int | None = None) -> Run:
+def our_sampler(sampler: str, config: SchedulerConfig, stop: int | None = None) -> Sampler:
     """Return our sampler over its whole list of steps, or over the first ``stop`` of them."""
     timesteps = make_timesteps(config, STEPS[sampler])
     end = END if stop is None else timesteps[stop]
     span = Span(tuple(timesteps[:stop]), end)
     if sampler == "DDIM":
-        return ddim_run(config, span)
+        return DDIM(config, span)
     if sampler == "DDPM":
-        return ddpm_run(config, span)
-    return pndm_run(config, span, method="F-PNDM")
+        return DDPM(config, span)
+    return PNDM(config, span)
 
 
 def sample_ours(
     network: UNet2D,
     shape: tuple[int, int, int],
-    run: Run,
+    sampler: Sampler,
     seeds: Sequence[int],
     model: Model | None = None,
 ) -> Tensor:
@@ -130,7 +130,7 @@ def sample_ours(
         return evaluate_ours(network, x.to(network.dtype), t).to(x.dtype)
 
     with torch.inference_mode():
-        return drain(run.start(model or predict, noise().to(device), noise))
+        return drain(sampler.sample(model or predict, noise().to(device), noise))
 
 
 def evaluate_ours(network: UNet2D, x: Tensor, t: float) -> Tensor:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from comfyui_unconditional.schedulers.run import Run
+from comfyui_unconditional.schedulers.sampler import Sampler
 
 from .floor import measure_floor
 from .peers import (
@@ -19,7 +19,7 @@ from .peers import (
     evaluate_ours,
     largest_difference,
     make_peers,
-    our_run,
+    our_sampler,
     sample_ours,
     sample_theirs,
     their_scheduler,
@@ -86,7 +86,7 @@ def loop_figures(
     seeds = range(case.batch)
     # A part of the list, so that rounds are short: all evaluations take the same time.
     stop = case.steps
-    run, whole = our_run(sampler, peers.scheduler, stop), our_run(sampler, peers.scheduler)
+    run, whole = our_sampler(sampler, peers.scheduler, stop), our_sampler(sampler, peers.scheduler)
     evaluations = run.evaluations
     their_whole = len(their_scheduler(sampler, peers.scheduler).timesteps)
 
@@ -139,12 +139,12 @@ def arithmetic_figures(device: torch.device, seconds: float) -> list[Figure]:
     figures = []
     answer = torch.zeros(1, *peers.shape, device=device)
     for sampler in SAMPLERS:
-        run = our_run(sampler, peers.scheduler, 10)
+        run = our_sampler(sampler, peers.scheduler, 10)
 
-        def loop(run: Run = run) -> None:
+        def loop(run: Sampler = run) -> None:
             _synced(sample_ours(peers.ours, peers.shape, run, [0]))
 
-        def without(run: Run = run) -> None:
+        def without(run: Sampler = run) -> None:
             _synced(sample_ours(peers.ours, peers.shape, run, [0], lambda *_: answer))
 
         calls = {"loop": loop, "without": without}

@@ -9,9 +9,9 @@ from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.schedulers.ddim import sample_ddim
+from comfyui_unconditional.schedulers.ddim import DDIM
 from comfyui_unconditional.schedulers.randomness import SeededNoise
-from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.unet.unet2d import UNet2D
 from PIL import Image, ImageDraw, ImageFont
 
@@ -45,14 +45,7 @@ def make_trajectories(seeds: Iterable[int]) -> np.ndarray:
     noise = SeededNoise(list(seeds), (1, _SIDE, _SIDE))
     frames = []
     with torch.inference_mode():
-        sampling = sample_ddim(
-            network,
-            noise(),
-            config=config,
-            timesteps=make_timesteps(config, _STEPS),
-            noise=noise,
-            eta=0.0,
-        )
+        sampling = DDIM.over(config, Stretch(_STEPS)).sample(network, noise(), noise)
         while True:
             try:
                 frames.append(next(sampling).x_t)

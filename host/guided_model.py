@@ -1,4 +1,4 @@
-"""How our samplers ask the host's model: through its guider, so that all that acts there acts here.
+"""How our samplers call the host's model: through its guider, so that other nodes apply.
 
 CFG, ControlNets, masks, wrappers and patches of other nodes work on the host's terms: x divided by
 sqrt(alphas_cumprod), the noise level sigma, and the image that the model predicts. Ours are x_t,
@@ -13,19 +13,19 @@ from torch import Tensor
 
 from ..schedulers.errors import ScheduleError
 from ..schedulers.prediction import from_x0
-from ..schedulers.run import Run
+from ..schedulers.sampler import Sampler
 from .model import UnconditionalModel
 from .model_sampling import SMALLEST_ALPHA_CUMPROD
-from .network import Question
+from .network import Request
 from .precision import computes_float64
 
 
-class HostCall:
-    """The host's model as a ``Model`` of ours.
+class GuidedModel:
+    """The host's model as a ``Model`` for our samplers.
 
     Args:
         guider: the host's model with its conditioning.
-        run: which sampler asks.
+        sampler: the one that calls it.
         sigmas: of the host's run, for masks that change with them.
         extra_args: what the host passes on to its model: options and the seed.
         noise: the images' initial noise, shape (B, C, H, W), with which known parts are re-noised.
@@ -37,7 +37,7 @@ class HostCall:
     def __init__(
         self,
         guider: Any,
-        run: Run,
+        sampler: Sampler,
         *,
         sigmas: Tensor,
         extra_args: dict[str, Any],
@@ -48,9 +48,9 @@ class HostCall:
     ):
         self._model: Any = comfy.samplers.KSamplerX0Inpaint(guider, sigmas)
         self._model.noise, self._model.latent_image = noise, known
-        self._run, self._extra_args, self._mask = run, extra_args, mask
+        self._sampler, self._extra_args, self._mask = sampler, extra_args, mask
         self._class_label = class_label
-        # Our own network is asked in float64, so that going to the host's terms and back changes
+        # Our own network is called in float64, so that going to the host's terms and back changes
         # no digit of float32; not every device has it, and other models expect float32.
         ours = isinstance(guider.inner_model, UnconditionalModel)
         exact = ours and computes_float64(noise.device)
@@ -59,14 +59,14 @@ class HostCall:
     def __call__(self, x_t: Tensor, t: float) -> Tensor:
         # Our x is x_t = sqrt(a) x0 + sqrt(1 - a) eps; divided by sqrt(a) it is the host's,
         # x0 + sigma eps.
-        a = self._run.alpha_cumprod(t).to(self._dtype)
+        a = self._sampler.alpha_cumprod(t).to(self._dtype)
         a = a.clamp(SMALLEST_ALPHA_CUMPROD, 1 - 1e-7)
         wide = x_t.to(self._dtype)
         sigma = ((1 - a) / a).sqrt().to(x_t.device).expand(len(x_t))
 
-        question = Question(t, self._class_label, sigma[0])
+        request = Request(t, self._class_label, sigma[0])
         options = self._extra_args["model_options"]
-        transformer_options = {**options.get("transformer_options", {}), Question.KEY: question}
+        transformer_options = {**options.get("transformer_options", {}), Request.KEY: request}
         x0 = self._model(
             wide / a.sqrt(),
             sigma,
@@ -75,14 +75,14 @@ class HostCall:
             seed=self._extra_args.get("seed"),
         )
 
-        output = from_x0(x0, wide, a, self._run.prediction_type).to(x_t.dtype)
-        if question.learned_variance is None:
+        output = from_x0(x0, wide, a, self._sampler.config.prediction_type).to(x_t.dtype)
+        if request.learned_variance is None:
             return output
-        if question.learned_variance.shape != x_t.shape:
+        if request.learned_variance.shape != x_t.shape:
             raise ScheduleError(
                 "This model predicts its variance, and another node evaluates the image in parts "
-                f"({tuple(question.learned_variance.shape)} of {tuple(x_t.shape)}), for which that "
+                f"({tuple(request.learned_variance.shape)} of {tuple(x_t.shape)}), for which that "
                 "variance cannot be put together. Remove that node (an area of the conditioning, a "
                 "context window, tiles)."
             )
-        return torch.cat((output, question.learned_variance.to(output)), dim=1)
+        return torch.cat((output, request.learned_variance.to(output)), dim=1)

@@ -23,7 +23,7 @@ from ..unet.errors import CheckpointError
 from ..unet.memory import activation_bytes
 from ..unet.placement import arrange
 from .model_sampling import PREDICTIONS, any_schedule, carried_schedule, make_model_sampling
-from .network import HostUNet, Question
+from .network import HostUNet, Request
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,14 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             t: sigma, sqrt((1 - alphas_cumprod) / alphas_cumprod), shape (B,).
             c_concat, c_crossattn: the conditioning, of which this network has none.
             control: of a ControlNet; refused.
-            transformer_options: what other nodes have put on the model, and our own ``Question``.
+            transformer_options: what other nodes have put on the model, and our own ``Request``.
         """
         options = transformer_options or {}
         nearest = self.model_sampling.timestep(t)
-        question = options.get(Question.KEY) or Question(nearest)
+        request = options.get(Request.KEY) or Request(nearest)
         x_t = self.model_sampling.calculate_input(t, x).to(self.compute_dtype)
         config = carried_schedule(self.model_sampling) or self.scheduler_config
-        times = question.time_at(t, nearest) * config.timestep_scale
+        times = request.time_at(t, nearest) * config.timestep_scale
         size = self._part_of(x_t)
         outputs = [
             self.diffusion_model(
@@ -150,14 +150,14 @@ class UnconditionalModel(comfy.model_base.BaseModel):
                 context=c_crossattn,
                 control=control,
                 transformer_options=options,
-                class_labels=question.class_label,
+                class_labels=request.class_label,
             )
             for x_part, t_part in zip(x_t.split(size), times.split(size), strict=True)
         ]
         output = (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).to(x.dtype)
         channels = x.shape[1]
         if output.shape[1] > channels:
-            question.hear_variance(output[:, channels:], options.get("cond_or_uncond") or [0])
+            request.keep_variance(output[:, channels:], options.get("cond_or_uncond") or [0])
         return self.model_sampling.calculate_denoised(t, output[:, :channels], x)
 
     def _part_of(self, x_t: Tensor) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..schedulers.config import PredictionType, SchedulerConfig
 from ..schedulers.noise_schedule import NoiseSchedule
-from ..schedulers.run import Span
+from ..schedulers.span import Span
 from ..schedulers.timesteps import END
 
 # How the host turns the network's output into an image, and the name it knows that by.

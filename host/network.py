@@ -1,4 +1,4 @@
-"""Our network as the host calls its own, and what our samplers tell it beyond that."""
+"""Our network with the host's signature, and what our samplers pass to it beyond that."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from ..unet.unet2d import UNet2D
 
 
 @dataclass
-class Question:
-    """What our samplers tell our network beyond the host's interface, and what they hear from it.
+class Request:
+    """What our samplers pass to our network beyond the host's interface, and get back.
 
-    It travels in ``transformer_options`` under ``Question.KEY``.
+    It travels in ``transformer_options`` under ``Request.KEY``.
     """
 
     KEY: ClassVar[str] = "unconditional"
@@ -30,7 +30,7 @@ class Question:
     """The answer's second half, where the network has one; shape (B, C, H, W)."""
 
     def time_at(self, sigma: Tensor, nearest: Tensor) -> Tensor:
-        """Return the time to tell the network, shape (B,).
+        """Return the time for the network, shape (B,).
 
         It is ``t``, except where another node has changed the noise level on its way here.
 
@@ -43,7 +43,7 @@ class Question:
             return exact
         return torch.where(sigma.isclose(self.sigma.to(sigma), rtol=1e-6), exact, nearest.float())
 
-    def hear_variance(self, learned: Tensor, parts: Sequence[int]) -> None:
+    def keep_variance(self, learned: Tensor, parts: Sequence[int]) -> None:
         """Keep the learned variance of the positive conditioning.
 
         The host evaluates the conditionings (0 is the positive) side by side or one by one, as its
@@ -116,7 +116,7 @@ def _check_additions(control: Any, transformer_options: dict[str, Any]) -> None:
         for name, patches in transformer_options.get(key, {}).items()
         if patches
     ]
-    names += [name for name in _UNHEARD if transformer_options.get(name)]
+    names += [name for name in _IGNORED if transformer_options.get(name)]
     if names:
         raise ConfigError(
             f"Another node has put patches ({', '.join(sorted(names))}) on this MODEL, for the "
@@ -127,4 +127,4 @@ def _check_additions(control: Any, transformer_options: dict[str, Any]) -> None:
 
 # What the host's own networks read from transformer_options, and this one has no use for: another
 # function for attention (as SageAttention's nodes put there), and scaled positions.
-_UNHEARD = ("optimized_attention_override", "rope_options")
+_IGNORED = ("optimized_attention_override", "rope_options")

@@ -8,31 +8,35 @@ from torch import Tensor
 from ..schedulers.randomness import SeededNoise, image_seeds
 
 
-class BatchSeed(int):
-    """The seed of a batch, which also knows the seed of each image.
+def seeds_of(seed: int, latent: dict[str, Any]) -> tuple[int, ...]:
+    """Return the seed of each image of a LATENT: image k has ``seed`` + batch_index[k].
 
-    The host passes it on to a sampler as any other seed.
+    Raises:
+        ValueError: its batch_index is not one number for each image.
+    """
+    count = len(latent["samples"])
+    batch_index = latent.get("batch_index")
+    indices: Sequence[int] = range(count) if batch_index is None else list(batch_index)
+    if len(indices) != count:
+        raise ValueError(
+            f"The batch_index of this LATENT has {len(indices)} entries for {count} images. "
+            "Connect a LATENT of one of ComfyUI's batch nodes unchanged."
+        )
+    return tuple(image_seeds(seed, indices))
+
+
+class BatchSeed(int):
+    """The seed of a batch that also carries the seed of each image.
+
+    SamplerCustomAdvanced passes one int from its NOISE to its SAMPLER, and nothing else.
     """
 
     images: tuple[int, ...]
 
     @classmethod
-    def of(cls, seed: int, latent: dict[str, Any]) -> "BatchSeed":
-        """Return the seed of the images of a LATENT: image k has ``seed`` + batch_index[k].
-
-        Raises:
-            ValueError: its batch_index is not one number for each image.
-        """
-        count = len(latent["samples"])
-        batch_index = latent.get("batch_index")
-        indices: Sequence[int] = range(count) if batch_index is None else list(batch_index)
-        if len(indices) != count:
-            raise ValueError(
-                f"The batch_index of this LATENT has {len(indices)} entries for {count} images. "
-                "Connect a LATENT that comes from one of ComfyUI's batch nodes as it is."
-            )
+    def of(cls, seed: int, images: tuple[int, ...]) -> "BatchSeed":
         batch = cls(seed)
-        batch.images = tuple(image_seeds(seed, indices))
+        batch.images = images
         return batch
 
     @classmethod
@@ -56,9 +60,10 @@ class ImageNoise:
                 "This LATENT holds several kinds of data (as video with sound). Use RandomNoise "
                 "with it."
             )
-        # The host asks for the seed after the noise.
-        self.seed = batch = BatchSeed.of(int(self.seed), latent)
-        return SeededNoise(batch.images, tuple(samples.shape[1:]))()
+        # The host reads the seed after the noise.
+        seeds = seeds_of(int(self.seed), latent)
+        self.seed = BatchSeed.of(self.seed, seeds)
+        return SeededNoise(seeds, tuple(samples.shape[1:]))()
 
 
 def keep_images(latent: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:

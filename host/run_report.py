@@ -1,53 +1,39 @@
 """What a sampler node shows of its run: kept out of the LATENT, whose pictures must repeat."""
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..schedulers.evaluation import Model, Noise, Sampling
-from ..schedulers.run import Run
+from ..schedulers.sampler import Sampler
 from ..schedulers.timesteps import END
 from .page import Ui, for_page
 
 _FLAG = "has_intermediate_output"
-TELLS: dict[str, Any] = {_FLAG: True} if _FLAG in {f.name for f in fields(io.Schema)} else {}
+REPORTS: dict[str, Any] = {_FLAG: True} if _FLAG in {f.name for f in fields(io.Schema)} else {}
 """For the schema of a node that reports: newer hosts then send it also when all is cached."""
 
 
-def timed(run: Run) -> tuple[Run, Callable[[], float]]:
-    """Return the run, and a function that says how many seconds ago it began.
-
-    It begins when the host has loaded the model, so that the first run is not told as slower.
-    """
-    began = time.perf_counter()
-
-    def start(model: Model, x: Tensor, noise: Noise) -> Sampling:
-        nonlocal began
-        began = time.perf_counter()
-        return run.start(model, x, noise)
-
-    return replace(run, start=start), lambda: time.perf_counter() - began
-
-
 def run_report(
-    run: Run, seconds_per_image: float, *, asked: int | None = None, lost: Sequence[int] = ()
+    sampler: Sampler,
+    seconds_per_image: float,
+    *,
+    asked: int | None = None,
+    lost: Sequence[int] = (),
 ) -> Ui:
     """Return what a run did; ``end`` is None where it went all the way to the image.
 
     Args:
-        run: what ran.
+        sampler: what ran.
         seconds_per_image: how long it took.
         asked: how many steps were asked for, where fewer timesteps than that lie below its start.
         lost: the seeds of the images that are left out since they are not finite.
     """
-    span = run.span
+    span = sampler.span
     return _ui(
         steps=len(span.timesteps),
-        evaluations=run.evaluations,
+        evaluations=sampler.evaluations,
         seconds_per_image=seconds_per_image,
         timesteps=list(span.timesteps),
         end=None if span.end == END else span.end,

@@ -1,7 +1,6 @@
 """What a sampler saw on the way from noise to image, kept for those who ask."""
 
 import math
-from dataclasses import replace
 from typing import Any, Literal
 
 import comfy.model_management
@@ -9,15 +8,14 @@ import torch
 from torch import Tensor
 
 from ..pictures.provenance import KEY, Record, find_records, make_frame_records, mark_frames
-from ..schedulers.evaluation import Evaluation, Model, Noise, Sampling
-from ..schedulers.run import Run
+from ..schedulers.sampler import Evaluation
 
 Show = Literal["x0", "x_t"]
 """What a frame is: the image that the network predicts at that time, or what it is shown."""
 
 
 class TrajectoryRecorder:
-    """Keeps every k-th evaluation of the run that it watches.
+    """Keeps every k-th evaluation of a run, which the driver passes to it.
 
     Args:
         show: what of an evaluation is kept.
@@ -33,22 +31,8 @@ class TrajectoryRecorder:
         self.frames: int = math.ceil(evaluations / every) + 1
         """How many each image has, with the final image."""
 
-    def watch(self, run: Run) -> Run:
-        """Return the same run, whose evaluations are kept as they happen."""
-
-        def start(model: Model, x: Tensor, noise: Noise) -> Sampling:
-            sampling = run.start(model, x, noise)
-            while True:
-                try:
-                    evaluation = next(sampling)
-                except StopIteration as end:
-                    return end.value
-                self._see(evaluation)
-                yield evaluation
-
-        return replace(run, start=start)
-
-    def _see(self, evaluation: Evaluation) -> None:
+    def __call__(self, evaluation: Evaluation) -> None:
+        """Keep an evaluation where it is one of every k."""
         index = self._seen
         self._seen += 1
         if index % self._every:

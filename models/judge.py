@@ -11,10 +11,10 @@ from tqdm import tqdm
 from ..checkpoints.files import find_files
 from ..checkpoints.reading import read_checkpoint
 from ..schedulers.config import SchedulerConfig
-from ..schedulers.evaluation import drain
-from ..schedulers.pndm import count_evaluations, plan_pndm, sample_pndm
-from ..schedulers.pndm_grid import make_grid
+from ..schedulers.pndm import PNDM
 from ..schedulers.randomness import SeededNoise
+from ..schedulers.sampler import drain
+from ..schedulers.span import Stretch
 from ..unet.placement import arrange
 from ..unet.unet2d import UNet2D
 from .digits import UNET, digits
@@ -112,20 +112,14 @@ def sample(folder: Path) -> Tensor:
             f"{_in_words(expected)}, can be judged."
         )
     model = arrange(checkpoint.build(UNet2D), torch.device("cpu"))
-    grid = make_grid(config, STEPS, "diffusers")
-    calls = count_evaluations(plan_pndm(grid, "F-PNDM")) * SAMPLES // _BATCH
+    sampler = PNDM.over(config, Stretch(STEPS))
+    calls = sampler.evaluations * SAMPLES // _BATCH
     batches = []
     with tqdm(total=calls, desc="Sampling", unit="call") as bar:
         for first in range(0, SAMPLES, _BATCH):
             noise = SeededNoise(range(first, first + _BATCH), shape)
-            sampling = sample_pndm(
-                model,
-                noise(),
-                grid=grid,
-                method="F-PNDM",
-                prediction_type=config.prediction_type,
-            )
-            batches.append(as_saved(drain(sampling, lambda _: bar.update())))
+            x = drain(sampler.sample(model, noise(), noise), lambda _: bar.update())
+            batches.append(as_saved(x))
     return torch.cat(batches)
 
 

@@ -10,7 +10,7 @@ from ..checkpoints.files import find_files
 from ..checkpoints.hub import DownloadError, HubModel, download, is_complete
 from ..host.folders import download_root
 from ..host.model_report import model_report
-from ..host.run_report import TELLS
+from ..host.run_report import REPORTS
 from .load import load_model
 
 _downloaded: dict[Path, dict[str, str]] = {}
@@ -49,7 +49,7 @@ class UnconditionalUNetDownload(io.ComfyNode):
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model, for the samplers of this pack.")],
-            **TELLS,
+            **REPORTS,
         )
 
     @classmethod

@@ -12,7 +12,7 @@ from ..checkpoints.reading import read_checkpoint
 from ..host.folders import LoadedFiles, check_name, model_files, model_names
 from ..host.model import ModelSource, forced_dtype, make_model
 from ..host.model_report import model_report
-from ..host.run_report import TELLS
+from ..host.run_report import REPORTS
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import check_choice
 from ..unet.errors import CheckpointError, shown
@@ -65,7 +65,7 @@ class UnconditionalUNetLoader(io.ComfyNode):
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model, for the samplers of this pack.")],
-            **TELLS,
+            **REPORTS,
         )
 
     @classmethod

@@ -1,12 +1,19 @@
 """From a MODEL to a LATENT: the three samplers."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.model import own_schedule
-from ..host.run_report import TELLS
+from ..host.run_report import REPORTS
+from ..host.sampling import sample
+from ..schedulers.ddim import DDIM
+from ..schedulers.ddpm import DDPM
+from ..schedulers.pndm import PNDM
+from ..schedulers.sampler import Sampler
+from ..schedulers.span import Stretch
 from .inputs import (
     CATEGORY,
     batch_size_input,
@@ -21,11 +28,37 @@ from .inputs import (
     steps_input,
     variance_type_input,
 )
-from .recipes import ddim, ddpm, pndm, sample
 
 
-class UnconditionalPNDMSampler(io.ComfyNode):
+class SamplerNode(io.ComfyNode):
+    """The part that all sampler nodes share: how their inputs become a sampler."""
+
+    SAMPLER: ClassVar[type[Sampler]]
+    SETTINGS: ClassVar[tuple[str, ...]]
+    """The inputs that are the sampler's own settings; "model" means the one in the model's file."""
+
+    @classmethod
+    def sampler_of(
+        cls, model: ModelPatcher, inputs: dict[str, Any]
+    ) -> Callable[[Stretch], Sampler]:
+        """Take the sampler's settings out of ``inputs`` and return what makes it for some steps."""
+        config = own_schedule(model)
+        chosen = {name: inputs.pop(name) for name in cls.SETTINGS}
+        settings = {name: None if value == "model" else value for name, value in chosen.items()}
+        return lambda stretch: cls.SAMPLER.over(config, stretch, **settings)
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, class_label: int = -1, **inputs: Any) -> io.NodeOutput:
+        make_sampler = cls.sampler_of(model, inputs)
+        latent, report = sample(model, make_sampler, class_label=class_label, **inputs)
+        return io.NodeOutput(latent, ui=report)
+
+
+class UnconditionalPNDMSampler(SamplerNode):
     """PNDM Sampler."""
+
+    SAMPLER = PNDM
+    SETTINGS = ("method", "convention")
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -51,36 +84,15 @@ class UnconditionalPNDMSampler(io.ComfyNode):
                 *image_to_image_inputs(),
             ],
             outputs=latent_output(),
-            **TELLS,
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        model: ModelPatcher,
-        seed: int,
-        steps: int,
-        batch_size: int,
-        method: Any,
-        convention: Any,
-        class_label: int = -1,
-        latent: dict[str, Any] | None = None,
-        denoise: float = 1.0,
-    ) -> io.NodeOutput:
-        return sample(
-            model,
-            pndm(own_schedule(model), method, convention),
-            seed=seed,
-            steps=steps,
-            batch_size=batch_size,
-            class_label=class_label,
-            latent=latent,
-            denoise=denoise,
+            **REPORTS,
         )
 
 
-class UnconditionalDDPMSampler(io.ComfyNode):
+class UnconditionalDDPMSampler(SamplerNode):
     """DDPM Sampler."""
+
+    SAMPLER = DDPM
+    SETTINGS = ("variance_type",)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -104,35 +116,15 @@ class UnconditionalDDPMSampler(io.ComfyNode):
                 *image_to_image_inputs(),
             ],
             outputs=latent_output(),
-            **TELLS,
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        model: ModelPatcher,
-        seed: int,
-        steps: int,
-        batch_size: int,
-        variance_type: Any,
-        class_label: int = -1,
-        latent: dict[str, Any] | None = None,
-        denoise: float = 1.0,
-    ) -> io.NodeOutput:
-        return sample(
-            model,
-            ddpm(own_schedule(model), variance_type),
-            seed=seed,
-            steps=steps,
-            batch_size=batch_size,
-            class_label=class_label,
-            latent=latent,
-            denoise=denoise,
+            **REPORTS,
         )
 
 
-class UnconditionalDDIMSampler(io.ComfyNode):
+class UnconditionalDDIMSampler(SamplerNode):
     """DDIM Sampler."""
+
+    SAMPLER = DDIM
+    SETTINGS = ("eta",)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -154,28 +146,5 @@ class UnconditionalDDIMSampler(io.ComfyNode):
                 *image_to_image_inputs(),
             ],
             outputs=latent_output(),
-            **TELLS,
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        model: ModelPatcher,
-        seed: int,
-        steps: int,
-        batch_size: int,
-        eta: float,
-        class_label: int = -1,
-        latent: dict[str, Any] | None = None,
-        denoise: float = 1.0,
-    ) -> io.NodeOutput:
-        return sample(
-            model,
-            ddim(own_schedule(model), eta),
-            seed=seed,
-            steps=steps,
-            batch_size=batch_size,
-            class_label=class_label,
-            latent=latent,
-            denoise=denoise,
+            **REPORTS,
         )

@@ -5,8 +5,11 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.model import own_schedule
-from ..host.run_report import TELLS
+from ..host.run_report import REPORTS
+from ..host.sampling import ENABLE, sample_part
+from ..schedulers.ddim import DDIM
+from ..schedulers.ddpm import DDPM
+from ..schedulers.pndm import PNDM
 from .inputs import (
     CATEGORY,
     class_label_input,
@@ -19,7 +22,7 @@ from .inputs import (
     steps_input,
     variance_type_input,
 )
-from .recipes import ENABLE, ddim, ddpm, pndm, sample_part
+from .sample import SamplerNode
 
 _LEFTOVER = (
     "A latent with noise left over is in ComfyUI's scale, so that a run can begin here and end in "
@@ -78,8 +81,21 @@ def _last_inputs() -> list[Any]:
     ]
 
 
-class UnconditionalPNDMSamplerAdvanced(io.ComfyNode):
+class SamplerPartNode(SamplerNode):
+    """The part that all advanced sampler nodes share."""
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, class_label: int = -1, **inputs: Any) -> io.NodeOutput:
+        make_sampler = cls.sampler_of(model, inputs)
+        latent, report = sample_part(model, make_sampler, class_label=class_label, **inputs)
+        return io.NodeOutput(latent, ui=report)
+
+
+class UnconditionalPNDMSamplerAdvanced(SamplerPartNode):
     """PNDM Sampler (Advanced)."""
+
+    SAMPLER = PNDM
+    SETTINGS = ("method", "convention")
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -91,19 +107,15 @@ class UnconditionalPNDMSamplerAdvanced(io.ComfyNode):
             f"two parts differ a little from the whole. {_LEFTOVER}",
             inputs=[*_first_inputs(50), method_input(), convention_input(), *_last_inputs()],
             outputs=latent_output(),
-            **TELLS,
+            **REPORTS,
         )
 
-    @classmethod
-    def execute(
-        cls, model: ModelPatcher, method: Any, convention: Any, class_label: int = -1, **rest: Any
-    ) -> io.NodeOutput:
-        recipe = pndm(own_schedule(model), method, convention)
-        return sample_part(model, recipe, class_label=class_label, **rest)
 
-
-class UnconditionalDDPMSamplerAdvanced(io.ComfyNode):
+class UnconditionalDDPMSamplerAdvanced(SamplerPartNode):
     """DDPM Sampler (Advanced)."""
+
+    SAMPLER = DDPM
+    SETTINGS = ("variance_type",)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -115,19 +127,15 @@ class UnconditionalDDPMSamplerAdvanced(io.ComfyNode):
             f"others run, so that two parts with one seed are the whole. {_LEFTOVER}",
             inputs=[*_first_inputs(1000), variance_type_input(), *_last_inputs()],
             outputs=latent_output(),
-            **TELLS,
+            **REPORTS,
         )
 
-    @classmethod
-    def execute(
-        cls, model: ModelPatcher, variance_type: Any, class_label: int = -1, **rest: Any
-    ) -> io.NodeOutput:
-        recipe = ddpm(own_schedule(model), variance_type)
-        return sample_part(model, recipe, class_label=class_label, **rest)
 
-
-class UnconditionalDDIMSamplerAdvanced(io.ComfyNode):
+class UnconditionalDDIMSamplerAdvanced(SamplerPartNode):
     """DDIM Sampler (Advanced)."""
+
+    SAMPLER = DDIM
+    SETTINGS = ("eta",)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -139,12 +147,5 @@ class UnconditionalDDIMSamplerAdvanced(io.ComfyNode):
             f"others run, so that two parts with one seed are the whole. {_LEFTOVER}",
             inputs=[*_first_inputs(50), eta_input(), *_last_inputs()],
             outputs=latent_output(),
-            **TELLS,
+            **REPORTS,
         )
-
-    @classmethod
-    def execute(
-        cls, model: ModelPatcher, eta: float, class_label: int = -1, **rest: Any
-    ) -> io.NodeOutput:
-        recipe = ddim(own_schedule(model), eta)
-        return sample_part(model, recipe, class_label=class_label, **rest)

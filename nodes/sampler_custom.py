@@ -6,14 +6,14 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..host.driver import HostSampler
 from ..host.model_sampling import any_schedule, sigmas_of, span_of
 from ..host.noise import ImageNoise
-from ..host.sampling import HostSampler
 from ..schedulers.config import TimestepSpacing
-from ..schedulers.ddpm import ddpm_run
+from ..schedulers.ddpm import DDPM
 from ..schedulers.errors import check_choice
-from ..schedulers.pndm import pndm_run
-from ..schedulers.run import Run, Span, Stretch
+from ..schedulers.pndm import PNDM
+from ..schedulers.span import Span, Stretch
 from ..schedulers.timesteps import make_timesteps, parse_timesteps
 from .inputs import CATEGORY, method_input, seed_input, variance_type_input
 
@@ -38,11 +38,13 @@ class UnconditionalPNDMSamplerSelect(io.ComfyNode):
 
     @classmethod
     def execute(cls, method: Any) -> io.NodeOutput:
-        def make_run(model_sampling: Any, sigmas: torch.Tensor) -> Run:
-            config = any_schedule(model_sampling)
-            return pndm_run(config, span_of(model_sampling, sigmas), method=method)
-
-        return io.NodeOutput(HostSampler(make_run))
+        return io.NodeOutput(
+            HostSampler(
+                lambda model_sampling, sigmas: PNDM(
+                    any_schedule(model_sampling), span_of(model_sampling, sigmas), method
+                )
+            )
+        )
 
 
 class UnconditionalDDPMSamplerSelect(io.ComfyNode):
@@ -65,11 +67,13 @@ class UnconditionalDDPMSamplerSelect(io.ComfyNode):
     def execute(cls, variance_type: Any) -> io.NodeOutput:
         variance = None if variance_type == "model" else variance_type
 
-        def make_run(model_sampling: Any, sigmas: torch.Tensor) -> Run:
-            config = any_schedule(model_sampling)
-            return ddpm_run(config, span_of(model_sampling, sigmas), variance_type=variance)
-
-        return io.NodeOutput(HostSampler(make_run))
+        return io.NodeOutput(
+            HostSampler(
+                lambda model_sampling, sigmas: DDPM(
+                    any_schedule(model_sampling), span_of(model_sampling, sigmas), variance
+                )
+            )
+        )
 
 
 class UnconditionalTimesteps(io.ComfyNode):

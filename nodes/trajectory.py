@@ -1,19 +1,21 @@
 """From a MODEL to LATENTs and an IMAGE: how an image appears."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.model import own_schedule, unconditional_model
-from ..host.run_report import TELLS
+from ..host.run_report import REPORTS
+from ..host.sampling import sample
 from ..host.trajectory import TrajectoryRecorder, check_memory
 from ..pictures.images import latent_to_image, to_rgb
-from ..schedulers.config import SchedulerConfig
+from ..schedulers.ddim import DDIM
+from ..schedulers.ddpm import DDPM
 from ..schedulers.errors import ScheduleError, check_choice
-from ..schedulers.run import Stretch
+from ..schedulers.pndm import PNDM, Method
+from ..schedulers.sampler import Sampler
+from ..schedulers.span import Stretch
 from .inputs import (
     CATEGORY,
     batch_size_input,
@@ -22,15 +24,11 @@ from .inputs import (
     seed_input,
     steps_input,
 )
-from .recipes import Recipe, ddim, ddpm, pndm, sample
 
-_SAMPLERS: dict[str, Callable[[SchedulerConfig], Recipe]] = {
-    "F-PNDM": lambda config: pndm(config, "F-PNDM", "diffusers"),
-    "S-PNDM": lambda config: pndm(config, "S-PNDM", "diffusers"),
-    "PLMS": lambda config: pndm(config, "PLMS", "diffusers"),
-    "FON": lambda config: pndm(config, "FON", "diffusers"),
-    "DDIM": lambda config: ddim(config, 0.0),
-    "DDPM": lambda config: ddpm(config, "model"),
+_SAMPLERS: dict[str, tuple[type[Sampler], dict[str, Any]]] = {
+    **{method: (PNDM, {"method": method}) for method in get_args(Method)},
+    "DDIM": (DDIM, {}),
+    "DDPM": (DDPM, {}),
 }
 _SHOWN = ("x0", "x_t")
 _MOST = 10000
@@ -48,7 +46,7 @@ class UnconditionalTrajectory(io.ComfyNode):
             description="Samples, and keeps what the sampler saw on the way from noise to image "
             "(progressive generation, Ho et al., 2020). Image Output makes a grid or an animation "
             "of it.",
-            **TELLS,
+            **REPORTS,
             inputs=[
                 model_input(),
                 seed_input(),
@@ -117,20 +115,23 @@ class UnconditionalTrajectory(io.ComfyNode):
         if not 1 <= every <= _MOST:
             raise ScheduleError(f"every must be from 1 to {_MOST} evaluations, not {every}.")
 
-        recipe = _SAMPLERS[sampler](own_schedule(model))
-        config = unconditional_model(model).unet_config
-        recorder = TrajectoryRecorder(show, every, recipe.make_run(Stretch(steps)).evaluations)
-        check_memory(recorder.frames, batch_size, config.in_channels, *config.size)
+        kind, settings = _SAMPLERS[sampler]
+        config, size = own_schedule(model), unconditional_model(model).unet_config
 
-        sampled = sample(
+        def make_sampler(stretch: Stretch) -> Sampler:
+            return kind.over(config, stretch, **settings)
+
+        recorder = TrajectoryRecorder(show, every, make_sampler(Stretch(steps)).evaluations)
+        check_memory(recorder.frames, batch_size, size.in_channels, *size.size)
+        final, report = sample(
             model,
-            replace(recipe, make_run=lambda stretch: recorder.watch(recipe.make_run(stretch))),
+            make_sampler,
             seed=seed,
             steps=steps,
             batch_size=batch_size,
             class_label=class_label,
+            on_evaluation=recorder,
         )
-        final = sampled.args[0]
         trajectory = recorder.finish(final)
         frames = to_rgb(latent_to_image(trajectory["samples"]))
-        return io.NodeOutput(final, trajectory, frames, ui=sampled.ui)
+        return io.NodeOutput(final, trajectory, frames, ui=report)

@@ -1,97 +1,72 @@
 """DDPM: ancestral sampling (Ho et al. 2020, algorithm 2), with any number of steps."""
 
-from collections.abc import Sequence
-from typing import get_args
+from dataclasses import dataclass
+from typing import Any, get_args
 
-import torch
 from torch import Tensor
 
-from .config import SchedulerConfig, VarianceType
+from .config import VarianceType
 from .errors import ScheduleError, check_choice
-from .evaluation import Evaluation, Model, Noise, Sampling
-from .noise_schedule import NoiseSchedule
 from .prediction import clip_x0, to_x0_eps
-from .run import Run, Span
+from .sampler import Evaluation, Model, Noise, Sampler, Sampling
 from .timesteps import END, step_pairs
 
 
-def ddpm_run(
-    config: SchedulerConfig, span: Span, *, variance_type: VarianceType | None = None
-) -> Run:
-    """Return DDPM over the steps of ``span``, ready to start; see ``sample_ddpm``."""
-    table = NoiseSchedule.from_config(config).alphas_cumprod
-    return Run(
-        span,
-        len(span.timesteps),
-        config.prediction_type,
-        lambda t: table[int(t)],
-        lambda model, x, noise: sample_ddpm(
-            model,
-            x,
-            config=config,
-            timesteps=span.timesteps,
-            end=span.end,
-            noise=noise,
-            variance_type=variance_type,
-        ),
-    )
+@dataclass(frozen=True)
+class DDPM(Sampler):
+    """DDPM, with one evaluation for each timestep, and noise in each step but the last to the data.
 
+    With a learned variance the model returns 2C channels; a ``ScheduleError`` is raised while
+    sampling where it does not.
 
-def sample_ddpm(
-    model: Model,
-    x: Tensor,
-    *,
-    config: SchedulerConfig,
-    timesteps: Sequence[int],
-    end: int = END,
-    noise: Noise,
-    variance_type: VarianceType | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> Sampling:
-    """Sample with one evaluation per timestep, adding noise in each that does not end at the data.
-
-    Args:
-        model: see ``evaluation.Model``; with a learned variance it returns 2C channels.
-        x: shape (B, C, H, W), at the first timestep: at the start of a whole list, standard normal
-            noise.
-        timesteps: descending, as from ``make_timesteps``, or a part of such a list.
-        end: the time after the last step.
-        noise: drawn once for each step but the one that ends at the data.
-        variance_type: overrides the one in ``config``.
-        dtype: of the schedule's tables.
+    Attributes:
+        variance_type: None is the one in ``config``.
 
     Raises:
-        ScheduleError: the variance is to be learned, but the model has C outputs; or there is no
-            such variance type.
+        ScheduleError: there is no such variance type.
     """
-    alphas_cumprod = NoiseSchedule.from_config(config, dtype=dtype).alphas_cumprod
-    one = torch.ones((), dtype=dtype)
-    channels = x.shape[1]
-    kind = variance_type or config.variance_type
-    check_choice("variance_type", kind, get_args(VarianceType))
 
-    for t, t_prev in step_pairs(timesteps, end):
-        prediction, learned = _split(model(x, t), channels, kind)
-        a, a_prev = alphas_cumprod[t], one if t_prev == END else alphas_cumprod[t_prev]
-        yield Evaluation(t, x, prediction, a, config.prediction_type)
+    variance_type: VarianceType | None = None
 
-        # The image that the model predicts (eq. 15, solved for x0).
-        x0, _ = to_x0_eps(prediction, x, a, config.prediction_type)
-        x0 = clip_x0(x0, config)
+    def __post_init__(self) -> None:
+        check_choice("variance_type", self._kind, get_args(VarianceType))
 
-        # The mean of the posterior q(x_{t-1} | x_t, x0) (eq. 7); between any two times of the
-        # list, alpha is the ratio of their cumulative products.
-        alpha = a / a_prev
-        beta = 1 - alpha
-        mean = (a_prev.sqrt() * beta / (1 - a)) * x0 + (alpha.sqrt() * (1 - a_prev) / (1 - a)) * x
+    @property
+    def _kind(self) -> VarianceType:
+        return self.variance_type or self.config.variance_type
 
-        # The step that ends at the data has no noise (algorithm 2, line 3).
-        if t_prev == END:
-            x = mean
-        else:
-            std = _std(kind, a, a_prev, beta, learned)
-            x = mean + std * noise().to(x)
-    return x
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"sampler": "DDPM", "variance_type": self._kind}
+
+    def sample(self, model: Model, x: Tensor, noise: Noise) -> Sampling:
+        config, kind, alphas_cumprod = self.config, self._kind, self._alphas_cumprod
+        channels = x.shape[1]
+
+        for t, t_prev in step_pairs(self.span.timesteps, self.span.end):
+            prediction, learned = _split(model(x, t), channels, kind)
+            a, a_prev = alphas_cumprod[t], self._one if t_prev == END else alphas_cumprod[t_prev]
+            yield Evaluation(t, x, prediction, a, config.prediction_type)
+
+            # The image that the model predicts (eq. 15, solved for x0).
+            x0, _ = to_x0_eps(prediction, x, a, config.prediction_type)
+            x0 = clip_x0(x0, config)
+
+            # The mean of the posterior q(x_{t-1} | x_t, x0) (eq. 7); between any two times of the
+            # list, alpha is the ratio of their cumulative products.
+            alpha = a / a_prev
+            beta = 1 - alpha
+            mean = (a_prev.sqrt() * beta / (1 - a)) * x0 + (
+                alpha.sqrt() * (1 - a_prev) / (1 - a)
+            ) * x
+
+            # The step that ends at the data has no noise (algorithm 2, line 3).
+            if t_prev == END:
+                x = mean
+            else:
+                std = _std(kind, a, a_prev, beta, learned)
+                x = mean + std * noise().to(x)
+        return x
 
 
 def _split(output: Tensor, channels: int, kind: VarianceType) -> tuple[Tensor, Tensor | None]:

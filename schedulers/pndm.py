@@ -2,17 +2,18 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-from .config import PredictionType, SchedulerConfig
+from .config import SchedulerConfig
 from .errors import ScheduleError, check_choice
-from .evaluation import Evaluation, Model, Sampling
-from .pndm_grid import Convention, Grid, make_part_grid
+from .pndm_grid import Convention, Grid, list_timesteps, make_grid
 from .prediction import to_eps
 from .probability_flow import derivative
-from .run import Run, Span
+from .sampler import Evaluation, Model, Noise, Sampler, Sampling
+from .span import Stretch
 from .timesteps import step_pairs
 from .transfer import transfer
 
@@ -41,118 +42,128 @@ class Step:
     kind: Kind
 
 
-def plan_pndm(grid: Grid, method: Method) -> list[Step]:
-    """Return the steps that run.
+Self = TypeVar("Self", bound="PNDM")
 
-    F-PNDM and FON warm up with up to three Runge-Kutta steps, S-PNDM and PLMS with one improved
-    Euler step. A last step that goes from one alphas_cumprod to the same is left out, since it
-    would change nothing (leading spacing ends so, unless set_alpha_to_one).
+
+@dataclass(frozen=True)
+class PNDM(Sampler):
+    """PNDM, with the evaluations of its ``plan``. The warm-up is the same wherever it starts.
+
+    Attributes:
+        method: F-PNDM (Runge-Kutta, then fourth order), S-PNDM (improved Euler, then second
+            order), PLMS (improved Euler, then ascending to fourth order; diffusers'
+            skip_prk_steps), FON (F-PNDM's weights on dx/dt instead of the noise, moving in straight
+            lines: the classical fourth-order method that the paper compares with).
+        convention: whose timesteps and tables are used.
 
     Raises:
-        ScheduleError: there is no such method, or the only step would change nothing.
+        ScheduleError: there is no such method or convention, or the only step would change nothing.
     """
-    check_choice("method", method, _ORDER)
-    plan = []
-    for i, (t, t_prev) in enumerate(step_pairs(grid.timesteps, grid.end)):
-        kind: Kind = "multistep"
-        if method in _RUNGE_KUTTA_FIRST:
-            kind = "runge_kutta" if i < RUNGE_KUTTA_STEPS else "multistep"
-        elif i == 0 and grid.evaluates_at(t_prev):
-            kind = "improved_euler"
-        plan.append(Step(t, t_prev, kind))
-    last = plan[-1]
-    if grid.alpha_cumprod(last.t) != grid.alpha_cumprod(last.t_prev):
-        return plan
-    if len(plan) == 1:
-        raise ScheduleError(
-            f"PNDM would not evaluate the model at all: its only step, from timestep {last.t} to "
-            "the image, changes nothing in this schedule. Use at least 2 steps, or set "
-            "timestep_spacing to 'trailing' with 'Noise Schedule'; where a run is split, end the "
-            "part before this one at the last step."
-        )
-    return plan[:-1]
 
+    method: Method = "F-PNDM"
+    convention: Convention = "diffusers"
 
-def count_evaluations(plan: Sequence[Step]) -> int:
-    """Return how often a plan calls the model."""
-    return sum(_EVALUATIONS[step.kind] for step in plan)
+    def __post_init__(self) -> None:
+        check_choice("method", self.method, _ORDER)
+        _ = self.plan  # raises where it has no step
 
+    @classmethod
+    def over(cls: type[Self], config: SchedulerConfig, stretch: Stretch, **settings: Any) -> Self:
+        convention = settings.get("convention", cls.convention)
+        timesteps = list_timesteps(config, stretch.steps, convention, stretch.whole)
+        return cls(config, stretch.of(timesteps), **settings)
 
-def pndm_run(
-    config: SchedulerConfig, span: Span, *, method: Method, convention: Convention = "diffusers"
-) -> Run:
-    """Return PNDM over the steps of ``span``, ready to start; see ``sample_pndm``."""
-    grid = make_part_grid(config, span, convention)
-    return Run(
-        span,
-        count_evaluations(plan_pndm(grid, method)),
-        config.prediction_type,
-        grid.alpha_cumprod,
-        lambda model, x, noise: sample_pndm(
-            model, x, grid=grid, method=method, prediction_type=config.prediction_type
-        ),
-    )
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"sampler": "PNDM", "method": self.method, "convention": self.convention}
 
+    @cached_property
+    def grid(self) -> Grid:
+        """Times and tables."""
+        return make_grid(self.config, self.span, self.convention, dtype=self.dtype)
 
-def sample_pndm(
-    model: Model, x: Tensor, *, grid: Grid, method: Method, prediction_type: PredictionType
-) -> Sampling:
-    """Sample with the ``count_evaluations(plan_pndm(grid, method))`` calls of the plan.
+    @cached_property
+    def plan(self) -> list[Step]:
+        """The steps that run.
 
-    Args:
-        model: see ``evaluation.Model``; of 2C output channels the first C are used.
-        x: shape (B, C, H, W), at the first timestep: at the start of a whole list, standard normal
-            noise. The warm-up is the same wherever that is.
-        grid: times and tables, as from ``make_grid``.
-        method: F-PNDM (Runge-Kutta, then fourth order), S-PNDM (improved Euler, then second
-            order), PLMS (improved Euler, then rising to fourth order; diffusers' skip_prk_steps),
-            FON (F-PNDM's weights on dx/dt in place of the noise, moving in straight lines: the
-            classical fourth-order method that the paper compares with).
-        prediction_type: what the model's output is.
-    """
-    classical = method == "FON"
-    # "sample" has no meaning when combined raw; each evaluation becomes noise at once.
-    at_once = grid.converts_each_evaluation or prediction_type == "sample" or classical
+        F-PNDM and FON warm up with up to three Runge-Kutta steps, S-PNDM and PLMS with one improved
+        Euler step. A last step that goes from one alphas_cumprod to the same is left out, since it
+        would change nothing (leading spacing ends so, unless set_alpha_to_one).
+        """
+        grid, method = self.grid, self.method
+        plan = []
+        for i, (t, t_prev) in enumerate(step_pairs(grid.timesteps, grid.end)):
+            kind: Kind = "multistep"
+            if method in _RUNGE_KUTTA_FIRST:
+                kind = "runge_kutta" if i < RUNGE_KUTTA_STEPS else "multistep"
+            elif i == 0 and grid.evaluates_at(t_prev):
+                kind = "improved_euler"
+            plan.append(Step(t, t_prev, kind))
+        last = plan[-1]
+        if grid.alpha_cumprod(last.t) != grid.alpha_cumprod(last.t_prev):
+            return plan
+        if len(plan) == 1:
+            raise ScheduleError(
+                f"PNDM would not evaluate the model at all: its only step, from timestep {last.t} "
+                "to the image, changes nothing in this schedule. Use at least 2 steps, or set "
+                "timestep_spacing to 'trailing' with 'Noise Schedule'. If a run is split, end the "
+                "part before this one at the last step."
+            )
+        return plan[:-1]
 
-    def evaluate(x_t: Tensor, t: float) -> Generator[Evaluation, None, Tensor]:
-        time = grid.model_time(t)
-        output, a = model(x_t, time)[:, : x.shape[1]], grid.alpha_cumprod(time)
-        yield Evaluation(time, x_t, output, a, prediction_type)
-        e = to_eps(output, x_t, a, prediction_type) if at_once else output
-        return derivative(x_t, e, a, grid.log_slope(time)) if classical else e
+    @property
+    def evaluations(self) -> int:
+        return sum(_EVALUATIONS[step.kind] for step in self.plan)
 
-    def move(x_t: Tensor, e: Tensor, t: float, t_prev: float) -> Tensor:
-        if classical:
-            return x_t + (grid.clock(t_prev) - grid.clock(t)) * e
-        a, a_prev = grid.alpha_cumprod(t), grid.alpha_cumprod(t_prev)
-        eps = e if at_once else to_eps(e, x_t, a, prediction_type)
-        return transfer(x_t, eps, a, a_prev)
+    def alpha_cumprod(self, t: float) -> Tensor:
+        return self.grid.alpha_cumprod(t)
 
-    history: list[Tensor] = []  # newest first
-    for step in plan_pndm(grid, method):
-        t, t_prev = step.t, step.t_prev
-        e = yield from evaluate(x, t)
-        history = [e, *history[: _ORDER[method] - 1]]
-        match step.kind:
-            # Pseudo linear multistep (eq. 12): the newest evaluations of earlier steps.
-            case "multistep":
-                e = _combine(history, MULTISTEP_WEIGHTS[len(history)])
+    def sample(self, model: Model, x: Tensor, noise: Noise) -> Sampling:
+        grid, method = self.grid, self.method
+        prediction_type = self.config.prediction_type
+        classical = method == "FON"
+        # "sample" has no meaning when combined raw; each evaluation becomes noise at once.
+        at_once = grid.converts_each_evaluation or prediction_type == "sample" or classical
 
-            # Pseudo Runge-Kutta (eq. 13): both ends and twice the middle.
-            case "runge_kutta":
-                first, middle = grid.midpoint(t, t_prev)
-                first = middle if classical else first
-                e_2 = yield from evaluate(move(x, e, t, first), middle)
-                e_3 = yield from evaluate(move(x, e_2, t, middle), middle)
-                e_4 = yield from evaluate(move(x, e_3, t, t_prev), t_prev)
-                e = _combine((e, e_2, e_3, e_4), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
+        def evaluate(x_t: Tensor, t: float) -> Generator[Evaluation, None, Tensor]:
+            time = grid.model_time(t)
+            output, a = model(x_t, time)[:, : x.shape[1]], grid.alpha_cumprod(time)
+            yield Evaluation(time, x_t, output, a, prediction_type)
+            e = to_eps(output, x_t, a, prediction_type) if at_once else output
+            return derivative(x_t, e, a, grid.log_slope(time)) if classical else e
 
-            # Pseudo improved Euler (appendix, S-PNDM): both ends.
-            case "improved_euler":
-                e_2 = yield from evaluate(move(x, e, t, t_prev), t_prev)
-                e = _combine((e, e_2), (1 / 2, 1 / 2))
-        x = move(x, e, t, t_prev)
-    return x
+        def move(x_t: Tensor, e: Tensor, t: float, t_prev: float) -> Tensor:
+            if classical:
+                return x_t + (grid.clock(t_prev) - grid.clock(t)) * e
+            a, a_prev = grid.alpha_cumprod(t), grid.alpha_cumprod(t_prev)
+            eps = e if at_once else to_eps(e, x_t, a, prediction_type)
+            return transfer(x_t, eps, a, a_prev)
+
+        history: list[Tensor] = []  # newest first
+        for step in self.plan:
+            t, t_prev = step.t, step.t_prev
+            e = yield from evaluate(x, t)
+            history = [e, *history[: _ORDER[method] - 1]]
+            match step.kind:
+                # Pseudo linear multistep (eq. 12): the newest evaluations of earlier steps.
+                case "multistep":
+                    e = _combine(history, MULTISTEP_WEIGHTS[len(history)])
+
+                # Pseudo Runge-Kutta (eq. 13): both ends and twice the middle.
+                case "runge_kutta":
+                    first, middle = grid.midpoint(t, t_prev)
+                    first = middle if classical else first
+                    e_2 = yield from evaluate(move(x, e, t, first), middle)
+                    e_3 = yield from evaluate(move(x, e_2, t, middle), middle)
+                    e_4 = yield from evaluate(move(x, e_3, t, t_prev), t_prev)
+                    e = _combine((e, e_2, e_3, e_4), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
+
+                # Pseudo improved Euler (appendix, S-PNDM): both ends.
+                case "improved_euler":
+                    e_2 = yield from evaluate(move(x, e, t, t_prev), t_prev)
+                    e = _combine((e, e_2), (1 / 2, 1 / 2))
+            x = move(x, e, t, t_prev)
+        return x
 
 
 def _combine(evaluations: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

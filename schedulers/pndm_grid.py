@@ -15,7 +15,7 @@ from torch import Tensor
 from .config import SchedulerConfig
 from .errors import check_choice
 from .noise_schedule import NoiseSchedule
-from .run import Span
+from .span import Span
 from .timesteps import END, make_timesteps, step_pairs
 
 Convention = Literal["diffusers", "paper"]
@@ -166,22 +166,6 @@ def _log_slopes(table: Tensor) -> Tensor:
     return torch.gradient(from_data.log())[0][1:]
 
 
-def make_grid(
-    config: SchedulerConfig,
-    steps: int,
-    convention: Convention,
-    *,
-    dtype: torch.dtype = torch.float32,
-) -> Grid:
-    """Return the grid of N = ``steps`` whole steps, from noise to the data.
-
-    Raises:
-        ScheduleError: see ``make_timesteps``, or there is no such convention.
-    """
-    span = Span(tuple(list_timesteps(config, steps, convention)))
-    return make_part_grid(config, span, convention, dtype=dtype)
-
-
 def list_timesteps(
     config: SchedulerConfig, steps: int, convention: Convention, whole: float | None = None
 ) -> list[int]:
@@ -196,7 +180,7 @@ def list_timesteps(
     return make_timesteps(config, steps, whole)
 
 
-def make_part_grid(
+def make_grid(
     config: SchedulerConfig,
     span: Span,
     convention: Convention,

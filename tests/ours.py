@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.schedulers.ddim import sample_ddim
-from comfyui_unconditional.schedulers.ddpm import sample_ddpm
-from comfyui_unconditional.schedulers.evaluation import Model, drain
+from comfyui_unconditional.schedulers.ddim import DDIM
+from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
-from comfyui_unconditional.schedulers.pndm import Method, sample_pndm
-from comfyui_unconditional.schedulers.pndm_grid import Convention, make_grid
+from comfyui_unconditional.schedulers.pndm import PNDM, Method
+from comfyui_unconditional.schedulers.pndm_grid import Convention
 from comfyui_unconditional.schedulers.randomness import SeededNoise
-from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from comfyui_unconditional.schedulers.sampler import Model, drain
+from comfyui_unconditional.schedulers.span import Stretch
 from torch import Tensor
 
 DIGITS = Path(__file__).resolve().parent.parent / "models" / "digits-16"
@@ -35,15 +35,12 @@ def run_ddpm(
     **more: Any,
 ) -> Tensor:
     noise = SeededNoise(seeds, shape)
-    timesteps, dtype = make_timesteps(config, steps), _dtype(exact)
+    dtype = _dtype(exact)
     if exact:
         config = with_wide_tables(config)
-    x = noise().to(dtype)
+    sampler = DDPM.over(config, Stretch(steps), dtype=dtype, **more)
     with torch.inference_mode():
-        sampling = sample_ddpm(
-            model, x, config=config, timesteps=timesteps, noise=noise, dtype=dtype, **more
-        )
-        return drain(sampling)
+        return drain(sampler.sample(model, noise().to(dtype), noise))
 
 
 def run_ddim(
@@ -57,15 +54,12 @@ def run_ddim(
     exact: bool = False,
 ) -> Tensor:
     noise = SeededNoise(seeds, shape)
-    timesteps, dtype = make_timesteps(config, steps), _dtype(exact)
+    dtype = _dtype(exact)
     if exact:
         config = with_wide_tables(config)
-    x = noise().to(dtype)
+    sampler = DDIM.over(config, Stretch(steps), eta=eta, dtype=dtype)
     with torch.inference_mode():
-        sampling = sample_ddim(
-            model, x, config=config, timesteps=timesteps, noise=noise, eta=eta, dtype=dtype
-        )
-        return drain(sampling)
+        return drain(sampler.sample(model, noise().to(dtype), noise))
 
 
 def run_pndm(
@@ -82,16 +76,10 @@ def run_pndm(
     dtype = _dtype(exact)
     if exact:  # PNDM never rescales
         config = with_wide_tables(dataclasses.replace(config, rescale_betas_zero_snr=False))
-    grid = make_grid(config, steps, convention, dtype=dtype)
+    noise = SeededNoise(seeds, shape)
+    sampler = PNDM.over(config, Stretch(steps), method=method, convention=convention, dtype=dtype)
     with torch.inference_mode():
-        sampling = sample_pndm(
-            model,
-            SeededNoise(seeds, shape)().to(dtype),
-            grid=grid,
-            method=method,
-            prediction_type=config.prediction_type,
-        )
-        return drain(sampling)
+        return drain(sampler.sample(model, noise().to(dtype), noise))
 
 
 def _dtype(exact: bool) -> torch.dtype:

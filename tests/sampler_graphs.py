@@ -9,13 +9,13 @@ import torch
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.schedulers.ddim import ddim_run
-from comfyui_unconditional.schedulers.ddpm import ddpm_run
-from comfyui_unconditional.schedulers.evaluation import Model, drain
-from comfyui_unconditional.schedulers.pndm import pndm_run
+from comfyui_unconditional.schedulers.ddim import DDIM
+from comfyui_unconditional.schedulers.ddpm import DDPM
+from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.prediction import add_noise
 from comfyui_unconditional.schedulers.randomness import SeededNoise
-from comfyui_unconditional.schedulers.run import Stretch
+from comfyui_unconditional.schedulers.sampler import Model, drain
+from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import FIRST_SEED, SEEDS
@@ -90,16 +90,16 @@ def expected_image_to_image(kind: str, images: Tensor, seeds: list[int], steps: 
     network = exact_network()
     span = Stretch(steps, steps - 10).of(make_timesteps(config, steps))
     if kind == "PNDM":
-        run = pndm_run(config, span, method="F-PNDM")
+        sampler = PNDM(config, span)
     elif kind == "DDPM":
-        run = ddpm_run(config, span)
+        sampler = DDPM(config, span)
     else:
-        run = ddim_run(config, span, eta=0.3)
+        sampler = DDIM(config, span, 0.3)
     noise = SeededNoise(seeds, (1, 16, 16))
-    x = add_noise(images, noise(), run.alpha_cumprod(span.timesteps[0]))
+    x = add_noise(images, noise(), sampler.alpha_cumprod(span.timesteps[0]))
     noise.skip(steps - 10)
     with torch.inference_mode():
-        return drain(run.start(network, x, noise))
+        return drain(sampler.sample(network, x, noise))
 
 
 def told(bench: Bench, wires: Wires, node: Link) -> dict[str, Any]:

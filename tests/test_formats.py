@@ -14,9 +14,10 @@ from comfyui_unconditional.checkpoints.files import find_files, find_variants, n
 from comfyui_unconditional.checkpoints.formats import openai
 from comfyui_unconditional.checkpoints.reading import Checkpoint, read_checkpoint
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.schedulers.ddpm import sample_ddpm
-from comfyui_unconditional.schedulers.evaluation import drain
+from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.randomness import SeededNoise
+from comfyui_unconditional.schedulers.sampler import drain
+from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from comfyui_unconditional.unet.unet2d import UNet2D
@@ -249,15 +250,9 @@ def test_a_converted_network_samples_as_its_own_project_does(
     noise, same_noise = SeededNoise([3], shape), SeededNoise([3], shape)
     with torch.inference_mode():
         expected = foreign.p_sample_loop(model.double(), noise(), betas, times, noise)
-        sampling = sample_ddpm(
-            checkpoint.build(UNet2D).double(),
-            same_noise().double(),
-            config=config,
-            timesteps=times,
-            noise=same_noise,
-            dtype=double,
-        )
-        result = drain(sampling)
+        sampler = DDPM.over(config, Stretch(steps), dtype=double)
+        network = checkpoint.build(UNet2D).double()
+        result = drain(sampler.sample(network, same_noise().double(), same_noise))
     assert max(distances(result, expected)) < 1e-10
 
 

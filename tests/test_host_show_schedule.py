@@ -9,9 +9,8 @@ import torch
 import toys
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
-from comfyui_unconditional.schedulers.pndm import pndm_run
-from comfyui_unconditional.schedulers.pndm_grid import list_timesteps
-from comfyui_unconditional.schedulers.run import Stretch
+from comfyui_unconditional.schedulers.pndm import PNDM
+from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from graphs import graph
 from sampler_graphs import EMPTY, advanced, sampler, told
@@ -166,10 +165,9 @@ def test_pndm_tells_what_the_core_plans_and_the_progress_counts(
     assert run.error is None, run.error
     report = json.loads(run.outputs["2"]["unconditional_run"][0])
     config = SchedulerConfig()
-    span = Stretch(10).of(list_timesteps(config, 10, convention))
-    planned = pndm_run(config, span, method=method, convention=convention)
+    planned = PNDM.over(config, Stretch(10), method=method, convention=convention)
     assert report["steps"] == 10
-    assert report["timesteps"] == list(span.timesteps)
+    assert report["timesteps"] == list(planned.span.timesteps)
     assert report["end"] is None
     assert report["evaluations"] == planned.evaluations == run.progress[-1][1]
     assert 0 < report["seconds_per_image"] < 60

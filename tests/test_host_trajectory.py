@@ -11,13 +11,12 @@ import torch
 import toys
 from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.schedulers.ddim import sample_ddim
-from comfyui_unconditional.schedulers.ddpm import sample_ddpm
-from comfyui_unconditional.schedulers.evaluation import Evaluation, drain
-from comfyui_unconditional.schedulers.pndm import sample_pndm
-from comfyui_unconditional.schedulers.pndm_grid import make_grid
+from comfyui_unconditional.schedulers.ddim import DDIM
+from comfyui_unconditional.schedulers.ddpm import DDPM
+from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.randomness import SeededNoise
-from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from comfyui_unconditional.schedulers.sampler import Evaluation, drain
+from comfyui_unconditional.schedulers.span import Stretch
 from graphs import fails, files, frames_of, read_metadata
 from PIL import Image
 from sampler_graphs import exact_network, output, sampler, trajectory
@@ -47,26 +46,14 @@ def evaluations(name: str, steps: int, seeds: list[int]) -> tuple[list[Evaluatio
     """What our core sees on its way, without a host, and where it ends."""
     config, noise = SchedulerConfig(), SeededNoise(seeds, SHAPE)
     network = exact_network()
-    timesteps = make_timesteps(config, steps)
+    if name in ("DDPM", "DDIM"):
+        kind = DDPM if name == "DDPM" else DDIM
+        sampler = kind.over(config, Stretch(steps))
+    else:
+        sampler = PNDM.over(config, Stretch(steps), method=name)
     kept: list[Evaluation] = []
     with torch.inference_mode():
-        if name == "DDPM":
-            sampling = sample_ddpm(
-                network, noise(), config=config, timesteps=timesteps, noise=noise
-            )
-        elif name == "DDIM":
-            sampling = sample_ddim(
-                network, noise(), config=config, timesteps=timesteps, noise=noise, eta=0.0
-            )
-        else:
-            sampling = sample_pndm(
-                network,
-                noise(),
-                grid=make_grid(config, steps, "diffusers"),
-                method=name,  # type: ignore[arg-type]
-                prediction_type="epsilon",
-            )
-        return kept, drain(sampling, kept.append)
+        return kept, drain(sampler.sample(network, noise(), noise), kept.append)
 
 
 # The trajectory

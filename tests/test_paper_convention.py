@@ -8,10 +8,10 @@ import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
-from comfyui_unconditional.schedulers.pndm import Method, count_evaluations, plan_pndm
-from comfyui_unconditional.schedulers.pndm_grid import make_grid
+from comfyui_unconditional.schedulers.pndm import PNDM, Method
 from comfyui_unconditional.schedulers.prediction import to_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise
+from comfyui_unconditional.schedulers.span import Stretch
 from denoisers import SHAPE, Denoiser
 from ours import SEEDS, difference
 
@@ -54,17 +54,21 @@ def test_the_paper_convention_gives_the_model_fractions_of_timesteps() -> None:
     assert denoise.times[-2:] == [25, 0]
 
 
+def sampler_of(steps: int, method: Method = "F-PNDM") -> PNDM:
+    return PNDM.over(SchedulerConfig(), Stretch(steps), method=method, convention="paper")
+
+
 def test_the_paper_convention_has_exactly_n_steps_and_ends_at_the_first_alpha() -> None:
     for steps in range(1, 1001):
-        grid = make_grid(SchedulerConfig(), steps, "paper")
+        grid = sampler_of(steps).grid
         assert len(grid.timesteps) == steps
         assert grid.timesteps[0] == (steps - 1) * (1000 // steps)
         assert grid.alpha_cumprod(-1) == grid.table[0]
-        assert count_evaluations(plan_pndm(grid, "F-PNDM")) == steps + 3 * min(3, steps)
-        assert count_evaluations(plan_pndm(grid, "PLMS")) == steps + 1
+        assert sampler_of(steps).evaluations == steps + 3 * min(3, steps)
+        assert sampler_of(steps, "PLMS").evaluations == steps + 1
 
 
 def test_an_index_beyond_the_table_is_its_last_entry() -> None:
-    grid = make_grid(SchedulerConfig(), 1000, "paper")
+    grid = sampler_of(1000).grid
     assert grid.timesteps[0] == 999
     assert grid.alpha_cumprod(999) == grid.table[999]

@@ -5,15 +5,15 @@ import itertools
 import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.schedulers.ddim import ddim_run
-from comfyui_unconditional.schedulers.ddpm import ddpm_run
+from comfyui_unconditional.schedulers.ddim import DDIM
+from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.errors import ScheduleError
-from comfyui_unconditional.schedulers.evaluation import drain
-from comfyui_unconditional.schedulers.pndm import pndm_run
+from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.pndm_grid import list_timesteps
 from comfyui_unconditional.schedulers.prediction import add_noise, from_x0, to_x0_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise
-from comfyui_unconditional.schedulers.run import Run, Span, Stretch
+from comfyui_unconditional.schedulers.sampler import Sampler, drain
+from comfyui_unconditional.schedulers.span import Span, Stretch
 from comfyui_unconditional.schedulers.timesteps import (
     END,
     begins_with_noise,
@@ -104,11 +104,11 @@ def test_a_stretch_ends_at_the_next_timestep_or_at_the_data() -> None:
         assert Stretch(4, start, stop).is_empty
 
 
-def drained(run: Run, config: SchedulerConfig, x: Tensor | None = None) -> Tensor:
+def drained(sampler: Sampler, config: SchedulerConfig, x: Tensor | None = None) -> Tensor:
     noise = SeededNoise(SEEDS, SHAPE)
     first = noise()
-    noise.skip(run.span.skipped)
-    return drain(run.start(Denoiser(config), first if x is None else x, noise))
+    noise.skip(sampler.span.skipped)
+    return drain(sampler.sample(Denoiser(config), first if x is None else x, noise))
 
 
 @pytest.mark.parametrize("cut", [1, 7, 20, 49])
@@ -122,9 +122,9 @@ def test_two_parts_of_ddim_and_ddpm_are_bit_for_bit_the_whole(eta: float | None,
 
         def make(
             stretch: Stretch, config: SchedulerConfig = config, times: list[int] = times
-        ) -> Run:
+        ) -> Sampler:
             span = stretch.of(times)
-            return ddpm_run(config, span) if eta is None else ddim_run(config, span, eta=eta)
+            return DDPM(config, span) if eta is None else DDIM(config, span, eta=eta)
 
         whole = drained(make(Stretch(50)), config)
         first = drained(make(Stretch(50, 0, cut, leftover=True)), config)
@@ -140,8 +140,8 @@ def test_a_part_of_pndm_warms_up_afresh_and_goes_on_to_the_same_image(
     config = SchedulerConfig()
     times = list_timesteps(config, 100, convention)  # type: ignore[arg-type]
 
-    def make(stretch: Stretch) -> Run:
-        return pndm_run(config, stretch.of(times), method=method, convention=convention)  # type: ignore[arg-type]
+    def make(stretch: Stretch) -> Sampler:
+        return PNDM(config, stretch.of(times), method=method, convention=convention)  # type: ignore[arg-type]
 
     whole, part = make(Stretch(100)), make(Stretch(100, 40))
     extra = 9 if method == "F-PNDM" else 1
@@ -154,16 +154,16 @@ def test_a_part_of_pndm_warms_up_afresh_and_goes_on_to_the_same_image(
 def test_a_run_knows_how_often_it_calls_the_model_and_at_which_noise() -> None:
     config = SchedulerConfig()
     span = Stretch(20, 5, 15, leftover=True).of(make_timesteps(config, 20))
-    for run in (
-        ddim_run(config, span),
-        ddpm_run(config, span),
-        pndm_run(config, span, method="F-PNDM"),
+    for sampler in (
+        DDIM(config, span),
+        DDPM(config, span),
+        PNDM(config, span, method="F-PNDM"),
     ):
         denoise = Denoiser(config)
-        drain(run.start(denoise, torch.zeros(1, *SHAPE), SeededNoise([0], SHAPE)))
-        assert len(denoise.times) == run.evaluations
-        for t in (*denoise.times, run.span.end):
-            assert 0 < run.alpha_cumprod(t) < 1
+        drain(sampler.sample(denoise, torch.zeros(1, *SHAPE), SeededNoise([0], SHAPE)))
+        assert len(denoise.times) == sampler.evaluations
+        for t in (*denoise.times, sampler.span.end):
+            assert 0 < sampler.alpha_cumprod(t) < 1
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
@@ -193,17 +193,17 @@ def test_a_sampler_that_draws_nothing_skips_nothing() -> None:
     config, drawn = SchedulerConfig(), []
     span = Stretch(50, 40).of(make_timesteps(config, 50))
     last = Stretch(50, 49).of(make_timesteps(config, 50))
-    for run, draws in (
-        (ddim_run(config, span), 0),
-        (pndm_run(config, span, method="PLMS"), 0),
-        (ddpm_run(config, last), 0),
-        (ddim_run(config, span, eta=0.5), 41 + 10),
-        (ddpm_run(config, span), 41 + 9),
+    for sampler, draws in (
+        (DDIM(config, span), 0),
+        (PNDM(config, span, method="PLMS"), 0),
+        (DDPM(config, last), 0),
+        (DDIM(config, span, eta=0.5), 41 + 10),
+        (DDPM(config, span), 41 + 9),
     ):
         drawn.clear()
         noise = SeededNoise(SEEDS, SHAPE, lambda: drawn.append(1))
-        noise.skip(1 + run.span.skipped)
-        drain(run.start(Denoiser(config), torch.zeros(len(SEEDS), *SHAPE), noise))
+        noise.skip(1 + sampler.span.skipped)
+        drain(sampler.sample(Denoiser(config), torch.zeros(len(SEEDS), *SHAPE), noise))
         assert len(drawn) == draws
 
 

@@ -6,22 +6,16 @@ import ours
 import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.schedulers.ddim import sample_ddim
-from comfyui_unconditional.schedulers.ddpm import sample_ddpm
+from comfyui_unconditional.schedulers.ddim import DDIM
+from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.errors import ScheduleError
-from comfyui_unconditional.schedulers.evaluation import drain
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
-from comfyui_unconditional.schedulers.pndm import (
-    Method,
-    count_evaluations,
-    plan_pndm,
-    pndm_run,
-    sample_pndm,
-)
-from comfyui_unconditional.schedulers.pndm_grid import Convention, make_grid
+from comfyui_unconditional.schedulers.pndm import PNDM, Method
+from comfyui_unconditional.schedulers.pndm_grid import Convention
 from comfyui_unconditional.schedulers.prediction import to_x0_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise, image_seeds
-from comfyui_unconditional.schedulers.run import Span
+from comfyui_unconditional.schedulers.sampler import drain
+from comfyui_unconditional.schedulers.span import Span, Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps, warn_of_late_start
 from comfyui_unconditional.schedulers.transfer import transfer
 from denoisers import SHAPE, Denoiser, Exact
@@ -55,8 +49,8 @@ def test_pndm_runs_as_many_evaluations_as_it_says(
         calls: list[float] = []
         model = counting(Denoiser(config), calls)
         ours.run_pndm(config, steps, model, SEEDS[:1], SHAPE, method=method)
-        grid = make_grid(config, steps, "diffusers")
-        assert len(calls) == steps + extra == count_evaluations(plan_pndm(grid, method))
+        sampler = PNDM.over(config, Stretch(steps), method=method)
+        assert len(calls) == steps + extra == sampler.evaluations
 
 
 def test_ddpm_and_ddim_run_one_evaluation_for_each_step() -> None:
@@ -96,8 +90,8 @@ def test_any_number_of_steps_works_with_every_method(
             convention=convention,  # type: ignore[arg-type]
         )
         assert torch.isfinite(result).all()
-        plan = plan_pndm(make_grid(config, steps, convention), method)  # type: ignore[arg-type]
-        assert len(calls) == count_evaluations(plan)
+        sampler = PNDM.over(config, Stretch(steps), method=method, convention=convention)
+        assert len(calls) == sampler.evaluations
 
 
 @pytest.mark.parametrize(
@@ -133,7 +127,7 @@ def test_with_more_steps_the_classical_method_comes_to_the_end_of_the_pseudo_one
 def test_pndm_refuses_a_run_that_would_return_its_noise(method: Method, spacing: str) -> None:
     config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
     with pytest.raises(ScheduleError, match="set timestep_spacing to 'trailing'"):
-        pndm_run(config, Span((0,)), method=method)
+        PNDM(config, Span((0,)), method)
     with pytest.raises(ScheduleError, match="at least 2 steps"):
         ours.run_pndm(config, 1, Denoiser(config), SEEDS, SHAPE, method=method)
     trailing = SchedulerConfig(timestep_spacing="trailing")
@@ -206,28 +200,23 @@ def test_a_second_run_gives_the_image_of_the_first() -> None:
 def test_tables_and_tensors_may_be_float64() -> None:
     config = SchedulerConfig(clip_sample=False)
     x, noise = SeededNoise(SEEDS, SHAPE)().double(), SeededNoise(SEEDS, SHAPE)
-    times, double = make_timesteps(config, 10), torch.float64
-    model = Denoiser(config)
-    grid = make_grid(config, 10, "diffusers", dtype=double)
+    model, double = Denoiser(config), torch.float64
     assert NoiseSchedule.from_config(config, dtype=double).alphas_cumprod.dtype == double
-    for sampling in (
-        sample_ddpm(model, x, config=config, timesteps=times, noise=noise, dtype=double),
-        sample_ddim(model, x, config=config, timesteps=times, noise=noise, dtype=double),
-        sample_pndm(model, x, grid=grid, method="F-PNDM", prediction_type="epsilon"),
-    ):
-        assert drain(sampling).dtype == double
+    for kind in (DDPM, DDIM, PNDM):
+        sampler = kind.over(config, Stretch(10), dtype=double)
+        assert drain(sampler.sample(model, x, noise)).dtype == double
 
 
 def test_each_evaluation_shows_the_image_that_the_model_predicts() -> None:
     config = SchedulerConfig(clip_sample=False)
     x, noise = SeededNoise(SEEDS, SHAPE)(), SeededNoise(SEEDS, SHAPE)
-    times, grid = make_timesteps(config, 10), make_grid(config, 10, "diffusers")
-    model = Exact(config, times[0], x)
-    for sampling in (
-        sample_ddim(model, x, config=config, timesteps=times, noise=noise),
-        sample_pndm(model, x, grid=grid, method="PLMS", prediction_type="epsilon"),
+    model = Exact(config, make_timesteps(config, 10)[0], x)
+    for sampler in (
+        DDIM.over(config, Stretch(10)),
+        PNDM.over(config, Stretch(10), method="PLMS"),
     ):
         shown: list[torch.Tensor] = []
+        sampling = sampler.sample(model, x, noise)
         drain(sampling, lambda evaluation: shown.append(evaluation.x0))  # noqa: B023
         assert len(shown) == 10
         for x0 in shown:

@@ -7,12 +7,11 @@ gives both: its last step goes from the second to the first.
 from dataclasses import replace
 
 import torch
-from comfyui_unconditional.schedulers.ddim import sample_ddim
-from comfyui_unconditional.schedulers.evaluation import Evaluation, drain
-from comfyui_unconditional.schedulers.pndm import sample_pndm
-from comfyui_unconditional.schedulers.pndm_grid import make_grid
+from comfyui_unconditional.schedulers.ddim import DDIM
+from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.randomness import SeededNoise
-from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from comfyui_unconditional.schedulers.sampler import Evaluation, drain
+from comfyui_unconditional.schedulers.span import Stretch
 from torch import Tensor
 
 from .network import Network
@@ -26,17 +25,8 @@ def converge(network: Network, row: str, steps: int, seeds: range, batch: int) -
     config = replace(network.config, clip_sample=False, set_alpha_to_one=True)
     for start in range(0, len(seeds), batch):
         noise = SeededNoise(seeds[start : start + batch], network.shape)
-        if row == "F-PNDM":
-            sampling = sample_pndm(
-                network,
-                noise(),
-                grid=make_grid(config, steps, "diffusers"),
-                method="F-PNDM",
-                prediction_type=config.prediction_type,
-            )
-        else:
-            times = make_timesteps(config, steps)
-            sampling = sample_ddim(network, noise(), config=config, timesteps=times, noise=noise)
+        kind = PNDM if row == "F-PNDM" else DDIM
+        sampling = kind.over(config, Stretch(steps)).sample(network, noise(), noise)
         last: list[Evaluation] = []
 
         def remember(evaluation: Evaluation, last: list[Evaluation] = last) -> None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from comfyui_unconditional.schedulers.evaluation import drain
-from comfyui_unconditional.schedulers.pndm import Method, sample_pndm
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.pndm import PNDM, Method
 from comfyui_unconditional.schedulers.probability_flow import derivative
+from comfyui_unconditional.schedulers.sampler import drain
+from comfyui_unconditional.schedulers.span import Span
 from comfyui_unconditional.schedulers.timesteps import step_pairs
 from comfyui_unconditional.schedulers.transfer import transfer
 from scipy.integrate import solve_ivp
@@ -108,6 +110,13 @@ def true_end(mixture: Mixture, x: Tensor, stop: float) -> Tensor:
     return torch.stack(ends)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnGrid(PNDM):
+    """PNDM on a grid of its own."""
+
+    grid: ContinuousGrid  # type: ignore[assignment]
+
+
 def run(method: str, mixture: Mixture, x: Tensor, steps: int, stop: float) -> Tensor:
     """Return where N = ``steps`` steps of a method lead; shapes as in ``true_end``."""
     grid = ContinuousGrid(steps, stop)
@@ -117,7 +126,8 @@ def run(method: str, mixture: Mixture, x: Tensor, steps: int, stop: float) -> Te
 
     if method != "DDIM":
         name: Method = method  # type: ignore[assignment]
-        return drain(sample_pndm(model, x, grid=grid, method=name, prediction_type="epsilon"))
+        sampler = OnGrid(SchedulerConfig(), Span(grid.timesteps, grid.end), name, grid=grid)
+        return drain(sampler.sample(model, x, lambda: x))
     for t, t_prev in step_pairs(grid.timesteps, grid.end):
         x = transfer(x, model(x, t), grid.alpha_cumprod(t), grid.alpha_cumprod(t_prev))
     return x

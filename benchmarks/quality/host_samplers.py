@@ -25,7 +25,7 @@ def draw(name: str, network: Network, steps: int, noise: Tensor) -> Tensor:
     _import_host()
     import comfy.samplers
     from comfyui_unconditional.host.model_sampling import sigmas_of
-    from comfyui_unconditional.schedulers.run import Span
+    from comfyui_unconditional.schedulers.span import Span
     from comfyui_unconditional.schedulers.timesteps import make_timesteps
 
     patcher = _patcher(network.name)

@@ -6,13 +6,12 @@ from typing import Literal
 
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.schedulers.ddim import sample_ddim
-from comfyui_unconditional.schedulers.ddpm import sample_ddpm
-from comfyui_unconditional.schedulers.evaluation import drain
-from comfyui_unconditional.schedulers.pndm import Method, count_evaluations, plan_pndm, sample_pndm
-from comfyui_unconditional.schedulers.pndm_grid import make_grid
+from comfyui_unconditional.schedulers.ddim import DDIM
+from comfyui_unconditional.schedulers.ddpm import DDPM
+from comfyui_unconditional.schedulers.pndm import PNDM, Method
 from comfyui_unconditional.schedulers.randomness import SeededNoise
-from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from comfyui_unconditional.schedulers.sampler import drain
+from comfyui_unconditional.schedulers.span import Stretch
 from torch import Tensor
 
 from . import host_samplers
@@ -79,8 +78,7 @@ def _each_step(config: SchedulerConfig, steps: int) -> int:
 def _ddpm(*, clip: bool) -> Row:
     def draw(network: Network, steps: int, noise: SeededNoise) -> Tensor:
         config = replace(network.config, clip_sample=clip)
-        times = make_timesteps(config, steps)
-        return drain(sample_ddpm(network, noise(), config=config, timesteps=times, noise=noise))
+        return drain(DDPM.over(config, Stretch(steps)).sample(network, noise(), noise))
 
     name = "DDPM" if clip else "DDPM, unclipped"
     return Row(name, draw, _each_step, "data", is_exact=False)
@@ -89,25 +87,20 @@ def _ddpm(*, clip: bool) -> Row:
 def _ddim(*, clip: bool) -> Row:
     def draw(network: Network, steps: int, noise: SeededNoise) -> Tensor:
         config = replace(network.config, clip_sample=clip)
-        times = make_timesteps(config, steps)
-        return drain(sample_ddim(network, noise(), config=config, timesteps=times, noise=noise))
+        return drain(DDIM.over(config, Stretch(steps)).sample(network, noise(), noise))
 
     name = "DDIM" if clip else "DDIM, unclipped"
     return Row(name, draw, _each_step, "data", is_exact=not clip)
 
 
 def _pndm(method: Method) -> Row:
+    def sampler(config: SchedulerConfig, steps: int) -> PNDM:
+        return PNDM.over(config, Stretch(steps), method=method)
+
     def draw(network: Network, steps: int, noise: SeededNoise) -> Tensor:
-        grid = make_grid(network.config, steps, "diffusers")
-        prediction = network.config.prediction_type
-        return drain(
-            sample_pndm(network, noise(), grid=grid, method=method, prediction_type=prediction)
-        )
+        return drain(sampler(network.config, steps).sample(network, noise(), noise))
 
-    def evaluations(config: SchedulerConfig, steps: int) -> int:
-        return count_evaluations(plan_pndm(make_grid(config, steps, "diffusers"), method))
-
-    return Row(method, draw, evaluations, "first")
+    return Row(method, draw, lambda config, steps: sampler(config, steps).evaluations, "first")
 
 
 def _host(name: str) -> Row:

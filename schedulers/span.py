@@ -1,13 +1,9 @@
-"""A sampler with all its settings, ready to start: what a host needs to know to run it."""
+"""Which steps of a list of timesteps run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from .config import PredictionType
 from .errors import ScheduleError
-from .evaluation import Model, Noise, Sampling
 from .timesteps import END, end_of_list
 
 
@@ -80,22 +76,3 @@ class Stretch:
         reaches_end = self.stop >= len(timesteps) or not self.leftover
         before = 0 if self.whole is None else int(self.whole) - self.steps
         return Span(part, END if reaches_end else timesteps[self.stop], before + self.start)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A sampler over a span of steps.
-
-    Attributes:
-        span: the steps.
-        evaluations: how often it calls the model.
-        prediction_type: what it takes the model's output to be.
-        alpha_cumprod: of any time at which it calls the model, and of ``span.end``; 0-d.
-        start: (model, x of shape (B, C, H, W) at the first timestep, noise) -> a running sampler.
-    """
-
-    span: Span
-    evaluations: int
-    prediction_type: PredictionType
-    alpha_cumprod: Callable[[float], Tensor]
-    start: Callable[[Model, Tensor, Noise], Sampling]
