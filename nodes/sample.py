@@ -35,6 +35,7 @@ class UnconditionalPNDMSampler(io.ComfyNode):
             category=CATEGORY,
             description="Samples with a pseudo numerical method (Liu et al., ICLR 2022). About 50 "
             "steps do the work of DDPM's 1000. Deterministic for a given seed.",
+            search_aliases=["diffusers", "f-pndm", "pixel diffusion", "plms", "unconditional"],
             inputs=[
                 model_input(),
                 seed_input(),
@@ -90,6 +91,7 @@ class UnconditionalDDPMSampler(io.ComfyNode):
             category=CATEGORY,
             description="Samples with the original method, ancestral sampling (Ho et al., 2020), "
             "which adds new noise in each step.",
+            search_aliases=["ancestral", "diffusers", "pixel diffusion", "unconditional"],
             inputs=[
                 model_input(),
                 seed_input(),
@@ -142,6 +144,7 @@ class UnconditionalDDIMSampler(io.ComfyNode):
             category=CATEGORY,
             description="Samples with DDIM (Song et al., 2021) in few steps. Deterministic for a "
             "given seed at eta 0.",
+            search_aliases=["diffusers", "pixel diffusion", "unconditional"],
             inputs=[
                 model_input(),
                 seed_input(),

@@ -88,6 +88,7 @@ class UnconditionalPNDMSamplerAdvanced(io.ComfyNode):
             category=CATEGORY,
             description="Runs part of the steps of PNDM. Each part has its own warm-up, so two "
             f"parts differ slightly from a whole run. {_LEFTOVER}",
+            search_aliases=["f-pndm", "ksampler advanced", "leftover noise", "plms"],
             inputs=[*_first_inputs(50), method_input(), convention_input(), *_last_inputs()],
             outputs=latent_output(),
             **TELLS,
@@ -112,6 +113,7 @@ class UnconditionalDDPMSamplerAdvanced(io.ComfyNode):
             category=CATEGORY,
             description="Runs part of the steps of DDPM. Two parts with the same seed give the "
             f"same image as a whole run. {_LEFTOVER}",
+            search_aliases=["ancestral", "ksampler advanced", "leftover noise"],
             inputs=[*_first_inputs(1000), variance_type_input(), *_last_inputs()],
             outputs=latent_output(),
             **TELLS,
@@ -136,6 +138,7 @@ class UnconditionalDDIMSamplerAdvanced(io.ComfyNode):
             category=CATEGORY,
             description="Runs part of the steps of DDIM. Two parts with the same seed give the "
             f"same image as a whole run. {_LEFTOVER}",
+            search_aliases=["ksampler advanced", "leftover noise"],
             inputs=[*_first_inputs(50), eta_input(), *_last_inputs()],
             outputs=latent_output(),
             **TELLS,

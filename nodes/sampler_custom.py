@@ -32,6 +32,7 @@ class UnconditionalPNDMSamplerSelect(io.ComfyNode):
             description="PNDM as a SAMPLER for SamplerCustomAdvanced. Works with any MODEL that "
             "predicts epsilon or v on discrete timesteps, for example Stable Diffusion 1, 2 and "
             "XL, and uses diffusers' timesteps.",
+            search_aliases=["diffusers", "f-pndm", "ipndm", "plms", "sampler select"],
             inputs=[method_input()],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )
@@ -57,6 +58,7 @@ class UnconditionalDDPMSamplerSelect(io.ComfyNode):
             description="DDPM's ancestral sampling (Ho et al., 2020) as a SAMPLER for "
             "SamplerCustomAdvanced. Works with any MODEL that predicts epsilon or v on discrete "
             "timesteps. Clips only models of this pack, as set in their files.",
+            search_aliases=["ancestral", "diffusers", "sampler select"],
             inputs=[variance_type_input()],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )
@@ -83,6 +85,7 @@ class UnconditionalTimesteps(io.ComfyNode):
             category=CATEGORY,
             description="The timesteps that a sampler visits, as SIGMAS. They match diffusers' "
             "schedulers and work with any sampler.",
+            search_aliases=["diffusers", "leading", "scheduler", "sigmas", "spacing", "trailing"],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="Any MODEL with discrete timesteps, from this pack or not."
@@ -118,6 +121,7 @@ class UnconditionalTimesteps(io.ComfyNode):
                     tooltip="Added to each timestep of the leading spacing. diffusers uses 1 for "
                     "Stable Diffusion. -1 uses the value in the model's file, or 0 for other "
                     "models.",
+                    advanced=True,
                 ),
                 io.String.Input(
                     "timesteps",
@@ -168,6 +172,7 @@ class UnconditionalNoise(io.ComfyNode):
             description="The NOISE that this pack's samplers start from. Each image has its own "
             "seed, so it is the same alone or in any batch; ComfyUI's RandomNoise uses one seed "
             "for the whole batch.",
+            search_aliases=["batch seed", "random noise", "seed per image"],
             inputs=[
                 seed_input(
                     "The seed of the first image. Image k uses seed + k, or seed + batch_index[k] "

@@ -47,6 +47,7 @@ class UnconditionalTrajectory(io.ComfyNode):
             category=CATEGORY,
             description="Samples and records the images between noise and result (progressive "
             "generation, Ho et al., 2020). Image Output turns them into a grid or an animation.",
+            search_aliases=["ddim", "ddpm", "intermediate steps", "pndm", "progressive generation"],
             **TELLS,
             inputs=[
                 model_input(),
