@@ -75,7 +75,7 @@ def variance_type_input() -> Any:
     return io.Combo.Input(
         "variance_type",
         options=["model", *get_args(VarianceType)],
-        tooltip="How much noise each step adds. model uses the model's scheduler_config.json; any "
+        tooltip="How much noise each step adds. 'model' uses scheduler_config.json; any "
         "other choice overrides it. The learned types need a model that predicts its variance.",
     )
 

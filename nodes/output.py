@@ -16,7 +16,7 @@ from ..schedulers.errors import check_choice
 
 _ANIMATED = "animated webp"
 _FORMATS = ("png", "webp", "npy", _ANIMATED)
-_MOST_SCALE, _MOST_COLUMNS = 16, 1000
+_MAX_SCALE, _MAX_COLUMNS = 16, 1000
 
 
 class UnconditionalImageOutput(io.ComfyNode):
@@ -60,7 +60,7 @@ class UnconditionalImageOutput(io.ComfyNode):
                     "scale",
                     default=1,
                     min=1,
-                    max=_MOST_SCALE,
+                    max=_MAX_SCALE,
                     tooltip="Enlarges the saved and displayed pictures by whole pixels, to make "
                     "small ones visible. IMAGE and npy keep their size.",
                 ),
@@ -76,7 +76,7 @@ class UnconditionalImageOutput(io.ComfyNode):
                     "columns",
                     default=0,
                     min=0,
-                    max=_MOST_COLUMNS,
+                    max=_MAX_COLUMNS,
                     optional=True,
                     tooltip="Pictures per row of the grid. 0 makes it as square as possible; a "
                     "trajectory gets one row per image.",
@@ -150,11 +150,11 @@ class UnconditionalImageOutput(io.ComfyNode):
 def _check(samples: Tensor, file_format: str, scale: int, columns: int, fps: float) -> None:
     """Raise ValueError for values out of range (some hosts let them pass), and for video."""
     check_choice("format", file_format, _FORMATS)
-    if not 1 <= scale <= _MOST_SCALE:
-        raise ValueError(f"scale must be from 1 to {_MOST_SCALE}, not {scale}.")
-    if not 0 <= columns <= _MOST_COLUMNS:
+    if not 1 <= scale <= _MAX_SCALE:
+        raise ValueError(f"scale must be from 1 to {_MAX_SCALE}, not {scale}.")
+    if not 0 <= columns <= _MAX_COLUMNS:
         raise ValueError(
-            f"columns must be from 1 to {_MOST_COLUMNS}, or 0 for automatic, not {columns}."
+            f"columns must be from 1 to {_MAX_COLUMNS}, or 0 for automatic, not {columns}."
         )
     check_fps(fps)
     if samples.ndim != 4:

@@ -22,8 +22,8 @@ from .inputs import (
 from .recipes import ENABLE, ddim, ddpm, pndm, sample_part
 
 _LEFTOVER = (
-    "A run can start here and end in KSamplerAdvanced, or the other way round: leftover noise is "
-    "in ComfyUI's scale."
+    "Leftover noise is in ComfyUI's scale, so a run can start here and end in KSampler (Advanced), "
+    "or the other way round."
 )
 
 
