@@ -27,25 +27,28 @@ class UnconditionalUNetDownload(io.ComfyNode):
             display_name="Download Unconditional UNet",
             category="unconditional",
             description="Downloads an unconditional pixel-space diffusion model from the Hugging "
-            "Face hub into ComfyUI/models/diffusers, once, and loads it from there.",
+            "Face Hub to ComfyUI/models/diffusers, once, and loads it.",
+            search_aliases=["diffusers", "hugging face", "hub", "unconditional model"],
             inputs=[
                 io.String.Input(
                     "repo_id",
                     default="google/ddpm-cifar10-32",
-                    tooltip="The model on the hub, as owner/name. For a private or gated one log "
-                    "in with 'hf auth login'; never write a token into a workflow.",
+                    tooltip="The model on the Hub, as owner/name. For a private or gated model, "
+                    "log in with 'hf auth login'. Never write a token into a workflow.",
                 ),
                 io.String.Input(
                     "revision",
                     default="main",
-                    tooltip="A branch, tag or commit. What was downloaded stays as it is, also "
-                    "when a branch goes on.",
+                    tooltip="A branch, tag or commit. Once downloaded, a model stays unchanged, "
+                    "even if the branch is updated.",
+                    advanced=True,
                 ),
                 io.String.Input(
                     "variant",
                     default="",
-                    tooltip="Empty for the usual weights; fp16 or another where the repository "
-                    "has a file diffusion_pytorch_model.fp16.safetensors.",
+                    tooltip="Leave empty for the usual weights. Enter for example fp16 if the "
+                    "repository has diffusion_pytorch_model.fp16.safetensors.",
+                    advanced=True,
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model, for the samplers of this pack.")],
@@ -96,7 +99,7 @@ class UnconditionalUNetDownload(io.ComfyNode):
 def _fingerprint(folder: Path, model: HubModel) -> str:
     """Change when files are replaced, edited or gone, but not by the download itself.
 
-    The host compares what it got before a run with what it gets before the next.
+    The host compares the value from before a run with the value from before the next.
     """
     own = _downloaded.get(folder, {})
     if is_complete(folder, model):

@@ -13,12 +13,12 @@ CATEGORY = "unconditional"
 
 def model_input() -> Any:
     """The first input of each sampler."""
-    return io.Model.Input("model", tooltip="From Load Unconditional UNet.")
+    return io.Model.Input("model", tooltip="A model from Load Unconditional UNet.")
 
 
 def seed_input(
-    tooltip: str = "Image k of the batch has the seed seed + k and is the same alone or in any "
-    "batch. Seeds repeat every 2^32, as torch's CPU generator does.",
+    tooltip: str = "The seed of the first image. Image k uses seed + k, and is the same alone or "
+    "in any batch. Seeds repeat every 2^32.",
 ) -> Any:
     """The seed of the first image."""
     return io.Int.Input(
@@ -37,9 +37,13 @@ def steps_input(default: int, tooltip: str) -> Any:
 
 
 def batch_size_input() -> Any:
-    """The number of images, where no latent says it."""
+    """The number of images, if no latent sets it."""
     return io.Int.Input(
-        "batch_size", default=1, min=1, max=4096, tooltip="How many images, at once."
+        "batch_size",
+        default=1,
+        min=1,
+        max=4096,
+        tooltip="The number of images to generate at once.",
     )
 
 
@@ -48,10 +52,9 @@ def method_input() -> Any:
     return io.Combo.Input(
         "method",
         options=list(get_args(Method)),
-        tooltip="F-PNDM: Runge-Kutta warm-up, then fourth order; the best from 20 steps on. "
-        "S-PNDM: second order, robust with few steps. PLMS: fourth order without Runge-Kutta. "
-        "FON: the classical fourth-order method, for comparison. "
-        "Wins over skip_prk_steps in the model's file.",
+        tooltip="F-PNDM: Runge-Kutta warm-up, then fourth order; best from 20 steps. S-PNDM: "
+        "second order, robust with few steps. PLMS: fourth order without Runge-Kutta. FON: the "
+        "classical fourth-order method, for comparison. Overrides the model's skip_prk_steps.",
     )
 
 
@@ -60,9 +63,10 @@ def convention_input() -> Any:
     return io.Combo.Input(
         "convention",
         options=list(get_args(Convention)),
-        tooltip="Which timesteps are visited: those of diffusers' PNDMPipeline, or those of the "
-        "paper's authors (who ignore timestep_spacing, steps_offset and set_alpha_to_one). The "
+        tooltip="Which timesteps to visit: those of diffusers' PNDMPipeline, or those of the "
+        "paper's authors, which ignore timestep_spacing, steps_offset and set_alpha_to_one. The "
         "same seed gives different images.",
+        advanced=True,
     )
 
 
@@ -71,9 +75,8 @@ def variance_type_input() -> Any:
     return io.Combo.Input(
         "variance_type",
         options=["model", *get_args(VarianceType)],
-        tooltip="How much noise each step adds. model: what the model's scheduler_config.json "
-        "says; anything else wins over it. The learned types need a model that predicts its "
-        "variance.",
+        tooltip="How much noise each step adds. 'model' uses scheduler_config.json; any "
+        "other choice overrides it. The learned types need a model that predicts its variance.",
     )
 
 
@@ -85,33 +88,34 @@ def eta_input() -> Any:
         min=0.0,
         max=1.0,
         step=0.01,
-        tooltip="Fresh noise in each step: 0 is none (the seed alone decides), 1 is as much as "
-        "DDPM.",
+        tooltip="How much new noise each step adds. 0 adds none, so the result depends only on the "
+        "seed; 1 adds as much as DDPM.",
     )
 
 
 def class_label_input() -> Any:
-    """Which class; optional, so that older workflows go on working."""
+    """Which class; optional, so that older workflows keep working."""
     return io.Int.Input(
         "class_label",
         default=-1,
         min=-1,
         max=2**31 - 1,
         optional=True,
-        tooltip="Which class of image to make, counted from 0, where the model was trained with "
-        "classes; all images of the batch are of it. -1 for the many models without classes.",
+        tooltip="For a model trained with classes: the class of all images in the batch, counted "
+        "from 0. Leave at -1 for a model without classes.",
+        advanced=True,
     )
 
 
 def image_to_image_inputs() -> list[Any]:
-    """An image to begin with; optional and last, so that older workflows go on working."""
+    """An image to start from; optional and last, so that older workflows keep working."""
     return [
         io.Latent.Input(
             "latent",
             optional=True,
-            tooltip="Sets size and batch instead of batch_size, and the image that denoise below 1 "
-            "begins with. Where it has a mask, what is not masked stays as it is. Image k has the "
-            "seed seed + batch_index[k].",
+            tooltip="Sets the size and the number of images instead of batch_size. With denoise "
+            "below 1 it is the starting image. With a mask, only the masked part changes. Image k "
+            "uses seed + batch_index[k].",
         ),
         io.Float.Input(
             "denoise",
@@ -120,13 +124,13 @@ def image_to_image_inputs() -> list[Any]:
             max=1.0,
             step=0.01,
             optional=True,
-            tooltip="1 begins with noise alone. Below, the images in latent are noised only so "
-            "far, and the steps run from there: 0.5 begins half way. Where fewer timesteps than "
-            "steps lie there, all of them run.",
+            tooltip="1 starts from pure noise. Below 1, the images in latent are partly noised and "
+            "the steps run from there: 0.5 starts half-way. If fewer timesteps than steps remain, "
+            "all of them run.",
         ),
     ]
 
 
 def latent_output() -> list[Any]:
-    """What each sampler gives."""
+    """The output of each sampler."""
     return [io.Latent.Output(tooltip="The images in the model's own range, for Image Output.")]

@@ -1,4 +1,4 @@
-"""What ComfyUI's own samplers ask for beside a MODEL."""
+"""What ComfyUI's own samplers need in addition to a MODEL."""
 
 from typing import Any, get_args
 
@@ -27,15 +27,16 @@ class UnconditionalEmptyLatent(io.ComfyNode):
             node_id="UnconditionalEmptyLatent",
             display_name="Empty Pixel Latent",
             category="unconditional",
-            description="Empty images of the model's size and channels, for KSampler and the "
-            "other samplers of ComfyUI. The samplers of this pack need none.",
+            description="Creates empty images of the model's size and channels for KSampler and "
+            "ComfyUI's other samplers. This pack's samplers do not need it.",
+            search_aliases=["empty latent", "pixel diffusion", "unconditional latent"],
             inputs=[
-                io.Model.Input("model", tooltip="From Load Unconditional UNet."),
+                io.Model.Input("model", tooltip="A model from Load Unconditional UNet."),
                 _side("width"),
                 _side("height"),
                 batch_size_input(),
             ],
-            outputs=[io.Latent.Output(tooltip="Zeros, for the latent_image of a sampler.")],
+            outputs=[io.Latent.Output(tooltip="All zeros, for a sampler's latent_image.")],
         )
 
     @classmethod
@@ -60,8 +61,10 @@ class UnconditionalConditioning(io.ComfyNode):
             node_id="UnconditionalConditioning",
             display_name="Empty Conditioning",
             category="unconditional",
-            description="What KSampler wants as positive and negative beside a model that takes "
-            "no prompt. Leave cfg at 1: anything else takes twice the time for the same image.",
+            description="An empty conditioning for KSampler's positive and negative, for models "
+            "that take no prompt. Leave cfg at 1: any other value takes twice the time for the "
+            "same image.",
+            search_aliases=["no prompt", "unconditional", "zero conditioning"],
             inputs=[],
             outputs=[io.Conditioning.Output(tooltip="For both positive and negative of KSampler.")],
         )
@@ -80,19 +83,21 @@ class UnconditionalImageToLatent(io.ComfyNode):
             node_id="UnconditionalImageToLatent",
             display_name="Image to Pixel Latent",
             category="unconditional",
-            description="Turns an IMAGE into the pixels that a model works on, at the model's size "
-            "and in its channels: what VAE Encode is for other models.",
+            description="Converts an IMAGE to pixels of the model's size and channels, as VAE "
+            "Encode does for models with a VAE.",
+            search_aliases=["vae encode", "image to image", "img2img", "pixel diffusion"],
             inputs=[
-                io.Image.Input("image", tooltip="One picture or a batch of them."),
+                io.Image.Input("image", tooltip="One image or a batch."),
                 io.Model.Input(
-                    "model", tooltip="From Load Unconditional UNet: its size and channels."
+                    "model",
+                    tooltip="A model from Load Unconditional UNet. Sets the size and channels.",
                 ),
                 io.Combo.Input(
                     "fit",
                     options=list(get_args(Fit)),
-                    tooltip="crop: cut the centre out in the model's proportions, then resize. "
-                    "stretch: resize as it is. keep size: neither, for another size than the "
-                    "model's own. A picture of the right size is never resampled.",
+                    tooltip="crop: cut out the centre in the model's proportions, then resize. "
+                    "stretch: resize the whole image. keep size: do neither, to sample at another "
+                    "size. An image of the right size is never resampled.",
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="For a sampler's latent_image, with denoise < 1.")],
@@ -114,7 +119,7 @@ def _side(name: str) -> Any:
         default=0,
         min=0,
         max=_LARGEST_SIDE,
-        tooltip="In pixels; 0 is the model's own. Models draw other sizes than their own badly.",
+        tooltip="In pixels. 0 is the model's own size; other sizes give poor images.",
     )
 
 

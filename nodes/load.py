@@ -39,29 +39,39 @@ class UnconditionalUNetLoader(io.ComfyNode):
             display_name="Load Unconditional UNet",
             category="unconditional",
             description="Loads an unconditional pixel-space diffusion model (diffusers' "
-            "UNet2DModel, such as google/ddpm-cifar10-32) with its noise schedule.",
+            "UNet2DModel, for example google/ddpm-cifar10-32) with its noise schedule.",
+            search_aliases=[
+                "checkpoint",
+                "ddpm",
+                "diffusers",
+                "load model",
+                "pixel diffusion",
+                "unconditional",
+            ],
             inputs=[
                 io.Combo.Input(
                     "model_name",
                     options=model_names(),
-                    tooltip="A model that comes with the pack (digits-16), or a folder or file "
-                    "below ComfyUI/models/diffusers; a folder's variants (fp16) are listed beside "
-                    "it. Press R after adding one.",
+                    tooltip="A bundled model (digits-16), or a folder or file in "
+                    "ComfyUI/models/diffusers. A folder's variants, for example fp16, have their "
+                    "own entries. Press R after adding a model.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=list(_DTYPES),
-                    tooltip="Precision of the weights; auto keeps the file's own, unless ComfyUI "
-                    "was started with another (--fp16-unet). Half precision needs less memory and "
-                    "gives slightly other images.",
+                    tooltip="The precision of the weights. auto keeps the file's own, unless "
+                    "ComfyUI was started with another (--fp16-unet). Half precision uses less "
+                    "memory and gives slightly different images.",
+                    advanced=True,
                 ),
                 io.Boolean.Input(
                     "write_json",
                     default=False,
                     optional=True,
-                    tooltip="Writes what the node says it assumed into a JSON file beside the "
-                    "model, where you can change it: model.json for model.pt, or a folder's "
-                    "missing scheduler_config.json. An existing file stays as it is.",
+                    tooltip="Writes what the node assumed to a JSON file next to the model, where "
+                    "you can change it: model.json for model.pt, or a folder's missing "
+                    "scheduler_config.json. Never overwrites a file.",
+                    advanced=True,
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model, for the samplers of this pack.")],
@@ -95,9 +105,9 @@ class UnconditionalUNetLoader(io.ComfyNode):
 
 
 def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -> ModelPatcher:
-    """Return the model of these files as a MODEL that is known as ``name``.
+    """Return the model of these files as a MODEL named ``name``.
 
-    Without a ``dtype`` it is the host's, where that was told one, else the file's own.
+    Without a ``dtype`` it uses the host's if ComfyUI was started with one, else the file's own.
 
     Raises:
         CheckpointError, ScheduleError: it cannot be loaded.
@@ -117,6 +127,6 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
     reread = partial(read_checkpoint, files, checkpoint.dtype)
     source = ModelSource(name, checkpoint.digest, checkpoint.origin)
     model = make_model(checkpoint, scheduler_config, source, reread)
-    checkpoint.digest.check_unchanged()  # until here the weights were copied from it
+    checkpoint.digest.check_unchanged()  # the weights were copied from it until here
     checkpoint.digest.start()
     return model

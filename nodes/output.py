@@ -16,7 +16,7 @@ from ..schedulers.errors import check_choice
 
 _ANIMATED = "animated webp"
 _FORMATS = ("png", "webp", "npy", _ANIMATED)
-_MOST_SCALE, _MOST_COLUMNS = 16, 1000
+_MAX_SCALE, _MAX_COLUMNS = 16, 1000
 
 
 class UnconditionalImageOutput(io.ComfyNode):
@@ -28,50 +28,59 @@ class UnconditionalImageOutput(io.ComfyNode):
             node_id="UnconditionalImageOutput",
             display_name="Image Output",
             category="unconditional",
-            description="Turns the samplers' pixels into an IMAGE, saves them in ComfyUI's output "
-            "folder and shows them. A saved picture dragged into the editor gives its graph back.",
+            description="Converts a sampler's pixels to an IMAGE, saves them to ComfyUI's output "
+            "folder and shows them. Drag a saved picture into the editor to get its workflow back.",
+            search_aliases=[
+                "animated webp",
+                "contact sheet",
+                "npy",
+                "pixel diffusion",
+                "save image",
+                "vae decode",
+            ],
             is_output_node=True,
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
-                io.Latent.Input("samples", tooltip="From a sampler of this pack."),
+                io.Latent.Input("samples", tooltip="The images from a sampler."),
                 io.String.Input(
                     "filename_prefix",
                     default="unconditional",
-                    tooltip="Name of the files, and of a folder before a slash. ComfyUI's "
-                    "variables such as %year% work.",
+                    tooltip="The name of the files. A folder may come before a slash. ComfyUI's "
+                    "variables, for example %year%, work.",
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(_FORMATS),
-                    tooltip="png and webp (both lossless) hold 8 bits and the workflow. npy holds "
-                    "all images as one float32 array in 0..1, shape (batch, height, width, "
-                    "channels). animated webp shows the batch one after the other, of a "
-                    "trajectory each image in a file of its own.",
+                    tooltip="png and webp (both lossless) store 8 bits and the workflow. npy "
+                    "stores all images as one float32 array in 0..1, shape (batch, height, width, "
+                    "channels). animated webp plays the batch as one file; a trajectory gives one "
+                    "file per image.",
                 ),
                 io.Int.Input(
                     "scale",
                     default=1,
                     min=1,
-                    max=_MOST_SCALE,
-                    tooltip="Enlarges the saved and shown pictures by whole pixels, so that small "
-                    "ones can be seen. IMAGE and npy keep their size.",
+                    max=_MAX_SCALE,
+                    tooltip="Enlarges the saved and displayed pictures by whole pixels, to make "
+                    "small ones visible. IMAGE and npy keep their size.",
                 ),
                 io.Boolean.Input(
                     "grid",
                     default=False,
                     optional=True,
-                    tooltip="One contact sheet of the batch instead of a file for each image. With "
-                    "animated webp the images of a trajectory appear side by side in one file; for "
-                    "other batches, and for npy, it changes nothing.",
+                    tooltip="Saves the batch as one contact sheet instead of one file per image. "
+                    "With animated webp, the images of a trajectory play side by side in one file; "
+                    "it has no effect on other batches or on npy.",
                 ),
                 io.Int.Input(
                     "columns",
                     default=0,
                     min=0,
-                    max=_MOST_COLUMNS,
+                    max=_MAX_COLUMNS,
                     optional=True,
-                    tooltip="Pictures in a row of the grid. 0: as near to a square as possible, "
-                    "and of a trajectory a row for each image.",
+                    tooltip="Pictures per row of the grid. 0 makes it as square as possible; a "
+                    "trajectory gets one row per image.",
+                    advanced=True,
                 ),
                 io.Float.Input(
                     "fps",
@@ -81,15 +90,16 @@ class UnconditionalImageOutput(io.ComfyNode):
                     step=0.1,
                     optional=True,
                     tooltip="Frames per second of animated webp. The last frame of a trajectory "
-                    "stays for a second and a half.",
+                    "stays for 1.5 seconds.",
+                    advanced=True,
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="RGB, at the model's size.")],
+            outputs=[io.Image.Output(tooltip="The images as RGB, at their own size.")],
         )
 
     @classmethod
     def validate_inputs(cls, filename_prefix: str | None) -> bool | str:
-        # After the sampler it would be late. None: the value comes from another node.
+        # Checked before the sampler runs. None: the value comes from another node.
         try:
             check_prefix(filename_prefix or "")
         except ValueError as error:
@@ -138,13 +148,13 @@ class UnconditionalImageOutput(io.ComfyNode):
 
 
 def _check(samples: Tensor, file_format: str, scale: int, columns: int, fps: float) -> None:
-    """Raise ValueError for values beyond the widgets (some hosts let them pass), and for video."""
+    """Raise ValueError for values out of range (some hosts let them pass), and for video."""
     check_choice("format", file_format, _FORMATS)
-    if not 1 <= scale <= _MOST_SCALE:
-        raise ValueError(f"scale must be from 1 to {_MOST_SCALE}, not {scale}.")
-    if not 0 <= columns <= _MOST_COLUMNS:
+    if not 1 <= scale <= _MAX_SCALE:
+        raise ValueError(f"scale must be from 1 to {_MAX_SCALE}, not {scale}.")
+    if not 0 <= columns <= _MAX_COLUMNS:
         raise ValueError(
-            f"columns must be from 1 to {_MOST_COLUMNS}, or 0 for automatic, not {columns}."
+            f"columns must be from 1 to {_MAX_COLUMNS}, or 0 for automatic, not {columns}."
         )
     check_fps(fps)
     if samples.ndim != 4:

@@ -66,16 +66,17 @@ class UnconditionalPNDMSampler(SamplerNode):
             node_id="UnconditionalPNDMSampler",
             display_name="PNDM Sampler",
             category=CATEGORY,
-            description="Samples with a pseudo numerical method (Liu et al., ICLR 2022): some 50 "
-            "steps for what DDPM needs 1000 for. Deterministic for a seed.",
+            description="Samples with a pseudo numerical method (Liu et al., ICLR 2022). About 50 "
+            "steps do the work of DDPM's 1000. Deterministic for a given seed.",
+            search_aliases=["diffusers", "f-pndm", "pixel diffusion", "plms", "unconditional"],
             inputs=[
                 model_input(),
                 seed_input(),
                 steps_input(
                     50,
-                    "Steps through the schedule; 50 is plenty, 10 to 20 often do. F-PNDM runs up "
-                    "to 9 evaluations more than steps, for its warm-up. Best: a number that "
-                    "divides the model's training steps (1000).",
+                    "Steps through the schedule. 50 is plenty; 10 to 20 are often enough. Numbers "
+                    "that divide the model's training steps (1000) work best. F-PNDM's warm-up "
+                    "takes up to 9 more evaluations.",
                 ),
                 batch_size_input(),
                 method_input(),
@@ -100,15 +101,16 @@ class UnconditionalDDPMSampler(SamplerNode):
             node_id="UnconditionalDDPMSampler",
             display_name="DDPM Sampler",
             category=CATEGORY,
-            description="Samples by ancestral sampling (Ho et al., 2020): the original method, "
-            "with fresh noise in each step.",
+            description="Samples with the original method, ancestral sampling (Ho et al., 2020), "
+            "which adds new noise in each step.",
+            search_aliases=["ancestral", "diffusers", "pixel diffusion", "unconditional"],
             inputs=[
                 model_input(),
                 seed_input(),
                 steps_input(
                     1000,
                     "Steps through the schedule, one evaluation each. All of the model's training "
-                    "steps (1000) are best; below some 250 images lose detail.",
+                    "steps (1000) are best; with fewer than about 250, images lose detail.",
                 ),
                 batch_size_input(),
                 variance_type_input(),
@@ -132,13 +134,14 @@ class UnconditionalDDIMSampler(SamplerNode):
             node_id="UnconditionalDDIMSampler",
             display_name="DDIM Sampler",
             category=CATEGORY,
-            description="Samples with DDIM (Song et al., 2021): few steps, deterministic for a "
-            "seed at eta 0.",
+            description="Samples with DDIM (Song et al., 2021) in few steps. Deterministic for a "
+            "given seed at eta 0.",
+            search_aliases=["diffusers", "pixel diffusion", "unconditional"],
             inputs=[
                 model_input(),
                 seed_input(),
                 steps_input(
-                    50, "Steps through the schedule, one evaluation each; 50 to 100 are usual."
+                    50, "Steps through the schedule, one evaluation each. 50 to 100 are usual."
                 ),
                 batch_size_input(),
                 eta_input(),

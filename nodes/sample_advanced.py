@@ -25,8 +25,8 @@ from .inputs import (
 from .sample import SamplerNode
 
 _LEFTOVER = (
-    "A latent with noise left over is in ComfyUI's scale, so that a run can begin here and end in "
-    "KSamplerAdvanced, or the other way round."
+    "Leftover noise is in ComfyUI's scale, so a run can start here and end in KSampler (Advanced), "
+    "or the other way round."
 )
 
 
@@ -36,14 +36,13 @@ def _first_inputs(default_steps: int) -> list[Any]:
         io.Combo.Input(
             "add_noise",
             options=list(ENABLE),
-            tooltip="enable: noise the latent as far as the first step that runs expects; at step "
-            "0 it begins with noise alone. disable: the latent still has its noise, from a sampler "
-            "that stopped early.",
+            tooltip="enable: add the noise that the first step expects; step 0 starts from pure "
+            "noise. disable: the latent still has its noise, from a sampler that stopped early.",
         ),
         seed_input(),
         steps_input(
             default_steps,
-            "Length of the whole list of steps, of which those from start_at_step to end_at_step "
+            "The number of steps in the whole schedule. Those from start_at_step to end_at_step "
             "run.",
         ),
     ]
@@ -53,29 +52,29 @@ def _last_inputs() -> list[Any]:
     return [
         io.Latent.Input(
             "latent",
-            tooltip="What to begin with; it also sets size and batch. Where it has a mask, what is "
-            "not masked stays as it is.",
+            tooltip="The starting image or noise. It also sets the size and the number of images. "
+            "With a mask, only the masked part changes.",
         ),
         io.Int.Input(
             "start_at_step",
             default=0,
             min=0,
             max=10000,
-            tooltip="The first step that runs, counted from 0.",
+            tooltip="The first step to run, counted from 0.",
         ),
         io.Int.Input(
             "end_at_step",
             default=10000,
             min=0,
             max=10000,
-            tooltip="The first step that does not run any more; beyond the list means its end.",
+            tooltip="The step to stop before. A number beyond the last step runs to the end.",
         ),
         io.Combo.Input(
             "return_with_leftover_noise",
             options=["disable", "enable"],
-            tooltip="When the run stops early. disable: its last step goes all the way to the "
-            "image. enable: the noise of that time stays in the latent, for the sampler that goes "
-            "on, except where a mask keeps the image.",
+            tooltip="If the run stops early. disable: the last step goes all the way to the "
+            "image. enable: the remaining noise stays in the latent for the next sampler, except "
+            "where a mask keeps the image.",
         ),
         class_label_input(),
     ]
@@ -103,8 +102,9 @@ class UnconditionalPNDMSamplerAdvanced(SamplerPartNode):
             node_id="UnconditionalPNDMSamplerAdvanced",
             display_name="PNDM Sampler (Advanced)",
             category=CATEGORY,
-            description="PNDM over a part of its steps. It warms up wherever it begins, so that "
-            f"two parts differ a little from the whole. {_LEFTOVER}",
+            description="Runs part of the steps of PNDM. Each part has its own warm-up, so two "
+            f"parts differ slightly from a whole run. {_LEFTOVER}",
+            search_aliases=["f-pndm", "ksampler advanced", "leftover noise", "plms"],
             inputs=[*_first_inputs(50), method_input(), convention_input(), *_last_inputs()],
             outputs=latent_output(),
             **REPORTS,
@@ -123,8 +123,9 @@ class UnconditionalDDPMSamplerAdvanced(SamplerPartNode):
             node_id="UnconditionalDDPMSamplerAdvanced",
             display_name="DDPM Sampler (Advanced)",
             category=CATEGORY,
-            description="DDPM over a part of its steps. Each step draws the same noise whichever "
-            f"others run, so that two parts with one seed are the whole. {_LEFTOVER}",
+            description="Runs part of the steps of DDPM. Two parts with the same seed give the "
+            f"same image as a whole run. {_LEFTOVER}",
+            search_aliases=["ancestral", "ksampler advanced", "leftover noise"],
             inputs=[*_first_inputs(1000), variance_type_input(), *_last_inputs()],
             outputs=latent_output(),
             **REPORTS,
@@ -143,8 +144,9 @@ class UnconditionalDDIMSamplerAdvanced(SamplerPartNode):
             node_id="UnconditionalDDIMSamplerAdvanced",
             display_name="DDIM Sampler (Advanced)",
             category=CATEGORY,
-            description="DDIM over a part of its steps. Each step draws the same noise whichever "
-            f"others run, so that two parts with one seed are the whole. {_LEFTOVER}",
+            description="Runs part of the steps of DDIM. Two parts with the same seed give the "
+            f"same image as a whole run. {_LEFTOVER}",
+            search_aliases=["ksampler advanced", "leftover noise"],
             inputs=[*_first_inputs(50), eta_input(), *_last_inputs()],
             outputs=latent_output(),
             **REPORTS,

@@ -29,9 +29,10 @@ class UnconditionalPNDMSamplerSelect(io.ComfyNode):
             node_id="UnconditionalPNDMSamplerSelect",
             display_name="PNDM Sampler Select",
             category=CATEGORY,
-            description="PNDM as a SAMPLER, for SamplerCustomAdvanced and any MODEL that predicts "
-            "epsilon or v on discrete timesteps, as Stable Diffusion 1, 2 and XL do. It runs on "
-            "diffusers' timesteps.",
+            description="PNDM as a SAMPLER for SamplerCustomAdvanced. Works with any MODEL that "
+            "predicts epsilon or v on discrete timesteps, for example Stable Diffusion 1, 2 and "
+            "XL, and uses diffusers' timesteps.",
+            search_aliases=["diffusers", "f-pndm", "ipndm", "plms", "sampler select"],
             inputs=[method_input()],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )
@@ -56,9 +57,10 @@ class UnconditionalDDPMSamplerSelect(io.ComfyNode):
             node_id="UnconditionalDDPMSamplerSelect",
             display_name="DDPM Sampler Select",
             category=CATEGORY,
-            description="Ancestral sampling (Ho et al., 2020) as a SAMPLER, for "
-            "SamplerCustomAdvanced and any MODEL that predicts epsilon or v on discrete timesteps. "
-            "Only models of this pack are clipped, as their files say.",
+            description="DDPM's ancestral sampling (Ho et al., 2020) as a SAMPLER for "
+            "SamplerCustomAdvanced. Works with any MODEL that predicts epsilon or v on discrete "
+            "timesteps. Clips only models of this pack, as set in their files.",
+            search_aliases=["ancestral", "diffusers", "sampler select"],
             inputs=[variance_type_input()],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )
@@ -85,21 +87,26 @@ class UnconditionalTimesteps(io.ComfyNode):
             node_id="UnconditionalTimesteps",
             display_name="Timesteps",
             category=CATEGORY,
-            description="Which timesteps of a model a sampler visits, as SIGMAS. They are those of "
-            "diffusers' schedulers, and any sampler takes them.",
+            description="The timesteps that a sampler visits, as SIGMAS. They match diffusers' "
+            "schedulers and work with any sampler.",
+            search_aliases=["diffusers", "leading", "scheduler", "sigmas", "spacing", "trailing"],
             inputs=[
                 io.Model.Input(
-                    "model", tooltip="Any MODEL with discrete timesteps, of this pack or another."
+                    "model", tooltip="Any MODEL with discrete timesteps, from this pack or not."
                 ),
                 io.Combo.Input(
                     "spacing",
                     options=list(_SPACINGS),
-                    tooltip="leading: every T // steps from 0 on. linspace: evenly from the last "
-                    "to the first. trailing: evenly down from the last. model: what the model's "
-                    "file says; leading for models of other kinds.",
+                    tooltip="leading: every T // steps, from 0 up. linspace: evenly from the last "
+                    "to the first. trailing: evenly down from the last. model: as set in the "
+                    "model's file, or leading for other models.",
                 ),
                 io.Int.Input(
-                    "steps", default=50, min=1, max=10000, tooltip="How many timesteps to visit."
+                    "steps",
+                    default=50,
+                    min=1,
+                    max=10000,
+                    tooltip="The number of timesteps to visit.",
                 ),
                 io.Float.Input(
                     "denoise",
@@ -107,25 +114,27 @@ class UnconditionalTimesteps(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="For image to image: where to begin, as a part of the schedule; 0.5 is "
-                    "half way. Where fewer timesteps than steps lie below that, all of them.",
+                    tooltip="For image to image: where in the schedule to start. 0.5 is half-way. "
+                    "If fewer timesteps than steps remain, all of them are used.",
                 ),
                 io.Int.Input(
                     "steps_offset",
                     default=-1,
                     min=-1,
                     max=1000,
-                    tooltip="Added to each timestep of the leading spacing; diffusers uses 1 for "
-                    "Stable Diffusion. -1: as the model's file says; 0 for models of other kinds.",
+                    tooltip="Added to each timestep of the leading spacing. diffusers uses 1 for "
+                    "Stable Diffusion. -1 uses the value in the model's file, or 0 for other "
+                    "models.",
+                    advanced=True,
                 ),
                 io.String.Input(
                     "timesteps",
                     default="",
-                    tooltip="Instead of all that, the timesteps themselves, falling, such as "
-                    "999, 750, 500, 250, 0.",
+                    tooltip="A list of timesteps to use instead of the settings above, in "
+                    "descending order: 999, 750, 500, 250, 0.",
                 ),
             ],
-            outputs=[io.Sigmas.Output(tooltip="For any sampler that takes SIGMAS; ends with 0.")],
+            outputs=[io.Sigmas.Output(tooltip="For any sampler that takes SIGMAS. Ends with 0.")],
         )
 
     @classmethod
@@ -164,13 +173,14 @@ class UnconditionalNoise(io.ComfyNode):
             node_id="UnconditionalNoise",
             display_name="Noise per Image",
             category=CATEGORY,
-            description="The NOISE that the samplers of this pack begin with: each image has its "
-            "own seed, so that it is the same alone and in any batch. ComfyUI's RandomNoise draws "
-            "a batch from one seed.",
+            description="The NOISE that this pack's samplers start from. Each image has its own "
+            "seed, so it is the same alone or in any batch; ComfyUI's RandomNoise uses one seed "
+            "for the whole batch.",
+            search_aliases=["batch seed", "random noise", "seed per image"],
             inputs=[
                 seed_input(
-                    "Image k has the seed seed + k, or seed + batch_index[k] where the latent has "
-                    "one."
+                    "The seed of the first image. Image k uses seed + k, or seed + batch_index[k] "
+                    "if the latent has one."
                 )
             ],
             outputs=[io.Noise.Output(tooltip="For SamplerCustomAdvanced.")],

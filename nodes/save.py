@@ -17,21 +17,21 @@ class UnconditionalUNetSave(io.ComfyNode):
             node_id="UnconditionalUNetSave",
             display_name="Save Unconditional UNet",
             category="unconditional",
-            description="Writes a model with its noise schedule as a folder that diffusers and "
-            "Load Unconditional UNet open, below ComfyUI's output folder. An existing model is "
-            "never overwritten.",
+            description="Saves a model and its noise schedule to a folder in ComfyUI's output "
+            "folder. diffusers and Load Unconditional UNet can open it. Never overwrites a model.",
+            search_aliases=["convert to safetensors", "diffusers", "export model", "save model"],
             is_output_node=True,
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="From Load or Download Unconditional UNet. It is saved in the "
-                    "precision that it was loaded in.",
+                    tooltip="A model from Load or Download Unconditional UNet. It is saved in the "
+                    "precision in which it was loaded.",
                 ),
                 io.String.Input(
                     "filename_prefix",
                     default="unconditional",
-                    tooltip="Name of the new folder in output/diffusers, and of folders before "
-                    "slashes. Where it is taken, a number is added.",
+                    tooltip="The name of the new folder in output/diffusers. Parent folders may "
+                    "come before slashes. If the name is taken, a number is added.",
                 ),
             ],
             outputs=[],
@@ -50,11 +50,13 @@ class UnconditionalUNetSave(io.ComfyNode):
             own_schedule(model),
             taken=model_names(),
         )
-        told = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
+        report = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
         if name != wanted:
-            told.append(f"The name {wanted} was taken.")
+            report.append(f"The name {wanted} was taken.")
         if own_schedule(model).timestep_scale != 1:
-            told.append("diffusers does not know its timestep_scale and would sample it wrongly.")
+            report.append(
+                "diffusers does not support its timestep_scale and would sample it incorrectly."
+            )
         if model.patches:
-            told.append("The patches that other nodes put on the model are not in it.")
-        return io.NodeOutput(ui={"text": [" ".join(told)]})
+            report.append("Patches from other nodes are not included.")
+        return io.NodeOutput(ui={"text": [" ".join(report)]})

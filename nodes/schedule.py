@@ -1,4 +1,4 @@
-"""From a MODEL to a MODEL with another noise schedule."""
+"""From a MODEL to a MODEL with a different noise schedule."""
 
 from typing import Any, get_args
 
@@ -18,29 +18,31 @@ def _choice(name: str, options: Any, tooltip: str) -> Any:
     return io.Combo.Input(name, options=[_KEEP, *get_args(options)], tooltip=tooltip)
 
 
-def _switch(name: str, tooltip: str) -> Any:
-    return io.Combo.Input(name, options=list(_SWITCH), tooltip=tooltip)
+def _switch(name: str, tooltip: str, *, advanced: bool = False) -> Any:
+    return io.Combo.Input(name, options=list(_SWITCH), tooltip=tooltip, advanced=advanced)
 
 
-def _number(name: str, most: float, step: float, tooltip: str) -> Any:
+def _number(name: str, maximum: float, step: float, tooltip: str, *, advanced: bool = False) -> Any:
     return io.Float.Input(
         name,
         default=_KEEP_NUMBER,
         min=_KEEP_NUMBER,
-        max=most,
+        max=maximum,
         step=step,
         round=False,
-        tooltip=f"{tooltip} -1: as the model has it.",
+        tooltip=f"{tooltip} -1 keeps the model's value.",
+        advanced=advanced,
     )
 
 
-def _whole(name: str, most: int, tooltip: str) -> Any:
+def _whole(name: str, maximum: int, tooltip: str, *, advanced: bool = False) -> Any:
     return io.Int.Input(
         name,
         default=_KEEP_NUMBER,
         min=_KEEP_NUMBER,
-        max=most,
-        tooltip=f"{tooltip} -1: as the model has it.",
+        max=maximum,
+        tooltip=f"{tooltip} -1 keeps the model's value.",
+        advanced=advanced,
     )
 
 
@@ -53,50 +55,69 @@ class UnconditionalNoiseSchedule(io.ComfyNode):
             node_id="UnconditionalNoiseSchedule",
             display_name="Noise Schedule",
             category="unconditional",
-            description="Changes the scheduler options of a model of this pack, for its samplers "
-            "and ComfyUI's: for a model whose scheduler_config.json is missing or wrong, or to try "
-            "another. 'model' and -1 keep what the model has.",
+            description="Changes a model's scheduler options, for this pack's samplers and "
+            "ComfyUI's. Use it if scheduler_config.json is missing or wrong, or to try other "
+            "options. 'model' and -1 keep the model's value.",
+            search_aliases=["beta schedule", "diffusers", "prediction type", "scheduler config"],
             inputs=[
-                io.Model.Input("model", tooltip="From Load Unconditional UNet; it is not changed."),
+                io.Model.Input("model", tooltip="From Load Unconditional UNet. It is not changed."),
                 _whole(
-                    "num_train_timesteps", 1_000_000, "T, the number of steps it was trained with."
+                    "num_train_timesteps", 1_000_000, "T, the number of steps used in training."
                 ),
                 _choice(
-                    "beta_schedule", BetaSchedule, "How noise grows from step to step in training."
+                    "beta_schedule",
+                    BetaSchedule,
+                    "How the noise increases over the training steps.",
                 ),
-                _number("beta_start", 1.0, 0.0001, "Variance of the first training step."),
-                _number("beta_end", 1.0, 0.001, "Variance of the last training step."),
+                _number("beta_start", 1.0, 0.0001, "The variance of the first training step."),
+                _number("beta_end", 1.0, 0.001, "The variance of the last training step."),
                 _choice(
                     "prediction_type",
                     PredictionType,
-                    "What the network was trained to predict. A wrong one gives noise.",
+                    "What the network was trained to predict. A wrong choice gives noise.",
                 ),
-                _choice("timestep_spacing", TimestepSpacing, "Which timesteps the steps visit."),
-                _whole("steps_offset", 1000, "Added to each timestep of the leading spacing."),
+                _choice("timestep_spacing", TimestepSpacing, "Which timesteps the sampler visits."),
+                _whole(
+                    "steps_offset",
+                    1000,
+                    "Added to each timestep of the leading spacing.",
+                    advanced=True,
+                ),
                 _switch(
                     "set_alpha_to_one",
-                    "Whether the last step ends at the clean image instead of at the least noise.",
+                    "Whether the last step ends at the clean image, not at the lowest noise level.",
+                    advanced=True,
                 ),
                 _switch(
                     "clip_sample",
-                    "Whether DDPM and DDIM keep each predicted image within its range.",
+                    "Whether DDPM and DDIM clip each predicted image to clip_sample_range.",
                 ),
-                _number("clip_sample_range", 1000.0, 0.1, "That range, to both sides of 0."),
+                _number(
+                    "clip_sample_range",
+                    1000.0,
+                    0.1,
+                    "The maximum absolute value of a predicted image.",
+                    advanced=True,
+                ),
                 _switch(
                     "thresholding",
-                    "Whether DDPM and DDIM scale each predicted image into its range instead.",
+                    "Whether DDPM and DDIM scale each predicted image into the range instead of "
+                    "clipping it (dynamic thresholding).",
+                    advanced=True,
                 ),
                 _switch(
                     "rescale_betas_zero_snr",
-                    "Whether the last training step is pure noise (Lin et al., 2024); for "
+                    "Whether the last training step is pure noise (Lin et al., 2024). For "
                     "v_prediction.",
+                    advanced=True,
                 ),
                 _number(
                     "timestep_scale",
                     1000.0,
                     0.05,
-                    "What the network is told is t times this: 0.25 for one that was trained with "
-                    "4000 steps and expects t * 1000 / 4000.",
+                    "The network receives t times this value. Use 0.25 for a network that was "
+                    "trained with 4000 steps and expects t * 1000 / 4000.",
+                    advanced=True,
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model with this schedule.")],

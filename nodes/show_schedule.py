@@ -1,4 +1,4 @@
-"""From a MODEL to a drawing of its noise schedule, in the node."""
+"""From a MODEL to a plot of its noise schedule in the node."""
 
 from typing import Any
 
@@ -24,26 +24,27 @@ class UnconditionalShowSchedule(io.ComfyNode):
             node_id="UnconditionalShowSchedule",
             display_name="Show Schedule",
             category=CATEGORY,
-            description="Draws the noise schedule of a model in the node: alphas_cumprod, betas "
-            "and the signal-to-noise ratio over the timesteps, with those that a sampler visits.",
+            description="Plots a model's noise schedule in the node: alphas_cumprod, betas and the "
+            "signal-to-noise ratio, with the timesteps that a sampler visits.",
+            search_aliases=["alphas cumprod", "betas", "plot schedule", "sigmas", "snr"],
             is_output_node=True,
             inputs=[
                 io.Model.Input(
-                    "model", tooltip="Any MODEL with discrete timesteps, of this pack or another."
+                    "model", tooltip="Any MODEL with discrete timesteps, from this pack or not."
                 ),
                 io.Int.Input(
                     "steps",
                     default=50,
                     min=1,
                     max=10000,
-                    tooltip="Marks the timesteps of a sampler with so many steps, as the model's "
-                    "file spaces them.",
+                    tooltip="Marks the timesteps of a sampler with this many steps, spaced as in "
+                    "the model's file.",
                 ),
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,
-                    tooltip="Marks the timesteps nearest to these noise levels instead, such as "
-                    "those of Timesteps or of one of ComfyUI's schedulers.",
+                    tooltip="Marks the timesteps closest to these noise levels instead, for "
+                    "example those of Timesteps or of a ComfyUI scheduler.",
                 ),
             ],
             outputs=[],

@@ -43,38 +43,38 @@ class UnconditionalTrajectory(io.ComfyNode):
             node_id="UnconditionalTrajectory",
             display_name="Trajectory",
             category=CATEGORY,
-            description="Samples, and keeps what the sampler saw on the way from noise to image "
-            "(progressive generation, Ho et al., 2020). Image Output makes a grid or an animation "
-            "of it.",
+            description="Samples and records the images between noise and result (progressive "
+            "generation, Ho et al., 2020). Image Output turns them into a grid or an animation.",
+            search_aliases=["ddim", "ddpm", "intermediate steps", "pndm", "progressive generation"],
             **REPORTS,
             inputs=[
                 model_input(),
                 seed_input(),
                 steps_input(
                     50,
-                    "Steps through the schedule: some 50 for PNDM and DDIM, 250 to 1000 for DDPM.",
+                    "Steps through the schedule: about 50 for PNDM and DDIM, 250 to 1000 for DDPM.",
                 ),
                 batch_size_input(),
                 io.Combo.Input(
                     "sampler",
                     options=list(_SAMPLERS),
-                    tooltip="F-PNDM, S-PNDM, PLMS and FON are the methods of PNDM Sampler (at "
-                    "diffusers' timesteps), DDIM is DDIM Sampler at eta 0, DDPM is DDPM Sampler "
+                    tooltip="F-PNDM, S-PNDM, PLMS and FON are the methods of PNDM Sampler, at "
+                    "diffusers' timesteps. DDIM is DDIM Sampler with eta 0. DDPM is DDPM Sampler "
                     "with the model's own variance type. The final image is the same as theirs.",
                 ),
                 io.Combo.Input(
                     "show",
                     options=list(_SHOWN),
-                    tooltip="x0: the image that the network predicts at that time, from blurred to "
-                    "sharp. x_t: what the network is shown, from noise to image.",
+                    tooltip="x0: the image that the network predicts at each step, from blurred to "
+                    "sharp. x_t: the network's input, from noise to image.",
                 ),
                 io.Int.Input(
                     "every",
                     default=5,
                     min=1,
                     max=_MOST,
-                    tooltip="Keeps the first evaluation of the network and every so many after it; "
-                    "the final image comes last. 50 evaluations and 5 give 11 frames.",
+                    tooltip="Records the first evaluation of the network and then every nth; the "
+                    "final image comes last. 50 evaluations with every 5 give 11 frames.",
                 ),
                 class_label_input(),
             ],
@@ -82,13 +82,13 @@ class UnconditionalTrajectory(io.ComfyNode):
                 io.Latent.Output(
                     id="LATENT",
                     display_name="LATENT",
-                    tooltip="The final images, as the sampler's own node gives them.",
+                    tooltip="The final images, the same as those of the sampler's own node.",
                 ),
                 io.Latent.Output(
                     id="trajectory",
                     display_name="trajectory",
-                    tooltip="All frames of the first image, then those of the second, …, for Image "
-                    "Output. The last frame of each is its final image.",
+                    tooltip="All frames of the first image, then those of the second, and so on, "
+                    "for Image Output. The last frame of each is its final image.",
                 ),
                 io.Image.Output(
                     id="frames",

@@ -152,7 +152,7 @@ def test_a_saved_model_keeps_the_changed_schedule(bench: Bench) -> None:
     inputs = {"model": changed, "filename_prefix": "rescheduled"}
     key, _ = wires("UnconditionalUNetSave", **inputs)
     told = bench.run(wires).outputs[key]["text"][0]
-    assert "diffusers does not know its timestep_scale" in told
+    assert "diffusers does not support its timestep_scale" in told
     (before,) = bench.get(wires, sampler(wires, "DDIM", changed))
     wires = Wires()
     (after,) = bench.get(wires, sampler(wires, "DDIM", wires.model("rescheduled")))

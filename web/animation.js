@@ -1,8 +1,8 @@
-// An animation stands in its place as soon as it is shown.
+// Shows an animation inside its node right away.
 //
-// The editor lays the moving picture over the canvas and moves it to its node at the next drawing.
-// Where the picture is the last to arrive there is none, and it covers the page until somebody
-// moves the canvas. So one more drawing is asked for.
+// The editor lays the animation over the canvas and moves it to its node on the next redraw. If the
+// animation arrives last, no redraw follows, and it covers the page until the canvas is moved. So we
+// request another redraw.
 
 import { app } from "../../scripts/app.js";
 import { chain } from "./chain.js";
@@ -18,7 +18,7 @@ app.registerExtension({
     let shown = false;
     chain(node, "onDrawBackground", () => {
       const shows = Boolean(node.widgets?.some((widget) => widget.name === PREVIEW));
-      // Two frames on, the page has the picture.
+      // The page has the picture after two frames.
       if (shows && !shown) {
         requestAnimationFrame(() => requestAnimationFrame(() => node.setDirtyCanvas(true, true)));
       }

@@ -1,4 +1,4 @@
-/** Let `after(this, …arguments)` follow a method that others may have set, or may set later. */
+/** Call `after(this, …arguments)` after a method, which other code may also have replaced. */
 export function chain(owner, method, after) {
   const before = owner[method];
   owner[method] = function (...given) {

@@ -1,5 +1,5 @@
-// An element in a node that only shows something: it is not saved, and the wheel, the middle and the
-// right button act on the canvas below as if it were not there.
+// A display-only element in a node: it is not saved, and the wheel and the middle and right buttons
+// act on the canvas below it.
 
 import { app } from "../../scripts/app.js";
 import { addStyle } from "./style.js";
@@ -8,9 +8,9 @@ import { addStyle } from "./style.js";
  * @param {object} node
  * @param {string} name - of the widget
  * @param {HTMLElement} element
- * @param {{min: number, max?: number}} height - of the widget, in pixels of the graph; what is
- *   changed in it later counts
- * @returns {object | null} the widget; null where this editor has no such widgets
+ * @param {{min: number, max?: number}} height - of the widget, in pixels of the graph; later changes
+ *   to this object apply
+ * @returns {object | null} the widget; null if this editor does not support such widgets
  */
 export function addElement(node, name, element, height) {
   if (typeof node.addDOMWidget !== "function") return null;
@@ -23,7 +23,7 @@ export function addElement(node, name, element, height) {
   return widget;
 }
 
-/** Whether the editor draws nodes as elements of the page: those handle the mouse themselves. */
+/** Whether the editor draws nodes as page elements (Nodes 2.0), which handle the mouse themselves. */
 export function nodesAreElements() {
   return Boolean(globalThis.LiteGraph?.vueNodesMode);
 }
@@ -40,8 +40,8 @@ function letThrough(element) {
     { passive: false },
   );
 
-  // The canvas then captures the pointer until the button is up. The left one stays here: the
-  // editor selects the node when its element is clicked.
+  // The canvas then captures the pointer until the button is released. Left clicks are not passed on:
+  // the editor selects the node when its element is clicked.
   element.addEventListener("pointerdown", (event) => {
     if (event.button === 1 || (event.button === 2 && !nodesAreElements())) {
       app.canvas?.processMouseDown?.(event);

@@ -1,4 +1,4 @@
-// After a run a loader says what its model is, and what it had to assume about it.
+// After a run, a loader shows what its model is and what was assumed about it.
 
 import { showNote } from "./note.js";
 import { short } from "./numbers.js";
@@ -7,11 +7,11 @@ import { words } from "./words.js";
 
 showResults({
   name: "Unconditional.ModelReport",
-  // Whatever nodes of ours return it.
+  // Any of this pack's nodes may return it.
   shows: (nodeId) => nodeId.startsWith("Unconditional"),
   key: "unconditional_model",
-  show: async (node, [told]) => {
-    const model = JSON.parse(told);
+  show: async (node, [report]) => {
+    const model = JSON.parse(report);
     const say = await words();
     const canWrite = node.widgets?.some((widget) => widget.name === "write_json");
     if (node.graph) showNote(node, lines(say, model, canWrite), { wraps: true });
@@ -39,7 +39,7 @@ function lines(say, model, canWrite) {
   ];
 }
 
-/** What is not known for certain, and how to say otherwise. */
+/** What was assumed, and how to change it. */
 function assumptions(say, model, canWrite) {
   const { json: file } = model;
   const found = [];

@@ -1,4 +1,4 @@
-// A few quiet lines of text at the bottom of a node.
+// A few lines of small text at the bottom of a node.
 
 import { chain } from "./chain.js";
 import { addElement } from "./dom_widget.js";
@@ -7,12 +7,12 @@ const LINE = 16;
 const WIDGET = "unconditional_report";
 
 /**
- * Show these lines in a node, in place of those before.
+ * Show these lines in a node, replacing the previous ones.
  * @param {object} node
  * @param {string[]} lines
  * @param {object} [options]
- * @param {string} [options.more] - what shows when the mouse is over them
- * @param {boolean} [options.wraps] - whether long lines are wrapped; the node grows as they need
+ * @param {string} [options.more] - the tooltip
+ * @param {boolean} [options.wraps] - whether long lines are wrapped; the node grows to fit
  */
 export function showNote(node, lines, { more = lines.join("\n"), wraps = false } = {}) {
   const note = noteOf(node, lines.length);
@@ -30,7 +30,7 @@ export function showNote(node, lines, { more = lines.join("\n"), wraps = false }
   node.setDirtyCanvas?.(true, true);
 }
 
-/** The node's note, made when it first has something to say. */
+/** The node's note, created on first use. */
 function noteOf(node, rows) {
   const before = node.widgets?.find((widget) => widget.name === WIDGET);
   if (before) return before.element;
@@ -43,7 +43,7 @@ function noteOf(node, rows) {
   };
   makeRoom(rows * LINE);
   if (!addElement(node, WIDGET, element, height)) return null;
-  let grown = null; // how high this has made the node, unless its user did since
+  let grown = null; // the height set here, unless the user has changed it since
   const fit = () => {
     const [width, least] = node.computeSize();
     if (node.size[1] >= least && node.size[1] !== grown) return;
@@ -51,7 +51,7 @@ function noteOf(node, rows) {
     grown = least;
   };
   fit();
-  // Where lines wrap is only known on the page, and changes with the width of the node.
+  // Line wrapping is only known once displayed, and it changes with the node's width.
   element.unconditionalSized = new ResizeObserver(() => {
     const needed = [...element.children].reduce((sum, line) => sum + line.offsetHeight, 0);
     if (!needed || needed + 20 === height.min) return;

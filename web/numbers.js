@@ -1,4 +1,4 @@
-// Numbers as people read them.
+// Formats numbers for display.
 
 /** Three significant digits: 0.0313, 12.5, 4.1e-8. */
 export function short(value) {

@@ -1,6 +1,5 @@
-// What the host tells of a run reaches the nodes that show it: when they have run, when the host
-// answers from its cache, and when the editor brings back a workflow with its results (a tab that
-// is opened again, undo, the queue's history).
+// Passes the results of a run to the nodes that show them: after a run, when the host returns a cached
+// result, and when the editor restores a workflow with its results (reopening a tab, undo, history).
 
 import { app } from "../../scripts/app.js";
 import { chain } from "./chain.js";
@@ -9,7 +8,7 @@ import { chain } from "./chain.js";
  * @param {object} options
  * @param {string} options.name - of the extension
  * @param {(nodeId: string) => boolean} options.shows - whether nodes of this kind show it
- * @param {string} options.key - of the result in what the node's run returned
+ * @param {string} options.key - of the result in the node's output
  * @param {(node: object, result: Array) => void} options.show - called with each result
  * @param {(node: object) => void} [options.created] - called with each new node
  */
@@ -37,7 +36,7 @@ export function showResults({ name, shows, key, show, created }) {
   });
 }
 
-/** The node that the editor calls "5", or "<id of a subgraph>:5". */
+/** The node with the locator "5", or "<id of a subgraph>:5". */
 function find(locator) {
   const root = app.rootGraph ?? app.graph;
   const [id, subgraph] = String(locator).split(":").reverse();

@@ -1,5 +1,5 @@
-// After a run each sampler node says how many steps and evaluations it took, how long an image
-// took, and which timesteps it visited.
+// After a run, each sampler node shows its number of steps and evaluations, the time per image, and
+// the timesteps that it visited.
 
 import { showNote } from "./note.js";
 import { short } from "./numbers.js";
@@ -9,11 +9,11 @@ import { words } from "./words.js";
 
 showResults({
   name: "Unconditional.SamplerReport",
-  // Whatever nodes of ours return it.
+  // Any of this pack's nodes may return it.
   shows: (nodeId) => nodeId.startsWith("Unconditional"),
   key: "unconditional_run",
-  show: async (node, [told]) => {
-    const run = JSON.parse(told);
+  show: async (node, [report]) => {
+    const run = JSON.parse(report);
     const say = await words();
     if (node.graph) showNote(node, lines(say, run), { more: details(say, run) });
   },

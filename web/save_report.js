@@ -1,4 +1,4 @@
-// Save Unconditional UNet says where the model went.
+// Save Unconditional UNet shows where the model was saved.
 
 import { showNote } from "./note.js";
 import { showResults } from "./results.js";

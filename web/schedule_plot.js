@@ -1,4 +1,4 @@
-// Show Schedule draws the noise schedule that it was given, in the node.
+// Show Schedule plots a noise schedule in the node.
 
 import { chain } from "./chain.js";
 import { addElement } from "./dom_widget.js";
@@ -9,23 +9,23 @@ import { words } from "./words.js";
 const NODE = "UnconditionalShowSchedule";
 const WIDGET = "unconditional_schedule";
 const SIZE = [440, 520];
-const LEAST_HEIGHT = 260;
+const MIN_HEIGHT = 260;
 
 showResults({
   name: "Unconditional.SchedulePlot",
   shows: (nodeId) => nodeId === NODE,
   key: "unconditional_schedule",
   created: addPlot,
-  show: (node, [told]) => {
+  show: (node, [report]) => {
     const plot = node.widgets?.find((widget) => widget.name === WIDGET)?.element;
-    plot?.drawUnconditional?.(JSON.parse(told));
+    plot?.drawUnconditional?.(JSON.parse(report));
   },
 });
 
 function addPlot(node) {
   const element = document.createElement("div");
   element.className = "unconditional-schedule";
-  if (!addElement(node, WIDGET, element, { min: LEAST_HEIGHT })) return;
+  if (!addElement(node, WIDGET, element, { min: MIN_HEIGHT })) return;
   node.setSize(SIZE.map((side, i) => Math.max(side, node.size[i])));
 
   let schedule = null;
@@ -47,7 +47,7 @@ function addPlot(node) {
     void draw();
   };
   element.addEventListener("pointermove", ({ clientX }) => {
-    // On the page the node is as large as the canvas is zoomed.
+    // The size on the page depends on the zoom of the canvas.
     const { left, width } = element.getBoundingClientRect();
     drawn?.point(((clientX - left) * element.clientWidth) / width);
   });

@@ -1,4 +1,4 @@
-// Our style sheet, added to the page when the first node needs it.
+// Adds our style sheet to the page when a node first needs it.
 
 let added = false;
 

@@ -1,4 +1,4 @@
-// Timesteps as text.
+// Formats lists of timesteps.
 
 const SHORT = { head: 3, tail: 2 };
 const LONG = { head: 200, tail: 50 };
@@ -6,7 +6,7 @@ const LONG = { head: 200, tail: 50 };
 /** "980, 960, 940 … 20, 0": the first and the last of a list. */
 export const briefly = (times) => list(times, SHORT);
 
-/** All of a list, unless it is so long that nobody reads it. */
+/** The whole list, unless it is very long. */
 export const fully = (times) => list(times, LONG);
 
 function list(times, { head, tail }) {

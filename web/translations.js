@@ -1,4 +1,4 @@
-// What the host serves of locales/<language>/*.json, of all packs together, and the editor's
+// The contents of locales/<language>/*.json, which the host serves for all packs, and the editor's
 // language.
 
 import { api } from "../../scripts/api.js";
@@ -6,7 +6,7 @@ import { app } from "../../scripts/app.js";
 
 export const FALLBACK = "en";
 
-/** Promise of: language -> the keys of its main.json, and nodeDefs; empty where the host has none. */
+/** Promise of language -> the contents of main.json and nodeDefs; empty if the host has none. */
 export const translations = load();
 
 async function load() {
@@ -18,7 +18,7 @@ async function load() {
   }
 }
 
-/** The editor's language, such as "en" or "zh". */
+/** The editor's language, for example "en" or "zh". */
 export function language() {
   const settings = app.extensionManager?.setting ?? app.ui?.settings;
   try {

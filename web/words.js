@@ -1,16 +1,16 @@
-// The words that our scripts show, in the editor's language: locales/<language>/main.json, key
-// "unconditional", which the host serves together with those of all packs.
+// The texts that our scripts show, in the editor's language, from the key "unconditional" in
+// locales/<language>/main.json.
 
 import { FALLBACK, language, translations } from "./translations.js";
 
 /**
  * @typedef {(name: string, values?: Record<string, string | number>) => string} Say
- * "group.name" -> its text with {value} filled in. Where values has a count `n`, the text may
- * stand under name_one, name_other, … as the language's plurals want it.
+ * "group.name" -> its text with {value} filled in. If values has a count `n`, the key may be
+ * name_one, name_other, … according to the language's plural rules.
  */
 
 /**
- * Words for the language of this moment.
+ * Return the texts in the current language.
  * @returns {Promise<Say>}
  */
 export async function words() {
@@ -22,7 +22,7 @@ export async function words() {
     for (const each of [spoken, FALLBACK]) {
       const table = all[each]?.unconditional?.[group];
       if (!table) continue;
-      // As this table's language counts: 0 is singular in French, and our words may be English.
+      // By the language of the table: 0 is singular in French, but the fallback is English.
       const plural = new Intl.PluralRules(each).select(Number.isFinite(count) ? count : 0);
       const found = [`${key}_${plural}`, `${key}_other`, key].find((form) => form in table);
       if (found) return fill(table[found], values);

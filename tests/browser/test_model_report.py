@@ -75,7 +75,7 @@ def test_after_a_run_the_loader_says_what_its_model_is(editor: Editor) -> None:
     ):
         assert words in said
     assert "T = 1000" in said
-    assert "averaged: not known" in said
+    assert "averaged: unknown" in said
     assert "ssumed" not in said
     check_is_within_its_node(editor)
     editor.fit()
@@ -93,14 +93,14 @@ def test_what_was_assumed_about_a_single_file_is_in_the_node_with_how_to_change_
     assert "averaged (EMA) (model_ema)" in said
     assert "attention_head_dim" in said
     assert "beta_schedule squaredcos_cap_v2" in said
-    assert "write the right values into guessed.json. write_json makes that file." in said
+    assert "write the correct values to guessed.json. The advanced input write_json creates" in said
     check_is_within_its_node(editor)
     editor.fit()
     editor.shot("model_report_assumed")
 
     editor.set_widget(editor.node(LOADER), "write_json", True)
     assert editor.run() == "success"
-    assert "Wrote this into guessed.json" in report(editor, "Wrote")
+    assert "Saved these values to guessed.json" in report(editor, "Saved")
     written = json.loads((models / "guessed.json").read_text())
     assert written["scheduler"]["num_train_timesteps"] == 4000
     check_is_within_its_node(editor)

@@ -1,13 +1,13 @@
-// The sampler's timesteps: strokes along the time axis, and dots on a curve while they are few.
+// Marks the sampler's timesteps: ticks on the time axis, and dots on a curve if there are few.
 
 import { svg } from "./svg.js";
 
 const STROKE = 7;
 
-/** How far apart dots must be to be told from each other, in pixels. */
+/** The minimum distance between dots, in pixels. */
 const APART = 6;
 
-/** Nearer than this the strokes are one band, which is drawn lighter. */
+/** Below this distance the strokes merge into a band, which is drawn lighter. */
 const DENSE = 2.5;
 
 /**
@@ -30,13 +30,13 @@ export function dots(timesteps, x, height) {
   return group;
 }
 
-/** Whether timesteps, falling, are so many pixels from each other on average. */
+/** Whether descending timesteps are this many pixels apart on average. */
 function isApart(timesteps, x, pixels) {
   const width = x(timesteps[0]) - x(timesteps[timesteps.length - 1]);
   return width >= pixels * (timesteps.length - 1);
 }
 
-/** Where the strokes stand; a thousand of them are no more than there are (half) pixels. */
+/** The positions of the strokes, at most one per half pixel. */
 function onceAPixel(timesteps, x) {
   return [...new Set(timesteps.map((t) => (Math.round(x(t) * 2) / 2).toFixed(1)))];
 }

@@ -1,16 +1,16 @@
-// One curve over the timesteps with its own axis: a title, ticks, the line, and on request a point.
+// One curve over the timesteps: title, axis with ticks, line, and an optional marked point.
 
 import { path, set, svg, withIndex } from "./svg.js";
 
 const TITLE = 17;
 
-/** How much room the name of a tick wants, in pixels. */
+/** The space for a tick label, in pixels. */
 const TICK = 24;
 
 /**
  * @typedef {object} Curve
  * @property {string} name - for the style sheet
- * @property {string} symbol - such as "β", which gets the index t
+ * @property {string} symbol - for example "β"; it gets the index t
  * @property {string} words
  * @property {number[]} values
  * @property {(from: number, to: number, ticks: number) => import("./scales.js").Scale} scale
@@ -20,7 +20,7 @@ const TICK = 24;
  * @param {Curve} curve
  * @param {number[]} times - of the curve's values
  * @param {import("./scales.js").Scale} x
- * @param {{left: number, right: number, top: number, bottom: number}} box - with the title
+ * @param {{left: number, right: number, top: number, bottom: number}} box - including the title
  */
 export function panel(curve, times, x, box) {
   const top = box.top + TITLE;
@@ -54,7 +54,7 @@ export function panel(curve, times, x, box) {
     top,
     bottom,
     y,
-    /** Mark the i-th value, which reads `text`; nothing where i is null. */
+    /** Mark the i-th value and show `text`; remove the mark if i is null. */
     point(i, text) {
       value.textContent = i === null ? "" : text;
       set(dot, { visibility: i === null ? "hidden" : "visible" });

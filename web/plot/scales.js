@@ -1,12 +1,12 @@
-// From values to pixels, and which values an axis names.
+// Maps values to pixels, and chooses the ticks of an axis.
 
 import { short } from "../numbers.js";
 
 /** @typedef {{(value: number): number, ticks: {value: number, label: string}[]}} Scale */
 
 /**
- * @returns {Scale} values low..high on pixels from..to, with about `count` ticks that are at least
- * `apart` from each other
+ * @returns {Scale} maps low..high to pixels from..to, with about `count` ticks at least `apart` from
+ * each other
  */
 export function linear(low, high, from, to, count, apart = 0) {
   const span = high - low || 1;
@@ -14,7 +14,7 @@ export function linear(low, high, from, to, count, apart = 0) {
   const step = Math.max(apart, roundStep(span / count));
   const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   scale.ticks = [];
-  // float32's 0.02 is a little less.
+  // 0.02 in float32 is slightly smaller.
   for (let k = Math.ceil(low / step - 1e-6); k * step <= high + 1e-6 * span; k++) {
     const value = k * step;
     scale.ticks.push({ value, label: decimals > 4 ? short(value) : value.toFixed(decimals) });
@@ -23,8 +23,8 @@ export function linear(low, high, from, to, count, apart = 0) {
 }
 
 /**
- * @returns {Scale} powers of ten low..high on pixels from..to; what lies beyond, 0 and infinity
- * too, is at the edge
+ * @returns {Scale} maps powers of ten low..high to pixels from..to; values outside, including 0 and
+ * infinity, are put at the edge
  */
 export function logarithmic(low, high, from, to, count) {
   const scale = (value) => {
@@ -33,14 +33,14 @@ export function logarithmic(low, high, from, to, count) {
   };
   const step = Math.max(1, Math.ceil((high - low) / count));
   scale.ticks = [];
-  // Counted from 1, so that 10⁰ is named.
+  // Multiples of the step, so that 10⁰ gets a tick.
   for (let power = Math.ceil(low / step) * step; power <= high; power += step) {
     scale.ticks.push({ value: 10 ** power, label: `10${raised(power)}` });
   }
   return scale;
 }
 
-/** The powers of ten around these values; within 10^±limit, where 0 and infinity are. */
+/** The powers of ten around these values, limited to 10^±limit, where 0 and infinity are. */
 export function decades(values, limit = 10) {
   const powers = values.filter((v) => v > 0 && Number.isFinite(v)).map((v) => Math.log10(v));
   const within = (power) => Math.min(limit, Math.max(-limit, power));

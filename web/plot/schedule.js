@@ -1,4 +1,4 @@
-// The drawing of a noise schedule: three curves above each other over one time axis.
+// Draws a noise schedule: three stacked curves with a common time axis.
 
 import { short } from "../numbers.js";
 import { dots, strokes } from "./marks.js";
@@ -9,19 +9,19 @@ import { set, svg } from "./svg.js";
 const MARGIN = { left: 44, right: 12, top: 4, bottom: 44 };
 const GAP = 8;
 
-/** How near a name on the time axis is covered by that of the moment, in pixels. */
+/** Time axis labels closer than this to the current one are hidden, in pixels. */
 const COVERED = 60;
 
-/** How the height is shared: the signal is what one looks at most. */
+/** The share of the height of each curve. */
 const SHARES = [0.4, 0.28, 0.32];
 
 /**
  * @typedef {object} Schedule
  * @property {number} T - timesteps of the model
- * @property {number[]} t - those that have values here, rising
+ * @property {number[]} t - those with values here, ascending
  * @property {number[]} alphas_cumprod
  * @property {number[]} betas
- * @property {number[]} timesteps - of the sampler, falling
+ * @property {number[]} timesteps - of the sampler, descending
  */
 
 /**
@@ -31,7 +31,7 @@ const SHARES = [0.4, 0.28, 0.32];
  * @param {number} height
  * @param {import("../words.js").Say} say
  * @returns {{root: SVGElement, point: (x: number | null) => void}} the drawing, and a function
- *   that shows the values of the timestep at x pixels, or none
+ *   that shows the values of the timestep at x pixels, or hides them
  */
 export function drawSchedule(schedule, width, height, say) {
   const { T, t: times, timesteps } = schedule;
@@ -60,7 +60,7 @@ export function drawSchedule(schedule, width, height, say) {
     return drawn;
   });
 
-  // The time axis, and what the sampler visits.
+  // The time axis and the sampler's timesteps.
   const names = x.ticks.map(({ value, label }) => {
     const at = { x: x(value), y: floor + 20 };
     const name = svg("text", { class: "tick", ...at, "text-anchor": "middle" }, label);
@@ -75,8 +75,7 @@ export function drawSchedule(schedule, width, height, say) {
   const counted = svg("text", { class: "marked", x: right, y: below, "text-anchor": "end" }, all);
   root.append(svg("text", { class: "tick", x: left, y: below }, say("schedule.timestep")), counted);
 
-  // The values of one timestep.
-  // The line stops at the titles, beside which the values stand.
+  // The values of one timestep. The line leaves out the titles, where the values are shown.
   const d = panels.map((each) => `M0 ${each.top}V${each.bottom}`).join("");
   const cross = svg("path", { class: "cross", d, fill: "none", visibility: "hidden" });
   const now = svg("text", { class: "now", y: floor + 20, "text-anchor": "middle" });
@@ -106,7 +105,7 @@ export function drawSchedule(schedule, width, height, say) {
 /** @returns {import("./panel.js").Curve[]} */
 function curves({ alphas_cumprod: alphas, betas }, say) {
   const snr = alphas.map((a) => a / (1 - a));
-  const most = Math.max(...betas) || 1;
+  const maximum = Math.max(...betas) || 1;
   const [low, high] = decades(snr);
   return [
     {
@@ -121,7 +120,7 @@ function curves({ alphas_cumprod: alphas, betas }, say) {
       symbol: "β",
       words: say("schedule.betas"),
       values: betas,
-      scale: (from, to, ticks) => linear(0, most, from, to, ticks),
+      scale: (from, to, ticks) => linear(0, maximum, from, to, ticks),
     },
     {
       name: "snr",
@@ -133,14 +132,14 @@ function curves({ alphas_cumprod: alphas, betas }, say) {
   ];
 }
 
-/** The index of the value nearest to this one, in a rising list. */
-function nearest(rising, value) {
+/** The index of the closest value in an ascending list. */
+function nearest(ascending, value) {
   let low = 0;
-  let high = rising.length - 1;
+  let high = ascending.length - 1;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (rising[middle] < value) low = middle + 1;
+    if (ascending[middle] < value) low = middle + 1;
     else high = middle;
   }
-  return low && value - rising[low - 1] < rising[low] - value ? low - 1 : low;
+  return low && value - ascending[low - 1] < ascending[low] - value ? low - 1 : low;
 }

@@ -1,4 +1,4 @@
-// Pieces of a drawing.
+// Creates SVG elements.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 
@@ -20,9 +20,9 @@ export function path(points, attributes) {
   return svg("path", { d, fill: "none", ...attributes });
 }
 
-/** A letter with a small t below: "ᾱ" and "β" have the time as their index. */
+/** A symbol with the subscript t, as in "ᾱ" and "β". */
 export function withIndex(letter, attributes) {
   const index = svg("tspan", { dy: 3, "font-size": "75%" }, "t");
-  // What follows stands on the line again.
+  // Return to the baseline.
   return svg("tspan", attributes, letter, index, svg("tspan", { dy: -3 }, "\u200b"));
 }
