@@ -1,4 +1,4 @@
-"""Times of things that take turns, since a machine's speed changes from one second to the next."""
+"""Time calls in alternation, because a machine's speed changes from one second to the next."""
 
 import statistics
 import time
@@ -26,7 +26,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Ratios of rounds, rising."""
+    """Ratios of rounds, in ascending order."""
 
     values: list[float]
 
@@ -36,12 +36,12 @@ class Ratio:
 
     @property
     def low(self) -> float:
-        """A quarter of the rounds was below."""
+        """The lower quartile."""
         return self.values[len(self.values) // 4]
 
     @property
     def high(self) -> float:
-        """A quarter of the rounds was above."""
+        """The upper quartile."""
         return self.values[-1 - len(self.values) // 4]
 
     def __str__(self) -> str:
@@ -61,9 +61,9 @@ def take_turns(
     Args:
         calls: name -> what is timed.
         name: for the progress bar.
-        seconds: after which no round begins, except that there are ``least`` rounds.
-        least: the smallest number of rounds.
-        warm: whether all have run already; else a first round is not counted.
+        seconds: after which no round starts, if there were ``least`` rounds.
+        least: the minimum number of rounds.
+        warm: whether all have run already; otherwise a first round is not counted.
     """
     found: dict[str, list[float]] = {key: [] for key in calls}
     begin = time.perf_counter()

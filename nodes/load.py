@@ -81,7 +81,7 @@ class UnconditionalUNetLoader(io.ComfyNode):
     def fingerprint_inputs(
         cls, model_name: str | None, dtype: str | None, write_json: bool | None = False
     ) -> str | int:
-        if model_name is None:  # it comes from another node and is not known yet
+        if model_name is None:  # the value comes from another node and is not known yet
             return _loaded.changes()
         return model_files(model_name).fingerprint
 
@@ -95,9 +95,9 @@ class UnconditionalUNetLoader(io.ComfyNode):
 
 
 def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -> ModelPatcher:
-    """Return the model of these files as a MODEL that is known as ``name``.
+    """Return the model of these files as a MODEL named ``name``.
 
-    Without a ``dtype`` it is the host's, where that was told one, else the file's own.
+    Without a ``dtype``, the host's command-line option is used, otherwise the file's own.
 
     Raises:
         CheckpointError, ScheduleError: it cannot be loaded.
@@ -117,6 +117,6 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
     reread = partial(read_checkpoint, files, checkpoint.dtype)
     source = ModelSource(name, checkpoint.digest, checkpoint.origin)
     model = make_model(checkpoint, scheduler_config, source, reread)
-    checkpoint.digest.check_unchanged()  # until here the weights were copied from it
+    checkpoint.digest.check_unchanged()  # the weights have been copied by now
     checkpoint.digest.start()
     return model

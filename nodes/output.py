@@ -89,7 +89,7 @@ class UnconditionalImageOutput(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, filename_prefix: str | None) -> bool | str:
-        # After the sampler it would be late. None: the value comes from another node.
+        # Checked before the sampler runs. None: the value comes from another node.
         try:
             check_prefix(filename_prefix or "")
         except ValueError as error:
@@ -138,7 +138,7 @@ class UnconditionalImageOutput(io.ComfyNode):
 
 
 def _check(samples: Tensor, file_format: str, scale: int, columns: int, fps: float) -> None:
-    """Raise ValueError for values beyond the widgets (some hosts let them pass), and for video."""
+    """Raise ValueError for values beyond the widgets' limits (some hosts allow them) and video."""
     check_choice("format", file_format, _FORMATS)
     if not 1 <= scale <= _MOST_SCALE:
         raise ValueError(f"scale must be from 1 to {_MOST_SCALE}, not {scale}.")

@@ -50,11 +50,11 @@ class UnconditionalUNetSave(io.ComfyNode):
             own_schedule(model),
             taken=model_names(),
         )
-        told = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
+        report = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
         if name != wanted:
-            told.append(f"The name {wanted} was taken.")
+            report.append(f"The name {wanted} was taken.")
         if own_schedule(model).timestep_scale != 1:
-            told.append("diffusers does not know its timestep_scale and would sample it wrongly.")
+            report.append("diffusers does not know its timestep_scale and would sample it wrongly.")
         if model.patches:
-            told.append("The patches that other nodes put on the model are not in it.")
-        return io.NodeOutput(ui={"text": [" ".join(told)]})
+            report.append("The patches that other nodes put on the model are not in it.")
+        return io.NodeOutput(ui={"text": [" ".join(report)]})

@@ -451,7 +451,7 @@ def test_copies_of_real_digits_are_seen_as_copies():
     judgement = compare(samples, images, labels)
     assert judgement.distances.median == 0
     assert judgement.distances_real.smallest > 0
-    assert judgement.undivided == judgement.undivided_real == 1
+    assert judgement.unanimous == judgement.unanimous_real == 1
     assert judgement.shares == pytest.approx([1 / 9] * 9 + [0])
     assert judgement.rarest == 9
 
@@ -460,7 +460,7 @@ def test_between_two_digits_the_vote_is_divided_and_the_nearer_one_wins():
     images = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.9, 0.95]).reshape(-1, 1, 1, 1)
     labels = torch.tensor([7, 4, 4, 7, 2, 2])
     judgement = compare(torch.zeros(1, 1, 16, 16), images.expand(-1, 1, 16, 16), labels)
-    assert judgement.undivided == 0
+    assert judgement.unanimous == 0
     assert judgement.shares[7] == 1
 
 
