@@ -214,7 +214,7 @@ def check_not_code(name: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds one object.
+    """Read a JSON file that contains one object.
 
     Raises:
         ConfigError: it is unreadable, not JSON, too large, or not an object.

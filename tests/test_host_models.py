@@ -257,7 +257,7 @@ def test_saving_again_takes_the_next_free_name_and_says_so(host: Host, client: C
 
 @pytest.mark.parametrize(
     ("prefix", "words"),
-    [("../outside", "cannot be the name"), ("", "cannot be the name")],
+    [("../outside", "is not a valid model name"), ("", "is not a valid model name")],
 )
 def test_a_bad_name_of_a_saved_model_is_an_error_on_its_node(
     prefix: str, words: str, client: Client

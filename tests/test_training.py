@@ -131,7 +131,7 @@ def test_resuming_may_change_how_often_the_state_is_saved(tmp_path: Path):
 
 def test_a_damaged_state_is_an_error_in_words(tmp_path: Path):
     (tmp_path / "training.pt").write_bytes(b"not an archive")
-    with pytest.raises(ValueError, match="is not the state of a training, or is damaged"):
+    with pytest.raises(ValueError, match="is not a training state, or is damaged"):
         make_run(tmp_path)
 
 
@@ -267,7 +267,7 @@ def test_a_size_that_cannot_be_halved_is_refused_and_the_others_are_named(
 
 
 def test_an_impossible_width_is_refused():
-    with pytest.raises(ValueError, match="must be 32 or a multiple of it, not 40"):
+    with pytest.raises(ValueError, match="must be a multiple of 32, not 40"):
         default_unet(64, 3, width=40)
 
 

@@ -21,7 +21,7 @@ _EXTRA = {"sklearn": "scikit-learn", "tqdm": "tqdm"}
 _INTERRUPTED = 130
 _WARMUP = TrainingOptions().warmup_steps
 
-# For the user's own pictures: the values of diffusers' train_unconditional.py, where it has any.
+# Defaults for the user's own pictures, as in diffusers' train_unconditional.py if it has them.
 _FOLDER_OPTIONS = TrainingOptions(steps=50_000, batch_size=16, learning_rate=1e-4)
 _BETA_SCHEDULES = ("linear", "squaredcos_cap_v2")
 

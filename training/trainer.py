@@ -125,7 +125,7 @@ class TrainingRun:
         The state is saved every ``save_every`` steps and at the end.
 
         Raises:
-            ValueError: the loss is no longer a number; what was saved before is kept.
+            ValueError: the loss is NaN or infinite; what was saved before is kept.
         """
         end = self.options.steps if stop_after is None else min(self.options.steps, stop_after)
         self.model.train()
@@ -133,8 +133,8 @@ class TrainingRun:
             loss = self._train_step(self.step)
             if not math.isfinite(loss):
                 raise ValueError(
-                    f"The training diverged: the loss of step {self.step + 1} is {loss}. Begin "
-                    "anew in another folder, with a lower learning rate than "
+                    f"The training diverged: the loss of step {self.step + 1} is {loss}. Start "
+                    "again in another folder, with a lower learning rate than "
                     f"{self.options.learning_rate:g}."
                 )
             self.step += 1

@@ -81,9 +81,9 @@ class UNet2D(nn.Module):
             x: noisy images, shape (B, in_channels, H, W), model range about -1..1 plus noise.
             timesteps: shape (B,) or one number for all, in training steps 0 .. T-1; sigmas above
                 0 where ``config.is_variance_exploding``.
-            class_labels: shape (B,) or one number for all, where and only where
-                ``config.has_classes``; for class_embed_type "identity" also (B, time_channels),
-                the embeddings themselves.
+            class_labels: shape (B,) or one number for all; for class_embed_type "identity" also
+                (B, time_channels), the embeddings themselves. Given if and only if
+                ``config.has_classes``.
 
         Returns:
             Shape (B, out_channels, H, W), in the dtype of ``x``.
