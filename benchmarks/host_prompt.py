@@ -71,9 +71,9 @@ def _set(prompt: Graph, name: str, steps: int, batch: int) -> None:
 
 def _time(client: Client, prompt: Graph) -> tuple[float, float, int]:
     events: list[tuple[float, int]] = []
-    begin = time.perf_counter()
+    start = time.perf_counter()
     run = client.run(prompt, lambda value, _: events.append((time.perf_counter(), value)))
-    whole = time.perf_counter() - begin
+    whole = time.perf_counter() - start
     if run.error or len(events) < 2:
         raise RuntimeError(f"The prompt failed: {run.error}")
     (first, done_first), (last, done_last) = events[0], events[-1]

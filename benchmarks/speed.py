@@ -45,7 +45,7 @@ def bench(*, quick: bool, seconds: float, device: str = "cpu", host: bool = True
         device: where both compute; "cuda" runs only the loops.
         host: whether to measure in ComfyUI.
     """
-    begin = time.monotonic()
+    start = time.monotonic()
     where = torch.device(device)
     cpu = where.type == "cpu"
     figures: list[Figure] = []
@@ -88,7 +88,7 @@ def bench(*, quick: bool, seconds: float, device: str = "cpu", host: bool = True
     print(f"\n{_SECONDS}")
     print(*rows, "", *floors, sep="\n")
     missed = sum(figure.verdict == "MISSED" for figure in figures)
-    minutes = (time.monotonic() - begin) / 60
+    minutes = (time.monotonic() - start) / 60
     print(f"{len(figures)} figures, {missed} missed, {minutes:.1f} minutes")
     return int(missed > 0)
 

@@ -66,12 +66,12 @@ def take_turns(
         warm: whether all have run already; otherwise a first round is not counted.
     """
     found: dict[str, list[float]] = {key: [] for key in calls}
-    begin = time.perf_counter()
+    start = time.perf_counter()
     with tqdm(desc=name, unit="round", leave=False) as bar:
         for call in () if warm else calls.values():
             call()
         rounds = 0
-        while rounds < least or time.perf_counter() - begin < seconds:
+        while rounds < least or time.perf_counter() - start < seconds:
             order = list(calls) if rounds % 2 else list(calls)[::-1]
             for key in order:
                 found[key].append(_clock(calls[key]))
@@ -81,6 +81,6 @@ def take_turns(
 
 
 def _clock(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+    start = time.perf_counter()
     call()
-    return time.perf_counter() - begin
+    return time.perf_counter() - start

@@ -190,10 +190,10 @@ def _read_record(folder: Path, model: HubModel) -> dict[str, Any] | None:
         record = read_json(path)
     except CheckpointError:
         return None
-    asked = {name: record.get(name) for name in model.record}
-    if asked != model.record:
+    recorded = {name: record.get(name) for name in model.record}
+    if recorded != model.record:
         raise DownloadError(
-            f"{folder} contains another model: its {_RECORD} says {shown(str(asked))}, not "
+            f"{folder} contains another model: its {_RECORD} says {shown(str(recorded))}, not "
             f"{model.record}. Move or rename that folder, then run this again."
         )
     if not _COMMIT.fullmatch(str(record.get("commit"))):

@@ -272,7 +272,7 @@ def _check_values(weights: dict[str, Tensor], path: Path) -> None:
     for name, tensor in weights.items():
         if not tensor.is_floating_point():
             raise CheckpointError(
-                f"{path}: {shown(name)} has dtype {tensor.dtype}. Quantized weights cannot be "
+                f"{path}: {shown(name)} has dtype {tensor.dtype}. Quantised weights cannot be "
                 "loaded; use floating-point weights."
             )
         if not _is_finite(tensor):

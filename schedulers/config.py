@@ -150,8 +150,9 @@ def modern_options(given: dict[str, Any]) -> dict[str, Any]:
     # True was the default, and is still in files that got a prediction_type later.
     if not predicts_epsilon and modern.setdefault("prediction_type", "sample") == "epsilon":
         raise ScheduleError(
-            "'predict_epsilon' is false, which means the prediction_type 'sample', but "
-            "'prediction_type' is 'epsilon'. Remove the wrong one from scheduler_config.json."
+            "The scheduler options contradict each other: 'predict_epsilon' is false, which means "
+            "'prediction_type' 'sample', but 'prediction_type' is 'epsilon'. Remove the wrong one "
+            "from scheduler_config.json."
         )
     return modern
 

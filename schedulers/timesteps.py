@@ -99,7 +99,7 @@ def warn_of_late_start(first: float, num_train_timesteps: int) -> None:
     """Log a warning if the first timestep is too low for pure noise as input."""
     if first < 0.8 * num_train_timesteps:
         logger.warning(
-            "The first timestep is %g of %d, where the model expects a recognizable image instead "
+            "The first timestep is %g of %d, where the model expects a recognisable image instead "
             "of pure noise, so the results will be poor. Use a number of steps that divides %d, or "
             "another timestep_spacing.",
             first,

@@ -332,7 +332,7 @@ def conditioned(inputs: int, outputs: int) -> str:
     """Return the message for a network that takes another image along with the noisy one."""
     return (
         f"The network takes {inputs} channels and returns {outputs}: along with the noisy image it "
-        "needs another image, like models for super-resolution, colorization or inpainting. These "
+        "needs another image, like models for super-resolution, colourisation or inpainting. These "
         "samplers do not provide one, so it cannot be loaded. Use the program it was made for."
     )
 

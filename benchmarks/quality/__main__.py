@@ -82,10 +82,10 @@ def _measure_missing(results: Results, given: argparse.Namespace) -> int:
 def _images_per_second(network: Network, batch: int) -> float:
     x = torch.zeros(batch, *network.shape)
     network(x, 0)
-    begin, calls = time.perf_counter(), 10
+    start, calls = time.perf_counter(), 10
     for _ in range(calls):
         network(x, 0)
-    return calls * batch / (time.perf_counter() - begin)
+    return calls * batch / (time.perf_counter() - start)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -30,7 +30,7 @@ def work_of(cell: Cell, network: Network) -> int:
 
 def measure(cell: Cell, network: Network, batch: int) -> Record:
     """Return the measurements of a cell. The first images of seed 0 are kept on disk."""
-    begin = time.process_time()
+    start = time.process_time()
     if cell.kind == "reference":
         found = _reference(cell, network, batch)
     else:
@@ -40,7 +40,7 @@ def measure(cell: Cell, network: Network, batch: int) -> Record:
         "evaluations": ROWS[cell.row].evaluations(network.config, cell.steps),
         "images": images_of(cell),
         **found,
-        "cpu_seconds": round(time.process_time() - begin, 1),
+        "cpu_seconds": round(time.process_time() - start, 1),
     }
 
 
