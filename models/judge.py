@@ -77,7 +77,7 @@ class Judgement:
                 f"Share of each digit: {shares}",
                 f"Rarest: {self.rarest}, {self.shares[self.rarest]:.1%}",
                 f"Distance to the nearest real digit: {self.distances}",
-                f"The same of real digits, leave-one-out: {self.distances_real}",
+                f"The same for real digits, leave-one-out: {self.distances_real}",
             )
         )
 
@@ -86,7 +86,7 @@ def judge(folder: Path) -> Judgement:
     """Sample 500 images (F-PNDM, 50 steps, seeds 0 to 499) and compare them with real digits.
 
     Raises:
-        ValueError: the model cannot be loaded, or does not make 16x16 grey images.
+        ValueError: the model cannot be loaded, or does not generate 16x16 grey images.
     """
     images, labels = digits()
     return compare(sample(folder), as_saved(images), labels)
@@ -99,7 +99,7 @@ def sample(folder: Path) -> Tensor:
     The values are those of a saved picture, in -1..1.
 
     Raises:
-        ValueError: the model cannot be loaded, or does not make 16x16 grey images.
+        ValueError: the model cannot be loaded, or does not generate 16x16 grey images.
     """
     checkpoint = read_checkpoint(find_files(folder), torch.float32)
     if checkpoint.scheduler is None:

@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 # WebP files.
 _EXIF_PROMPT, _EXIF_FIRST_EXTRA, _EXIF_SOFTWARE = 0x0110, 0x010F, 0x0131
 
-_NAME = re.compile("[\x20-\x7e\xa0-\xff]{1,79}")  # of a text in a PNG
+_NAME = re.compile("[\x20-\x7e\xa0-\xff]{1,79}")  # valid names of text chunks in a PNG
 
 
 @dataclass(frozen=True)
 class GraphMetadata:
-    """The graph that made a picture, with which it can be dragged back into the editor."""
+    """A picture's graph, which lets the editor open the picture as a workflow."""
 
     prompt: Any = None
     extra: dict[str, Any] | None = None

@@ -103,7 +103,7 @@ def test_other_weights_of_equal_size_and_time_have_another_fingerprint(
 
 
 def test_a_missing_folder_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="folder .* does not exist"):
+    with pytest.raises(CheckpointError, match=r"folder .* does not exist"):
         load(tmp_path / "nowhere")
 
 

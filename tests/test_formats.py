@@ -548,7 +548,7 @@ def test_what_was_assumed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 def test_something_else_is_refused_by_its_names(tmp_path: Path) -> None:
     torch.save({"decoder.up.weight": torch.zeros(2)}, tmp_path / "vae.pt")
-    with pytest.raises(CheckpointError, match=r"not an unconditional pixel-space UNet.*decoder\.up"):
+    with pytest.raises(CheckpointError, match=r"not an unconditional .* UNet.*decoder\.up"):
         load(tmp_path / "vae.pt")
 
 
@@ -616,7 +616,7 @@ def test_shards_are_one_model(variant: str, tmp_path: Path, parity: Parity) -> N
     with pytest.raises(CheckpointError, match="also in another part"):
         load(tmp_path, variant)
     files.shards[1].unlink()
-    with pytest.raises(CheckpointError, match=f"{files.shards[1].name}, a part of the model, is missing"):
+    with pytest.raises(CheckpointError, match=f"{files.shards[1].name}, a part of"):
         load(tmp_path, variant)
 
 

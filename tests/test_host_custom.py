@@ -202,9 +202,9 @@ def test_timesteps_may_be_typed(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"timesteps": "1000, 0"}, "'1000' in timesteps is no timestep"),
-        ({"timesteps": "9.5"}, "'9.5' in timesteps is no timestep"),
-        ({"timesteps": "5, 5"}, "must fall, but 5 comes after 5"),
+        ({"timesteps": "1000, 0"}, "'1000' is not a timestep of this model"),
+        ({"timesteps": "9.5"}, "'9.5' is not a timestep of this model"),
+        ({"timesteps": "5, 5"}, "must be in descending order, but 5 comes after 5"),
         ({"timesteps": ","}, "The timesteps field is empty"),
         ({"steps": 1001}, "steps must be from 1 to 1000"),
         ({"denoise": float("nan")}, "denoise must be from 0 to 1"),

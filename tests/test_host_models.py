@@ -89,7 +89,11 @@ def test_a_model_of_skip_blocks_and_tables_samples_in_each_precision(
     ("fields", "inputs", "words"),
     [
         (CLASSES, {}, "Set class_label (0 to 4)"),
-        (CLASSES, {"class_label": 5}, "class_label 5 is not one of this model's classes, 0 to 4"),
+        (
+            CLASSES,
+            {"class_label": 5},
+            "class_label 5 is not one of this model's classes. Use 0 to 4",
+        ),
         (toys.TINY, {"class_label": 0}, "without classes"),
         ({**toys.TINY, "time_embedding_type": "fourier"}, {}, "trained on noise levels (sigmas)"),
     ],

@@ -209,9 +209,9 @@ def test_averaged_weights_that_do_not_fit_are_an_error_and_not_replaced_by_the_p
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"unet": PLAIN, "unet_2": AVERAGED}, "2 networks that differ: unet, unet_2"),
-        ({"ema_0.999": PLAIN, "ema_0.9999": AVERAGED}, "differ: ema_0.999, ema_0.9999"),
-        ({**prefixed(PLAIN, "a."), **prefixed(AVERAGED, "b.c.")}, r"differ: a, b\.c"),
+        ({"unet": PLAIN, "unet_2": AVERAGED}, "2 different networks: unet, unet_2"),
+        ({"ema_0.999": PLAIN, "ema_0.9999": AVERAGED}, "different networks: ema_0.999, ema_0.9999"),
+        ({**prefixed(PLAIN, "a."), **prefixed(AVERAGED, "b.c.")}, r"different networks: a, b\.c"),
     ],
     ids=range(3),
 )

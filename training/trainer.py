@@ -246,7 +246,7 @@ def _changes(saved: dict[str, Any], own: dict[str, Any]) -> Iterator[str]:
         if isinstance(before, dict) and isinstance(now, dict):
             yield from _changes(before, now)
         elif before != now:
-            yield f"{name} was {before} there and is {now} here"
+            yield f"{name} was {before} and is now {now}"
 
 
 @lru_cache(maxsize=2)

@@ -192,16 +192,17 @@ class UNetConfig:
             )
         if label < 0 or (count is not None and label >= count):
             raise ConfigError(
-                f"class_label {label} is not one of this model's classes"
-                f"{'' if count is None else f', 0 to {count - 1}'}."
+                f"class_label {label} is not one of this model's classes. Use "
+                f"{'0 or more' if count is None else f'0 to {count - 1}'}."
             )
         if self.class_embed_type == "timestep" and self.is_variance_exploding and label == 0:
             raise ConfigError(
-                "This model takes the logarithm of class_label, so 0 is not possible."
+                "class_label must not be 0 for this model, which takes its logarithm. Use 1 or "
+                "more."
             )
 
     def _class_count(self) -> int | None:
-        """How many classes there are; None where any number is one."""
+        """Return the number of classes, or None if any number is valid."""
         if self.class_embed_type is None:
             return self.num_class_embeds
         if self.class_embed_type == "timestep" and self.time_embedding_type == "learned":
@@ -230,7 +231,7 @@ class UNetConfig:
     def _check_levels(self) -> None:
         levels = len(self.block_out_channels)
         if not 1 <= levels <= 16:
-            raise ConfigError(f"A model has 1 to 16 levels, not {levels} block_out_channels.")
+            raise ConfigError(f"'block_out_channels' must have 1 to 16 entries, not {levels}.")
         for name in ("down_block_types", "up_block_types"):
             if len(getattr(self, name)) != levels:
                 raise ConfigError(

@@ -19,7 +19,7 @@ def sinusoidal_embedding(
     Args:
         timesteps: shape (B,), in training steps 0 .. T-1; fractions are allowed.
         channels: width of the result; an odd width is padded with one zero column.
-        flip_sin_to_cos: cosines first where True, sines first where False.
+        flip_sin_to_cos: cosines first if True, sines first if False.
         freq_shift: subtracted from the number of frequencies in the exponent (0 or 1 in practice).
 
     Returns:

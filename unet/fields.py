@@ -22,11 +22,11 @@ _WITHOUT_EFFECT = {
 }
 # Fields that UNet2DModel does not have, but that change the output of a network that has them.
 _CHANGES_OUTPUT = {
-    "addition_embed_type": "it is conditioned on more than the time",
+    "addition_embed_type": "it is conditioned on more than the timestep",
     "cross_attention_dim": "it is conditioned on a text or an image",
     "encoder_hid_dim": "it is conditioned on a text or an image",
     "num_heads": "it is only for files in OpenAI's format; use 'attention_head_dim' here",
-    "projection_class_embeddings_input_dim": "it is conditioned on more than the time",
+    "projection_class_embeddings_input_dim": "it is conditioned on more than the timestep",
     "rescale_timesteps": "it is only for files in OpenAI's format",
     "time_cond_proj_dim": "it is conditioned on a guidance scale",
     "use_new_attention_order": "it is only for files in OpenAI's format",
