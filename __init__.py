@@ -1,4 +1,4 @@
-"""ComfyUI's door to the pack: unconditional pixel-space diffusion models as native nodes."""
+"""The pack's entry point for ComfyUI: unconditional pixel-space diffusion models as nodes."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ WEB_DIRECTORY = "web"
 
 
 async def comfy_entrypoint() -> "UnconditionalExtension":
-    """Return the extension; the host is imported here, so that the core can be used without it."""
+    """Return the extension. Host modules are imported here; the core works without them."""
     from .host.folders import register_saved_models
     from .nodes import UnconditionalExtension
 

@@ -1,6 +1,6 @@
-"""Try the pack, test it or time it, from an empty machine: `python dev.py demo`, `test`, `bench`.
+"""Try, test or benchmark the pack on any machine: `python dev.py demo`, `test`, `bench`.
 
-Makes `.venv` beside this file with all that is needed, and goes on inside it.
+Creates `.venv` next to this file, with everything that is needed, and runs the command inside it.
 """
 
 import argparse
@@ -11,18 +11,18 @@ from devtools.environment import EnvironmentSetupError, ensure_environment, is_i
 
 
 def main() -> int:
-    """Make the environment, then run the command inside it; return the exit status."""
+    """Create the environment, run the command inside it, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="run the quick-start workflow in a real ComfyUI")
     test = commands.add_parser("test", help="lint, type check and tests")
     test.add_argument("--host", metavar="PATH", help="test on this ComfyUI only")
     test.add_argument("pytest_arguments", nargs="*", help="passed on to pytest, after --")
-    commands.add_parser("bench", help="speed and quality in their quick forms, some minutes")
-    commands.add_parser("locales", help="write locales/en from what the nodes say")
+    commands.add_parser("bench", help="quick benchmarks of speed and quality, a few minutes")
+    commands.add_parser("locales", help="write locales/en from the nodes' schemas")
     arguments = parser.parse_args()
 
-    if sys.version_info < (3, 10):  # noqa: UP036 -- whoever has an older one shall be told
+    if sys.version_info < (3, 10):  # noqa: UP036 -- users of older versions get a clear message
         print("Python 3.10 or newer is needed; this is", sys.version.split()[0], file=sys.stderr)
         return 1
     try:

@@ -1,1 +1,1 @@
-"""Measurements that take longer than tests: run as modules, `python -m benchmarks.NAME`."""
+"""Benchmarks, which take longer than tests: `python -m benchmarks.NAME`."""

@@ -1,7 +1,8 @@
-"""A process that makes one image and saves it: `python -m benchmarks.first_image ours FILE`.
+"""Generate and save one image: `python -m benchmarks.first_image ours FILE`.
 
-It loads digits-16 and runs DDIM in 50 steps. With `--memory BATCH` it runs 3 steps of the
-google/ddpm-cifar10-32 shape instead and prints the peak of the resident memory beyond the weights.
+It loads digits-16 and runs DDIM with 50 steps. With `--memory BATCH` it runs 3 steps with the
+google/ddpm-cifar10-32 shape instead, and prints the peak resident memory in addition to the
+weights.
 """
 
 import sys
@@ -20,12 +21,12 @@ def _ours(target: Path) -> None:
     from comfyui_unconditional.schedulers.randomness import SeededNoise
     from comfyui_unconditional.schedulers.sampler import drain
     from comfyui_unconditional.schedulers.span import Stretch
-    from comfyui_unconditional.unet.placement import arrange
+    from comfyui_unconditional.unet.placement import place_weights
     from comfyui_unconditional.unet.unet2d import UNet2D
     from PIL import Image
 
     checkpoint = read_checkpoint(find_files(_DIGITS))
-    network = arrange(checkpoint.build(UNet2D), torch.device("cpu"))
+    network = place_weights(checkpoint.build(UNet2D), torch.device("cpu"))
     config = SchedulerConfig.from_dict(checkpoint.scheduler or {})
     sampler = DDIM.over(config, Stretch(50))
     noise = SeededNoise([7], (1, 16, 16))
@@ -39,7 +40,7 @@ def _theirs(target: Path) -> None:
     from devtools.torchvision_on_cpu import declare_missing_operators
 
     declare_missing_operators()
-    # From their modules, which is faster than from `diffusers`, and without a pipeline.
+    # From their modules, which is faster than importing `diffusers`, and without a pipeline.
     import torch
     from diffusers.models.unets.unet_2d import UNet2DModel
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler

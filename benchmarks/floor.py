@@ -1,4 +1,4 @@
-"""The least that an evaluation can take: its convolutions and linear layers alone."""
+"""A lower bound for the time of an evaluation: its convolutions and linear layers alone."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from .timing import take_turns
 
 @dataclass(frozen=True)
 class Floor:
-    """Seconds of one evaluation, of its matrix layers alone, and their operations."""
+    """Seconds of one evaluation and of its matrix layers alone, and the layers' operations."""
 
     evaluation: float
     layers: float
@@ -24,14 +24,14 @@ class Floor:
         return (
             f"{self.evaluation * 1e3:.1f} ms per evaluation, of which convolutions and linear "
             f"layers alone {self.layers * 1e3:.1f} ms ({100 * self.layers / self.evaluation:.0f} "
-            f"%): {self.operations / 1e9:.1f} GFLOP at {rate:.0f} GFLOP/s; the best of them "
-            f"reaches {best:.0f} GFLOP/s, at which rate all would take "
+            f"%): {self.operations / 1e9:.1f} GFLOP at {rate:.0f} GFLOP/s; the fastest layer "
+            f"reaches {best:.0f} GFLOP/s, at which all would take "
             f"{self.operations / self.best_rate * 1e3:.1f} ms"
         )
 
 
 def measure_floor(peers: Peers, batch: int, dtype: torch.dtype, seconds: float) -> Floor:
-    """Time an evaluation of ours and the layers that it runs, one by one with the same inputs."""
+    """Time an evaluation of ours, and its layers one by one with the same inputs."""
     network = peers.ours if dtype == torch.float32 else peers.half
     device = next(network.parameters()).device
     x = torch.randn(batch, *peers.shape, dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""How long a prompt takes in a real ComfyUI beyond its sampling loop."""
+"""How long a prompt takes in a real ComfyUI in addition to its sampling loop."""
 
 import json
 import random
@@ -25,12 +25,12 @@ _WORKFLOW = ROOT / "example_workflows" / "quick_start_pndm.json"
 def measure_prompts(rounds: int) -> list[tuple[str, float, float]]:
     """Return (what ran, seconds of its loop, seconds beyond the loop) for each prompt.
 
-    The quick-start workflow, which saves PNG files with metadata, with previews on: digits-16 in
-    a batch of 16, then one image of the shape of google/ddpm-cifar10-32, each prompt with a new
-    seed. The first of each, which loads the model, is not counted.
+    This runs the quick-start workflow, which saves PNG files with metadata, with previews on: first
+    digits-16 in a batch of 16, then one image of the google/ddpm-cifar10-32 shape, each prompt with
+    a new seed. The first prompt of each, which loads the model, is not counted.
 
-    The whole goes from the POST until the history is complete. The loop goes from the first
-    progress event, which comes after the first evaluation, to the last, and that times n / (n - 1).
+    The total time is measured from the POST until the history is complete. The loop's is measured
+    from the first progress event, after the first evaluation, to the last, times n / (n - 1).
     """
     found = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
@@ -52,7 +52,7 @@ def measure_prompts(rounds: int) -> list[tuple[str, float, float]]:
                     _set(workflow, name, steps, batch)
                     whole, loop, previews = _time(client, workflow)
                     if not previews:
-                        raise RuntimeError("The host sent no previews, so this is no measurement.")
+                        raise RuntimeError("The host sent no previews, which must be measured too.")
                     if number:
                         found.append((what, loop, whole - loop))
             client.close()
@@ -71,9 +71,9 @@ def _set(prompt: Graph, name: str, steps: int, batch: int) -> None:
 
 def _time(client: Client, prompt: Graph) -> tuple[float, float, int]:
     events: list[tuple[float, int]] = []
-    begin = time.perf_counter()
+    start = time.perf_counter()
     run = client.run(prompt, lambda value, _: events.append((time.perf_counter(), value)))
-    whole = time.perf_counter() - begin
+    whole = time.perf_counter() - start
     if run.error or len(events) < 2:
         raise RuntimeError(f"The prompt failed: {run.error}")
     (first, done_first), (last, done_last) = events[0], events[-1]

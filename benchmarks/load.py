@@ -1,9 +1,9 @@
-"""How long loading takes and how much memory, against diffusers: `python -m benchmarks.load`.
+"""Loading time and memory compared with diffusers: `python -m benchmarks.load`.
 
 A model of the size of google/ddpm-cat-256 (114 M parameters, random) is written to a temporary
-folder. Each measurement is a process of its own; ours and theirs take turns. Loading ends when
-every weight has been read once by a computation, so that mapping a file is no way to look fast.
-Ours has checked each weight for NaN by then, which diffusers does not.
+folder. Each measurement runs in its own process; ours and theirs alternate. Loading ends when a
+computation has read every weight once, so a file that is only mapped does not count as loaded. By
+then ours has also checked each weight for NaN, which diffusers does not.
 """
 
 import argparse
@@ -30,12 +30,12 @@ MODEL = {
     "norm_eps": 1e-6,
 }
 _ROOT = Path(__file__).parent.parent
-MOST_TIME = 0.5
-MOST_MEMORY = 1.1
+MAX_TIME = 0.5
+MAX_MEMORY = 1.1
 
 
 class Peak:
-    """The peak of the resident memory over what it was at the start of a ``with`` block."""
+    """The peak resident memory of a ``with`` block, relative to its start."""
 
     def __enter__(self) -> "Peak":
         import psutil
@@ -84,8 +84,8 @@ def _measure(peer: str, folder: Path, *, memory: bool) -> dict[str, float]:
         return model
 
     importing = time.perf_counter() - begin
-    gc.collect()  # what the imports left behind is nobody's loading
-    if memory:  # apart from the time: the watching thread would take its share of it
+    gc.collect()  # garbage from the imports must not count
+    if memory:  # measured separately: the watching thread takes time
         with Peak() as peak:
             model = load_and_read()
         found = {"bytes": float(peak.bytes)}
@@ -98,7 +98,7 @@ def _measure(peer: str, folder: Path, *, memory: bool) -> dict[str, float]:
 
 
 def _write(folder: Path) -> int:
-    """Write the model and return the size of its weights' file."""
+    """Write the model and return the size of its weights' file in bytes."""
     import torch
     from comfyui_unconditional.checkpoints.saving import save_model
     from comfyui_unconditional.schedulers.config import SchedulerConfig
@@ -112,7 +112,7 @@ def _write(folder: Path) -> int:
 
 
 def main() -> int:
-    """Measure, print, and return 1 where a target is missed."""
+    """Measure, print, and return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer", choices=["ours", "diffusers"], help=argparse.SUPPRESS)
@@ -144,14 +144,14 @@ def main() -> int:
             f"{peer:<10} {medians[f'{peer} seconds']:6.3f} s ({min(seconds):.3f} to "
             f"{max(seconds):.3f}), peak {medians[f'{peer} bytes'] / 1e6:.0f} MB = "
             f"{medians[f'{peer} bytes'] / size:.2f} of the file; "
-            f"before it, {medians[f'{peer} importing']:.3f} s of imports beyond torch"
+            f"before that, {medians[f'{peer} importing']:.3f} s of imports in addition to torch"
         )
     ratios = {
-        "time against diffusers": (
+        "time relative to diffusers": (
             medians["ours seconds"] / medians["diffusers seconds"],
-            MOST_TIME,
+            MAX_TIME,
         ),
-        "memory against the file": (medians["ours bytes"] / size, MOST_MEMORY),
+        "memory relative to the file": (medians["ours bytes"] / size, MAX_MEMORY),
     }
     for name, (ratio, target) in ratios.items():
         verdict = "reached" if ratio <= target else "MISSED"

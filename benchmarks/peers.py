@@ -1,4 +1,4 @@
-"""Our network and samplers beside those of diffusers: the same weights, the same noise."""
+"""Our network and samplers, and those of diffusers with the same weights and the same noise."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from comfyui_unconditional.schedulers.span import Span
 from comfyui_unconditional.schedulers.timesteps import END, make_timesteps
 from comfyui_unconditional.unet.batch_parts import fastest_part
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.placement import arrange
+from comfyui_unconditional.unet.placement import place_weights
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import Tensor, nn
 
@@ -68,15 +68,15 @@ STEPS = {"F-PNDM": 50, "DDIM": 50, "DDPM": 100}
 def scheduler_config(name: str) -> SchedulerConfig:
     """Return the scheduler options of a shape.
 
-    Random networks are not clipped: they predict images far beyond the range, and to clip those
-    would enlarge the last digits of what they predict a hundredfold.
+    Random networks are not clipped: they predict images far outside the range, and clipping would
+    amplify rounding differences a hundredfold.
     """
     return SchedulerConfig(clip_sample=name == "digits-16")
 
 
 @dataclass(frozen=True)
 class Peers:
-    """Both networks; ``ours`` and ``half`` hold the weights of ``theirs``."""
+    """Both networks; ``ours`` and ``half`` have the weights of ``theirs``."""
 
     ours: UNet2D
     half: UNet2D
@@ -87,7 +87,7 @@ class Peers:
 
 @cache
 def make_peers(name: str, device: torch.device) -> Peers:
-    """Build the networks of a shape: digits-16 as it is, others with random weights."""
+    """Build the networks of a shape: digits-16 with its own weights, others with random ones."""
     torch.manual_seed(0)
     fields = SHAPES[name]
     theirs = UNet2DModel(**fields)
@@ -99,7 +99,7 @@ def make_peers(name: str, device: torch.device) -> Peers:
     for dtype in (torch.float32, torch.bfloat16):
         network = UNet2D(config, dtype=dtype, device=device).requires_grad_(False).eval()
         network.load_state_dict(theirs.state_dict())
-        networks.append(arrange(network, device))
+        networks.append(place_weights(network, device))
     return Peers(*networks, theirs, (config.in_channels, *config.size), scheduler_config(name))
 
 
@@ -142,7 +142,7 @@ def evaluate_ours(network: UNet2D, x: Tensor, t: float) -> Tensor:
 
 def their_scheduler(sampler: str, config: SchedulerConfig) -> Any:
     """Return diffusers' scheduler with its timesteps set."""
-    if sampler == "F-PNDM":  # which never clips
+    if sampler == "F-PNDM":  # never clips
         scheduler = PNDMScheduler()
     else:
         kind = DDIMScheduler if sampler == "DDIM" else DDPMScheduler

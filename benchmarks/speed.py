@@ -1,8 +1,8 @@
-"""Our speed against diffusers, side by side in one run: `python -m benchmarks.speed`.
+"""Our speed compared with diffusers: `python -m benchmarks.speed`.
 
-Ours and theirs take turns in one process, with the same weights and seeds, after their results
-were found equal. Prints figures, targets and the tables of docs/speed.md, which is written by hand
-from them. `--quick` takes a few minutes.
+Both alternate in one process, with the same weights and seeds, after their results were found
+equal. Prints figures, targets, and tables for docs/speed.md, which is written by hand. `--quick`
+takes a few minutes.
 """
 
 import argparse
@@ -37,22 +37,22 @@ _SECONDS = (
 
 
 def bench(*, quick: bool, seconds: float, device: str = "cpu", host: bool = True) -> int:
-    """Measure and print; return 1 where a target is missed.
+    """Measure and print; return 1 if a target is missed.
 
     Args:
-        quick: only the first few cases, and nothing in ComfyUI.
-        seconds: for each comparison of loops, beyond which no round begins.
-        device: where both compute; "cuda" runs the loops only.
+        quick: only a few cases, and nothing in ComfyUI.
+        seconds: for each comparison of loops, after which no round starts.
+        device: where both compute; "cuda" runs only the loops.
         host: whether to measure in ComfyUI.
     """
-    begin = time.monotonic()
+    start = time.monotonic()
     where = torch.device(device)
     cpu = where.type == "cpu"
     figures: list[Figure] = []
     rows: list[str] = []
     floors: list[str] = []
     print(
-        f"{_machine(where)}\n\n| figure | value | must reach | | |\n|---|---|---|---|---|",
+        f"{_machine(where)}\n\n| figure | value | target | | |\n|---|---|---|---|---|",
         flush=True,
     )
 
@@ -61,7 +61,7 @@ def bench(*, quick: bool, seconds: float, device: str = "cpu", host: bool = True
         for figure in new:
             print(
                 f"| {figure.name} | {figure.value:.3f} | ≤ {figure.target:g} | {figure.verdict} | "
-                f"{figure.said} |",
+                f"{figure.detail} |",
                 flush=True,
             )
 
@@ -88,13 +88,13 @@ def bench(*, quick: bool, seconds: float, device: str = "cpu", host: bool = True
     print(f"\n{_SECONDS}")
     print(*rows, "", *floors, sep="\n")
     missed = sum(figure.verdict == "MISSED" for figure in figures)
-    minutes = (time.monotonic() - begin) / 60
+    minutes = (time.monotonic() - start) / 60
     print(f"{len(figures)} figures, {missed} missed, {minutes:.1f} minutes")
     return int(missed > 0)
 
 
 def _machine(device: torch.device) -> str:
-    """What it is measured on, and when."""
+    """Return what the measurement runs on, and the date."""
     import diffusers
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
@@ -106,9 +106,9 @@ def _machine(device: torch.device) -> str:
 
 
 def main() -> int:
-    """Read the command line and measure."""
+    """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few cases, in minutes")
+    parser.add_argument("--quick", action="store_true", help="a few cases, in a few minutes")
     parser.add_argument("--seconds", type=float, help="for each comparison of loops")
     parser.add_argument("--threads", type=int, help="for both; default: torch's own")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -30,24 +30,24 @@ _ROOT = Path(__file__).resolve().parent.parent
 _CIFAR, _TRAINED, _DIGITS = "ddpm-cifar10-32", "train_unconditional, 64 px", "digits-16"
 SAMPLERS = ("F-PNDM", "DDIM", "DDPM")
 _EQUAL = 1e-4
-_MOST_HALF = 0.65
-_MOST_ARITHMETIC = 0.01
-_MOST_START = 0.6
-_MOST_MEMORY = 0.9
-_MOST_GROWTH = 1.05
-_MOST_BEYOND, _OR_SECONDS = 0.05, 0.15
+_MAX_HALF = 0.65
+_MAX_ARITHMETIC = 0.01
+_MAX_START = 0.6
+_MAX_MEMORY = 0.9
+_MAX_GROWTH = 1.05
+_MAX_BEYOND, _OR_SECONDS = 0.05, 0.15
 
 
 @dataclass(frozen=True)
 class Case:
-    """A shape and a batch, and in how small parts it is timed."""
+    """A shape and a batch size, its target, and how many steps are timed."""
 
     shape: str
     batch: int
-    most: float
-    """Target of the time in float32, ours / diffusers."""
+    target: float
+    """Maximum ratio of the times in float32, ours / diffusers."""
     steps: int = 10
-    """How many steps from the start of the list are timed in each round."""
+    """How many steps, from the start of the list, are timed in each round."""
 
     def __str__(self) -> str:
         return f"{self.shape}, batch {self.batch}"
@@ -64,12 +64,12 @@ CASES = (
 
 @dataclass(frozen=True)
 class Figure:
-    """A row of the table; ``value`` is what must not be above ``target``."""
+    """A row of the table; ``value`` must not be above ``target``."""
 
     name: str
     value: float
     target: float
-    said: str
+    detail: str
     reached: bool | None = None
 
     @property
@@ -84,7 +84,7 @@ def loop_figures(
     """Time the sampling loop of both; return the figures and a row of seconds for the report."""
     peers = make_peers(case.shape, device)
     seeds = range(case.batch)
-    # A part of the list, so that rounds are short: all evaluations take the same time.
+    # Only a part of the list, to keep rounds short: all evaluations take the same time.
     stop = case.steps
     run, whole = our_sampler(sampler, peers.scheduler, stop), our_sampler(sampler, peers.scheduler)
     evaluations = run.evaluations
@@ -102,24 +102,24 @@ def loop_figures(
     differs = largest_difference(ours(), theirs())
     name = f"{case}, {sampler}"
     if not differs <= _EQUAL:
-        raise RuntimeError(f"{name}: the results differ by {differs:.2g}, so no time is taken.")
+        raise RuntimeError(f"{name}: the results differ by {differs:.2g}, so they are not timed.")
     half()
     calls = {"ours": ours, "diffusers": theirs, "bfloat16": half}
     times = take_turns(calls, name=name, seconds=seconds, warm=True)
-    # Whole runs by the evaluations counted: PNDM's last one would change nothing, and is ours not.
+    # Scaled to whole runs: ours skips PNDM's last evaluation, which would change nothing.
     scale = whole.evaluations / their_whole
     full, half_ratio = (times[key].against(times["diffusers"]) for key in ("ours", "bfloat16"))
     figures = [
         Figure(
             f"{name}: float32, ours / diffusers",
             full.median * scale,
-            case.most,
+            case.target,
             f"each evaluation {full}",
         ),
         Figure(
             f"{name}: ours in bfloat16 / diffusers in float32",
             half_ratio.median * scale,
-            _MOST_HALF,
+            _MAX_HALF,
             f"each evaluation {half_ratio}",
         ),
     ]
@@ -134,7 +134,7 @@ def loop_figures(
 
 
 def arithmetic_figures(device: torch.device, seconds: float) -> list[Figure]:
-    """Share of everything but the network in our loop, on the CIFAR shape, for each sampler."""
+    """Return the share of our loop that is not the network, with the CIFAR shape."""
     peers = make_peers(_CIFAR, device)
     figures = []
     answer = torch.zeros(1, *peers.shape, device=device)
@@ -153,7 +153,7 @@ def arithmetic_figures(device: torch.device, seconds: float) -> list[Figure]:
             Figure(
                 f"{sampler}'s own arithmetic, share of the loop, batch 1",
                 times["without"].against(times["loop"]).median,
-                _MOST_ARITHMETIC,
+                _MAX_ARITHMETIC,
                 f"{times['without'].median / run.evaluations * 1e6:.0f} us per evaluation",
             )
         )
@@ -161,7 +161,7 @@ def arithmetic_figures(device: torch.device, seconds: float) -> list[Figure]:
 
 
 def start_figure(rounds: int) -> Figure:
-    """Time from the start of Python to a saved image; each measurement is a process of its own."""
+    """Time from the start of Python to a saved image; each measurement is its own process."""
     with tempfile.TemporaryDirectory() as folder:
 
         def call(peer: str) -> Callable[[], object]:
@@ -174,12 +174,12 @@ def start_figure(rounds: int) -> Figure:
     if files[0] != files[1]:
         raise RuntimeError("The first images differ, so their times cannot be compared.")
     ratio = times["ours"].against(times["diffusers"])
-    said = f"{times['ours'].median:.2f} s, diffusers {times['diffusers'].median:.2f} s"
-    return Figure("start of Python to first image", ratio.median, _MOST_START, said)
+    detail = f"{times['ours'].median:.2f} s, diffusers {times['diffusers'].median:.2f} s"
+    return Figure("start of Python to first image", ratio.median, _MAX_START, detail)
 
 
 def memory_figures(rounds: int) -> list[Figure]:
-    """Peak memory beyond the weights in processes of their own: resident, with all workspaces."""
+    """Peak resident memory in addition to the weights, each measured in its own process."""
     figures = []
     for batch in (1, 8):
         found = {
@@ -191,7 +191,7 @@ def memory_figures(rounds: int) -> list[Figure]:
             Figure(
                 f"peak memory beyond the weights, {_CIFAR}, batch {batch}",
                 ours / theirs,
-                _MOST_MEMORY,
+                _MAX_MEMORY,
                 f"{ours / 1e6:.0f} MB, diffusers {theirs / 1e6:.0f} MB",
             )
         )
@@ -199,7 +199,7 @@ def memory_figures(rounds: int) -> list[Figure]:
 
 
 def growth_figures(device: torch.device, seconds: float, largest: int) -> list[Figure]:
-    """Time per image, and memory by the estimate, of batches that double."""
+    """Time per image and estimated memory, for batch sizes that double."""
     from comfyui_unconditional.unet.memory import activation_bytes
 
     peers = make_peers(_CIFAR, device)
@@ -224,15 +224,15 @@ def growth_figures(device: torch.device, seconds: float, largest: int) -> list[F
     for before, batch in pairwise(batches):
         ratio = times[str(batch)].against(times[str(before)]).median * before / batch
         needed = activation_bytes(peers.ours.config, (batch, *peers.shape), torch.float32)
-        said = f"{times[str(batch)].median / batch * 1e3:.1f} ms, {needed / 1e6:.0f} MB"
+        detail = f"{times[str(batch)].median / batch * 1e3:.1f} ms, {needed / 1e6:.0f} MB"
         figures.append(
-            Figure(f"time per image, batch {batch} / batch {before}", ratio, _MOST_GROWTH, said)
+            Figure(f"time per image, batch {batch} / batch {before}", ratio, _MAX_GROWTH, detail)
         )
     return figures
 
 
 def host_figures(rounds: int) -> list[Figure]:
-    """Time of a prompt in ComfyUI beyond its sampling loop, previews on."""
+    """Time of a prompt in ComfyUI in addition to its sampling loop, with previews on."""
     from .host_prompt import measure_prompts
 
     found: dict[str, list[tuple[float, float]]] = {}
@@ -246,17 +246,17 @@ def host_figures(rounds: int) -> list[Figure]:
             Figure(
                 f"in ComfyUI: a prompt beyond its loop, {what}",
                 beyond / loop,
-                _MOST_BEYOND,
+                _MAX_BEYOND,
                 f"{beyond * 1e3:.0f} ms beyond a loop of {loop:.2f} s; or {_OR_SECONDS * 1e3:.0f} "
                 "ms",
-                beyond <= max(_MOST_BEYOND * loop, _OR_SECONDS),
+                beyond <= max(_MAX_BEYOND * loop, _OR_SECONDS),
             )
         )
     return figures
 
 
 def floor_lines(device: torch.device, seconds: float) -> list[str]:
-    """Time each layer of the network alone; a line for each case and precision."""
+    """Time the network's layers alone; a line for each case and precision."""
     lines = []
     for case in CASES:
         if case.batch == 64 and case.shape == _CIFAR:
@@ -269,7 +269,7 @@ def floor_lines(device: torch.device, seconds: float) -> list[str]:
 
 
 def _child(*arguments: str) -> str:
-    """Run the module of first images; return what it prints."""
+    """Run ``benchmarks.first_image`` and return its output."""
     command = [sys.executable, "-m", "benchmarks.first_image", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     result = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True)
@@ -279,7 +279,7 @@ def _child(*arguments: str) -> str:
 
 
 def _synced(x: torch.Tensor) -> torch.Tensor:
-    """Wait for a GPU to have computed ``x``."""
+    """Wait until a GPU has computed ``x``."""
     if x.device.type == "cuda":
         torch.cuda.synchronize()
     return x

@@ -1,4 +1,4 @@
-"""Times of things that take turns, since a machine's speed changes from one second to the next."""
+"""Time calls in alternation, because a machine's speed changes from one second to the next."""
 
 import statistics
 import time
@@ -26,7 +26,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Ratios of rounds, rising."""
+    """Ratios of rounds, in ascending order."""
 
     values: list[float]
 
@@ -36,12 +36,12 @@ class Ratio:
 
     @property
     def low(self) -> float:
-        """A quarter of the rounds was below."""
+        """The lower quartile."""
         return self.values[len(self.values) // 4]
 
     @property
     def high(self) -> float:
-        """A quarter of the rounds was above."""
+        """The upper quartile."""
         return self.values[-1 - len(self.values) // 4]
 
     def __str__(self) -> str:
@@ -61,17 +61,17 @@ def take_turns(
     Args:
         calls: name -> what is timed.
         name: for the progress bar.
-        seconds: after which no round begins, except that there are ``least`` rounds.
-        least: the smallest number of rounds.
-        warm: whether all have run already; else a first round is not counted.
+        seconds: after which no round starts, if there were ``least`` rounds.
+        least: the minimum number of rounds.
+        warm: whether all have run already; otherwise a first round is not counted.
     """
     found: dict[str, list[float]] = {key: [] for key in calls}
-    begin = time.perf_counter()
+    start = time.perf_counter()
     with tqdm(desc=name, unit="round", leave=False) as bar:
         for call in () if warm else calls.values():
             call()
         rounds = 0
-        while rounds < least or time.perf_counter() - begin < seconds:
+        while rounds < least or time.perf_counter() - start < seconds:
             order = list(calls) if rounds % 2 else list(calls)[::-1]
             for key in order:
                 found[key].append(_clock(calls[key]))
@@ -81,6 +81,6 @@ def take_turns(
 
 
 def _clock(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+    start = time.perf_counter()
     call()
-    return time.perf_counter() - begin
+    return time.perf_counter() - start

@@ -18,10 +18,10 @@ _CHUNK = 2**20
 
 
 class FileDigest:
-    """The sha256 of some files, one after another, as they were when this was made.
+    """The sha256 of several files, one after another, as they were when this object was created.
 
-    The files are opened at once, so that a file that replaces one later does not count. Hashing
-    takes ten times as long as mapping their tensors; ``start`` does it in the background.
+    The files are opened immediately, so a file that replaces one later has no effect. Hashing takes
+    ten times as long as mapping their tensors; ``start`` does it in the background.
 
     Raises:
         OSError: a file cannot be opened.
@@ -41,17 +41,17 @@ class FileDigest:
         return self
 
     def check_unchanged(self) -> None:
-        """Raise ``CheckpointError`` unless the paths still lead to the files as opened."""
+        """Raise ``CheckpointError`` unless the paths still lead to the same, unchanged files."""
         for path, state in zip(self._paths, self._states, strict=True):
             try:
                 unchanged = _state(path.stat()) == state
             except OSError:
                 unchanged = False
             if not unchanged:
-                raise CheckpointError(f"{path} was changed while it was read; load it again.")
+                raise CheckpointError(f"{path} changed while it was being read. Load it again.")
 
     def start(self) -> None:
-        """Start hashing in the background. Once that is done, later changes do not matter."""
+        """Start hashing in the background. Changes after that has finished do not matter."""
         threading.Thread(target=lambda: self.sha256, name="sha256", daemon=True).start()
 
     @property
@@ -70,7 +70,7 @@ class FileDigest:
                     reason = str(error)
                 if self._sha256 is None:
                     logger.warning(
-                        "The sha256 of %s is unknown, and saved pictures will not name it: %s.",
+                        "The sha256 of %s is unknown and will be missing in saved pictures: %s.",
                         self._paths[0],
                         reason,
                     )

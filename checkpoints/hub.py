@@ -1,7 +1,7 @@
-"""A model from the Hugging Face hub: only the files it needs, each checked before it counts.
+"""A model from the Hugging Face hub: only the files it needs, each verified before it is used.
 
-``huggingface_hub``, which ComfyUI's own requirements bring, finds the repository and sends the
-user's token where there is one; it is imported when it is needed.
+``huggingface_hub``, which is among ComfyUI's own requirements, finds the repository and sends the
+user's token if there is one. It is imported on first use.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from typing import Any
 from ..schedulers.errors import UserError
 from ..unet.errors import CheckpointError, shown
 from .files import CONFIG, find_files, read_json
-from .hub_transfer import DamagedError, RemoteFile, StoppedError, alone_in, fetch
+from .hub_transfer import DamagedError, RemoteFile, StoppedError, fetch, locked
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _WEIGHTS = "diffusion_pytorch_model"
 _SMALL = 32 * 2**20  # more than any configuration
 
 Progress = Callable[[int, int], None]
-"""(bytes that are there, bytes in all); what it raises ends the download, which can go on later."""
+"""(bytes present, bytes in total); an exception ends the download, which can be resumed later."""
 
 
 class DownloadError(UserError):
@@ -46,7 +46,7 @@ class HubModel:
     """A model on the hub.
 
     Raises:
-        DownloadError: a name is none that the hub has.
+        DownloadError: a name is not valid on the hub.
     """
 
     repo_id: str
@@ -57,7 +57,7 @@ class HubModel:
         for what, value, pattern, example in (
             ("repo_id", self.repo_id, _REPO_ID, "'google/ddpm-cifar10-32'"),
             ("revision", self.revision, _REVISION, "'main', a tag or a commit"),
-            ("variant", self.variant, _VARIANT, "empty, or such as 'fp16'"),
+            ("variant", self.variant, _VARIANT, "empty, or for example 'fp16'"),
         ):
             if (
                 not pattern.fullmatch(value)
@@ -69,7 +69,7 @@ class HubModel:
 
     @property
     def folder_name(self) -> str:
-        """The model's folder: ``owner--name``, and what tells a revision or variant apart."""
+        """The model's folder: ``owner--name``, with the revision and variant if they are given."""
         name = self.repo_id.replace("/", "--")
         if self.revision != "main":
             name += f"@{self.revision.replace('/', '--')}"
@@ -77,17 +77,17 @@ class HubModel:
 
     @property
     def record(self) -> dict[str, str]:
-        """What ``download.json`` says was asked for."""
+        """The entries of ``download.json`` that identify the model."""
         return {"repo_id": self.repo_id, "revision": self.revision, "variant": self.variant}
 
 
 def is_complete(folder: Path, model: HubModel) -> bool:
-    """Whether ``folder`` holds the model: downloaded here, or put there by hand.
+    """Whether ``folder`` contains the model: downloaded here, or put there by hand.
 
-    Of a downloaded model each file must be there; what is in it may have been edited since.
+    Every file of a downloaded model must be present; it may have been edited since.
 
     Raises:
-        DownloadError: it holds another model.
+        DownloadError: it contains another model.
         OSError: it cannot be read.
     """
     record = _read_record(folder, model)
@@ -102,14 +102,14 @@ def is_complete(folder: Path, model: HubModel) -> bool:
 def download(root: Path, model: HubModel, progress: Progress = lambda done, total: None) -> Path:
     """Return the model's folder below ``root``, after downloading what is missing.
 
-    No request is made where the model is there, and no file that is there is replaced. Files are
-    collected in a hidden folder beside it, from which an interrupted download goes on, and get
-    their names when all are there and have the hub's own sha256 (or, of small files, git's hash).
-    Where another process downloads the same model, this waits for it.
+    If the model is complete, no request is made. An existing file is never replaced. Files are
+    collected in a hidden folder next to it, from which an interrupted download continues. They are
+    moved when all are present and match the hub's sha256 (or git's hash, for small files). If
+    another process is downloading the same model, this waits for it.
 
     Raises:
-        DownloadError: the hub, the repository, a file in it or space is missing, the user may not
-            have it, or what came is not what the hub announced.
+        DownloadError: the hub cannot be reached, the repository or a file is missing, the user has
+            no access, there is no space, or a file does not match what the hub announced.
     """
     folder = root / model.folder_name
     try:
@@ -127,20 +127,20 @@ def download(root: Path, model: HubModel, progress: Progress = lambda done, tota
 def _complete(folder: Path, model: HubModel, progress: Progress) -> None:
     by_hand = _by_hand(model, folder)
     hub = _import_hub(by_hand)
-    # What is missing belongs to the commit of what is there, wherever the branch has gone since.
+    # Missing files must come from the same commit as the existing ones, even if the branch moved.
     commit = (_read_record(folder, model) or {}).get("commit")
     with _hub_errors(hub, model, by_hand, commit):
         info = hub.HfApi().model_info(
             model.repo_id, revision=commit or model.revision, files_metadata=True, timeout=30
         )
     if not _COMMIT.fullmatch(str(info.sha)):
-        raise DownloadError(f"The hub's answer on {model.repo_id} names no commit. {by_hand}")
+        raise DownloadError(f"The hub returned no commit for {model.repo_id}. {by_hand}")
     files = _needed(model, info.siblings or [], by_hand)
     missing = [file for file in files if not _is_there(folder / file.local_name)]
     total = sum(file.size for file in missing)
     unfinished = folder.with_name(f".{folder.name}.unfinished")
-    with alone_in(unfinished, lambda: progress(0, total)):
-        if not is_complete(folder, model):  # another process may have been here
+    with locked(unfinished, lambda: progress(0, total)):
+        if not is_complete(folder, model):  # another process may have completed it
             done = 0
             for file in missing:
                 with _hub_errors(hub, model, by_hand):
@@ -166,16 +166,16 @@ def _put_in_place(
     files: Sequence[RemoteFile],
     record: dict[str, Any],
 ) -> None:
-    # The record first, so that what a crash leaves out is completed from the same commit.
+    # The record comes first: after a crash the rest is completed from the same commit.
     present = _read_record(folder, model)
     if present is not None and present["commit"] not in (None, record["commit"]):
-        raise DownloadError(f"{folder} was changed meanwhile. Run this again.")
+        raise DownloadError(f"{folder} changed during the download. Run this again.")
     folder.mkdir(parents=True, exist_ok=True)
     if present is None:
         written = unfinished / _RECORD
         written.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         os.replace(written, folder / _RECORD)
-    # The network's configuration last: only with it is the folder a model.
+    # The network's configuration comes last: it is what makes the folder a model.
     for file in sorted(files, key=lambda file: Path(file.local_name).name == CONFIG):
         target = folder / file.local_name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -184,16 +184,16 @@ def _put_in_place(
 
 
 def _read_record(folder: Path, model: HubModel) -> dict[str, Any] | None:
-    """Return what ``download.json`` says; None where there is none, or it is damaged."""
+    """Return the contents of ``download.json``; None if it is missing or damaged."""
     path = folder / _RECORD
     try:
         record = read_json(path)
     except CheckpointError:
         return None
-    asked = {name: record.get(name) for name in model.record}
-    if asked != model.record:
+    recorded = {name: record.get(name) for name in model.record}
+    if recorded != model.record:
         raise DownloadError(
-            f"{folder} holds another model: its {_RECORD} names {shown(str(asked))}, not "
+            f"{folder} contains another model: its {_RECORD} says {shown(str(recorded))}, not "
             f"{model.record}. Move or rename that folder, then run this again."
         )
     if not _COMMIT.fullmatch(str(record.get("commit"))):
@@ -203,7 +203,7 @@ def _read_record(folder: Path, model: HubModel) -> dict[str, Any] | None:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether a file is there and not empty; for weights, those of the other kind count too."""
+    """Whether a file exists and is not empty; weights may also be of the other file type."""
     kinds = (".safetensors", ".bin") if path.stem == _WEIGHTS else (path.suffix,)
     places = [path.with_suffix(kind) for kind in kinds]
     return any(place.is_file() and place.stat().st_size > 0 for place in places)
@@ -214,8 +214,8 @@ def _warn_of_edits(folder: Path, model: HubModel) -> None:
         path = folder / name
         if path.is_file() and path.stat().st_size != size:
             logger.warning(
-                "%s is not as it was downloaded (%s bytes, not %s) and is used as it is. To have "
-                "the hub's file again, move yours away and run this again.",
+                "%s differs from the downloaded file (%s bytes instead of %s) and is used as is. "
+                "To download the hub's file again, move yours away and run this again.",
                 path,
                 path.stat().st_size,
                 size,
@@ -223,14 +223,14 @@ def _warn_of_edits(folder: Path, model: HubModel) -> None:
 
 
 def _needed(model: HubModel, listed: Sequence[Any], by_hand: str) -> list[RemoteFile]:
-    """Choose from the repository's files; a name counts only where it is one of these few."""
+    """Choose the few files that are needed from those of the repository."""
     siblings = {file.rfilename: file for file in listed}
     network = "unet/" if "unet/config.json" in siblings else ""
     scheduler = "scheduler/" if network else ""
     if f"{network}config.json" not in siblings:
         raise DownloadError(
-            f"{model.repo_id} has no config.json at its root and none in unet/, so it is no "
-            "unconditional diffusion model that diffusers wrote."
+            f"{model.repo_id} has no config.json at its root or in unet/, so it is not an "
+            "unconditional diffusion model saved by diffusers. Check repo_id."
         )
     variant = f".{model.variant}" if model.variant else ""
     offered = [
@@ -241,8 +241,8 @@ def _needed(model: HubModel, listed: Sequence[Any], by_hand: str) -> list[Remote
     if weights is None:
         names = " and no ".join(name for name, _ in offered)
         raise DownloadError(
-            f"{model.repo_id} has no {names} at the revision {model.revision}. Try another "
-            f"variant or revision. {by_hand}"
+            f"{model.repo_id} has no {names} at revision {model.revision}. Try another variant or "
+            f"revision. {by_hand}"
         )
     optional = ["model_index.json", f"{scheduler}scheduler_config.json"]
     wanted = [(f"{network}config.json",) * 2, *((name, name) for name in optional), weights]
@@ -260,11 +260,14 @@ def _remote_file(sibling: Any, local_name: str, model: HubModel) -> RemoteFile:
     size = sibling.size
     if not isinstance(size, int) or not re.fullmatch(rf"[0-9a-f]{{{length}}}", str(digest)):
         raise DownloadError(
-            f"The hub does not say the size and hash of {sibling.rfilename} of {model.repo_id}, so "
-            "it could not be checked. Use the hub itself instead of a mirror."
+            f"The hub did not return the size and hash of {sibling.rfilename} in {model.repo_id}, "
+            "so the file could not be verified. Use the hub itself instead of a mirror."
         )
     if local_name.endswith(".json") and size > _SMALL:
-        raise DownloadError(f"{sibling.rfilename} of {model.repo_id} is far too large.")
+        raise DownloadError(
+            f"{sibling.rfilename} in {model.repo_id} is too large for a configuration ({size} "
+            "bytes)."
+        )
     return RemoteFile(sibling.rfilename, local_name, size, algorithm, str(digest))
 
 
@@ -272,10 +275,10 @@ def _by_hand(model: HubModel, folder: Path) -> str:
     name = f"{_WEIGHTS}.{model.variant}" if model.variant else _WEIGHTS
     rename = f", renamed to {_WEIGHTS}.safetensors or .bin," if model.variant else ""
     return (
-        f"By hand: open the page of {model.repo_id} on the Hugging Face hub, and put its "
-        f"config.json, {name}.safetensors (or .bin){rename} and scheduler_config.json into "
-        f"{folder}. Where they are in unet/ and scheduler/, keep these two folders. Then run this "
-        "again; it will use them."
+        f"To download by hand: open the page of {model.repo_id} on the Hugging Face hub and put "
+        f"its config.json, {name}.safetensors (or .bin){rename} and scheduler_config.json into "
+        f"{folder}. If they are in unet/ and scheduler/, keep these two folders. Then run this "
+        "again."
     )
 
 
@@ -285,7 +288,7 @@ def _import_hub(by_hand: str) -> Any:
     except ImportError as error:
         raise DownloadError(
             "Downloading needs the Python package huggingface_hub, which is not installed. "
-            f"Install it in ComfyUI's Python, or download the model yourself. {by_hand}"
+            f"Install it in ComfyUI's Python environment. {by_hand}"
         ) from error
     return huggingface_hub
 
@@ -294,12 +297,12 @@ def _import_hub(by_hand: str) -> Any:
 def _hub_errors(
     hub: Any, model: HubModel, by_hand: str, commit: str | None = None
 ) -> Iterator[None]:
-    """Say in words what went wrong. The library's own messages name addresses, ours do not."""
+    """Turn the library's errors into ``DownloadError``, with messages that contain no URLs."""
     from huggingface_hub import utils
 
-    may_not = (
-        f"Log in with 'hf auth login' in ComfyUI's Python, or set HF_TOKEN before ComfyUI starts. "
-        f"Never put a token into a workflow. {by_hand}"
+    log_in = (
+        f"Log in with 'hf auth login' in ComfyUI's Python environment, or set HF_TOKEN before "
+        f"ComfyUI starts. Never put a token into a workflow. {by_hand}"
     )
     repo = model.repo_id
     try:
@@ -308,40 +311,41 @@ def _hub_errors(
         raise stopped.reason from None
     except DamagedError as damaged:
         raise DownloadError(
-            f"{damaged.file.name} of {repo} arrived damaged: its {damaged.file.algorithm} is not "
-            "the one that the hub announces. It was deleted; try again."
+            f"{damaged.file.name} in {repo} was damaged in the download: its "
+            f"{damaged.file.algorithm} is not the one that the hub announced. It was deleted. Try "
+            "again."
         ) from None
     except utils.GatedRepoError:
         raise DownloadError(
-            f"{repo} is gated: its owner wants you to accept conditions on its page on the hub "
-            f"first. Then: {may_not}"
+            f"{repo} is gated: you must first accept its conditions on its page on the hub. Then: "
+            f"{log_in}"
         ) from None
     except utils.RevisionNotFoundError:
         if commit:
             raise DownloadError(
-                f"{repo} no longer has the commit {commit}, to which the files that are there "
-                "belong. Move their folder away to download the model again."
+                f"{repo} no longer has the commit {commit}, from which the existing files come. "
+                "Move their folder away to download the model again."
             ) from None
         raise DownloadError(f"{repo} has no revision '{model.revision}'. Try 'main'.") from None
     except utils.RepositoryNotFoundError:
         raise DownloadError(
-            f"There is no {repo} on the hub, or it is private. Check the spelling. If it is "
-            f"private: {may_not}"
+            f"{repo} does not exist on the hub, or it is private. Check the spelling. If it is "
+            f"private: {log_in}"
         ) from None
     except utils.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "an error")
         if status in (401, 403):
-            raise DownloadError(f"The hub does not let you have {repo}. {may_not}") from None
+            raise DownloadError(f"The hub denied you access to {repo}. {log_in}") from None
         raise DownloadError(
-            f"The hub answered {status} for {repo}. Try again later. {by_hand}"
+            f"The hub returned {status} for {repo}. Try again later. {by_hand}"
         ) from None
-    except Exception as error:  # the library has changed what it connects with, and its errors
+    except Exception as error:  # the library's HTTP client and its errors depend on its version
         if isinstance(error, OSError) and "Consistency check failed" in str(error):
             raise DownloadError(
-                f"A file of {repo} did not arrive whole. Run this again; it goes on where it "
-                "stopped."
+                f"A file in {repo} was not downloaded completely. Run this again to continue the "
+                "download."
             ) from None
         raise DownloadError(
-            f"{repo} could not be downloaded ({type(error).__name__}). Is there a connection to "
-            f"the Hugging Face hub? What has arrived is kept. {by_hand}"
+            f"{repo} could not be downloaded ({type(error).__name__}). Check the connection to the "
+            f"Hugging Face hub and try again; the download continues where it stopped. {by_hand}"
         ) from None

@@ -1,4 +1,4 @@
-"""One file from the hub to the disk: in pieces, resumed, checked, by one process at a time."""
+"""Download one file from the hub: in chunks, resumable, verified, by one process at a time."""
 
 import contextlib
 import errno
@@ -20,7 +20,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file: its path in the repository and here, its size, and the hash it must have."""
+    """One file: its path in the repository and on this machine, its size and expected hash."""
 
     name: str
     local_name: str
@@ -30,25 +30,25 @@ class RemoteFile:
 
     @property
     def part_name(self) -> str:
-        """What it is called before it is whole; never that of another version of the file."""
+        """Its name until it is complete; each version of the file has its own."""
         return f"{self.local_name.replace('/', '--')}.{self.digest}.part"
 
 
 class _Sink:
-    """The file that a download is written to, as the hub's library sees it."""
+    """The file object that the hub's library writes a download to."""
 
     def __init__(self, stream: BinaryIO, progress: Callable[[int], None]):
         self._stream, self._progress = stream, progress
 
     def write(self, chunk: bytes) -> int:
         try:
-            # Small pieces, so that a cancel is heard.
+            # In small chunks, to react to a cancel.
             for start in range(0, len(chunk), _CHUNK):
                 self._progress(self._stream.tell())
                 self._stream.write(chunk[start : start + _CHUNK])
             self._progress(self._stream.tell())
         except Exception as error:
-            # Else the library would take a full disk or a cancel for an error of the hub.
+            # Otherwise the library would treat a full disk or a cancel as an error of the hub.
             raise StoppedError(error) from error
         return len(chunk)
 
@@ -71,7 +71,7 @@ class StoppedError(Exception):
 
 
 class DamagedError(Exception):
-    """What arrived of ``file`` is not what the hub announced. It was deleted."""
+    """The downloaded ``file`` does not match what the hub announced. It was deleted."""
 
     def __init__(self, file: RemoteFile):
         super().__init__(file.name)
@@ -79,13 +79,13 @@ class DamagedError(Exception):
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path, waiting: Callable[[], object]) -> Iterator[None]:
-    """Make a folder and hold it against other processes; call ``waiting`` while one has it.
+def locked(folder: Path, waiting: Callable[[], object]) -> Iterator[None]:
+    """Create a folder and lock it against other processes; call ``waiting`` while one has it.
 
-    The system gives it free when a process ends, however that ends. Where the file system has no
-    locks nothing is held: what two processes wrote into one file then fails its check.
+    The system releases the lock when a process ends, however it ends. On a file system without
+    locks nothing is locked; a file that two processes wrote at once then fails its check.
     """
-    from filelock import FileLock, Timeout  # which huggingface_hub depends on
+    from filelock import FileLock, Timeout  # a dependency of huggingface_hub
 
     lock = FileLock(folder / "lock")
     for attempt in itertools.count():
@@ -95,14 +95,18 @@ def alone_in(folder: Path, waiting: Callable[[], object]) -> Iterator[None]:
             break
         except Timeout:
             if attempt == 0:
-                logger.info("Another process downloads to %s; waiting for it.", folder)
+                logger.info("Waiting for another process that is downloading to %s.", folder)
             waiting()
-        except FileNotFoundError:  # the other one is done, and has taken the folder away
+        except FileNotFoundError:  # the other process has finished and removed the folder
             continue
         except (NotImplementedError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                 raise
-            logger.warning("%s is on a file system without locks.", folder)
+            logger.warning(
+                "%s is on a file system without locks. Do not download the same model twice at "
+                "once.",
+                folder,
+            )
             break
     try:
         yield
@@ -111,12 +115,12 @@ def alone_in(folder: Path, waiting: Callable[[], object]) -> Iterator[None]:
 
 
 def fetch(url: str, file: RemoteFile, folder: Path, progress: Callable[[int], None]) -> None:
-    """Bring a file's part into ``folder``, going on with what is there, and check it.
+    """Download a file's part into ``folder``, resuming an existing one, and verify it.
 
     Raises:
         StoppedError: writing failed, or ``progress`` raised.
-        DamagedError: it is not what the hub announced.
-        Exception: what the hub's library raises where the hub does not answer or refuses.
+        DamagedError: it does not match what the hub announced.
+        Exception: errors of the hub's library if the hub does not respond or denies access.
     """
     part = folder / file.part_name
     with _disk_errors():
@@ -165,10 +169,10 @@ def _request(url: str, sink: _Sink, file: RemoteFile) -> None:
 
 @contextlib.contextmanager
 def _without_hf_transfer() -> Iterator[None]:
-    """Switch off a downloader of huggingface_hub below 1.0 that ignores where it is to write.
+    """Disable hf_transfer, a downloader that huggingface_hub below 1.0 can use.
 
-    ``HF_HUB_ENABLE_HF_TRANSFER`` switches it on. It opens a file by its name and cannot be
-    cancelled.
+    It is enabled with ``HF_HUB_ENABLE_HF_TRANSFER``. It ignores the given file object, opens a file
+    by name, and cannot be cancelled.
     """
     from huggingface_hub import constants, file_download
 
@@ -189,7 +193,7 @@ def _without_hf_transfer() -> Iterator[None]:
 
 def _is_as_announced(part: Path, file: RemoteFile) -> bool:
     digest = hashlib.new(file.algorithm)
-    if file.algorithm == "sha1":  # git's hash of a file begins with this
+    if file.algorithm == "sha1":  # git hashes this header before the contents
         digest.update(f"blob {file.size}\0".encode())
     with part.open("rb") as stream:
         while chunk := stream.read(_CHUNK):

@@ -1,6 +1,6 @@
-"""Files and folders that get their name when they are complete, and never one that is taken.
+"""Files and folders that get their final name once they are complete, and never replace another.
 
-Several hosts may write into one folder, also over a network and on file systems without hard links.
+Several hosts may write into one folder, even over a network or without hard links.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 _DEVICE = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE
 )
-_MOST_BYTES = 255  # on nearly every file system
+_MAX_BYTES = 255  # on nearly every file system
 
 
 @contextlib.contextmanager
 def unfinished(target: Path) -> Iterator[Path]:
-    """Yield a hidden path beside ``target`` that nobody else uses; at the end it is removed."""
+    """Yield a unique hidden path next to ``target``; it is removed at the end."""
     path = target.with_name(f".{target.name[-20:]}.{secrets.token_hex(8)}.unfinished")
     try:
         yield path
@@ -33,15 +33,15 @@ def unfinished(target: Path) -> Iterator[Path]:
             else:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            # It must not hide what came of the writing.
+            # This must not hide an error of the writing itself.
             logger.warning("The unfinished %s cannot be removed: %s", path.name, error.strerror)
 
 
 def take_name(path: Path, target: Path) -> None:
-    """Give a complete file or folder its name, in the same folder or one below.
+    """Give a complete file or folder its final name, in the same folder or one below.
 
     Raises:
-        FileExistsError: something else has the name.
+        FileExistsError: the name is taken.
         OSError: it cannot have this name; nothing is left under it.
     """
     if path.is_dir():
@@ -52,8 +52,8 @@ def take_name(path: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except (OSError, AttributeError, NotImplementedError):
-        # There are no hard links here (exFAT, some network folders, Android): an empty file of our
-        # own holds the name until the complete one replaces it.
+        # No hard links here (exFAT, some network folders, Android): reserve the name with an empty
+        # file, then replace that with the complete one.
         target.open("xb").close()
         try:
             os.replace(path, target)
@@ -63,26 +63,26 @@ def take_name(path: Path, target: Path) -> None:
 
 
 def _take_folder_name(path: Path, target: Path) -> None:
-    # Where folders can be renamed onto an empty one, ours has to be the one that made it.
+    # Where a folder can replace an empty one, it must be the one that was created here.
     target.mkdir()
     try:
         os.replace(path, target)
     except OSError:
-        # Windows and some network folders do not, and so cannot replace another's folder either.
+        # Windows and some network folders cannot do that, so the rename replaces nothing either.
         target.rmdir()
         path.rename(target)
 
 
 def is_device_name(part: str) -> bool:
-    """Whether Windows takes this part of a path for a device, such as ``con`` or ``nul.txt``."""
+    """Whether this part of a path is a device on Windows, for example ``con`` or ``nul.txt``."""
     return _DEVICE.fullmatch(part) is not None
 
 
 def is_too_long(part: str, folder: Path) -> bool:
-    """Whether the file system of ``folder`` takes no name of this length."""
-    most = _MOST_BYTES
+    """Whether a name is too long for the file system of ``folder``."""
+    limit = _MAX_BYTES
     with contextlib.suppress(OSError, AttributeError, ValueError):
-        most = os.pathconf(folder, "PC_NAME_MAX")
+        limit = os.pathconf(folder, "PC_NAME_MAX")
     # Windows counts UTF-16 units, others bytes.
     on_windows = os.name == "nt"
-    return len(part.encode("utf-16-le")) // 2 > most if on_windows else len(part.encode()) > most
+    return len(part.encode("utf-16-le")) // 2 > limit if on_windows else len(part.encode()) > limit

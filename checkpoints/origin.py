@@ -1,4 +1,4 @@
-"""What is known about a checkpoint's weights, and what was assumed; written down on request."""
+"""What is known about a checkpoint's weights and what was assumed; saved as JSON on request."""
 
 import errno
 import json
@@ -18,17 +18,17 @@ class Origin:
     files: ModelFiles | None = None
     format: str = "diffusers"
     place: str = ""
-    """Where they are in their file, as keys with dots between; "" at its top level."""
+    """Where they are in their file, as keys joined by dots; "" at the top level."""
     averaged: bool | None = None
-    """Whether they are averages over the training (EMA); None where nothing says so."""
+    """Whether they are averages over the training (EMA); None if unknown."""
     assumed: dict[str, Any] = field(default_factory=dict)
-    """Fields of the configuration that the tensors do not tell."""
+    """Fields of the configuration that cannot be inferred from the tensors."""
     assumed_schedule: dict[str, Any] = field(default_factory=dict)
-    """Entries of a ``scheduler_config.json``, likewise."""
+    """Assumed entries of a ``scheduler_config.json``."""
 
     @property
     def json(self) -> Path | None:
-        """The file that wins over what was assumed, whether it is there or not."""
+        """The file that overrides what was assumed, whether or not it exists."""
         if self.files is None:
             return None
         if self.files.is_single:
@@ -40,10 +40,10 @@ class Origin:
         return network / SCHEDULER_CONFIG
 
     def write_json(self) -> Path | None:
-        """Write what was assumed into its JSON file; return that, or None if nothing was.
+        """Write what was assumed into ``json``; return its path, or None if nothing was assumed.
 
         Raises:
-            FileExistsError: there is such a file, which stays as it is.
+            FileExistsError: the file exists already; it is not changed.
             OSError: it cannot be written; nothing is left of it.
         """
         if self.files is None or self.json is None or not (self.assumed or self.assumed_schedule):
@@ -56,7 +56,7 @@ class Origin:
 
 
 def _write_new(path: Path, text: str) -> None:
-    """Write a new file, whole or not at all."""
+    """Write a new file, completely or not at all."""
     try:
         path.parent.mkdir(exist_ok=True)
     except FileExistsError as error:

@@ -1,4 +1,4 @@
-"""A network becomes a folder that diffusers opens: whole, or not at all."""
+"""Save a network as a folder that diffusers can load: completely, or not at all."""
 
 import contextlib
 import json
@@ -18,10 +18,10 @@ from ..unet.config import UNetConfig
 from .files import is_model_folder
 from .new_files import is_device_name, is_too_long, take_name, unfinished
 
-# One part of a model's name: what every file system takes, and no hidden folder.
+# One part of a model's name: valid on every file system, and not hidden.
 _BAD = r"\x00-\x1f<>:\"/\\|?*\ud800-\udfff"
 _PART = re.compile(rf"[^{_BAD}.][^{_BAD}]*(?<![. ])")
-_MOST_PARTS = 4  # as deep as the loader looks
+_MAX_PARTS = 4  # as deep as the loader looks
 
 
 def save_model(
@@ -29,7 +29,7 @@ def save_model(
 ) -> None:
     """Write a diffusers pipeline folder: ``model_index.json``, ``unet/`` and ``scheduler/``.
 
-    A file that is there already is replaced, each as a whole. The weights keep their dtype.
+    An existing file is replaced, each as a whole. The weights keep their dtype.
 
     Raises:
         OSError: a file cannot be written.
@@ -50,7 +50,7 @@ def save_model(
     for name, content in contents.items():
         _write(folder / name, (json.dumps(content, indent=2) + "\n").encode())
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    # Not save_file: its files can be read by their owner alone.
+    # Not save_file: only the owner could read its files.
     _write(
         folder / "unet" / "diffusion_pytorch_model.safetensors",
         save(tensors, metadata={"format": "pt"}),
@@ -66,22 +66,22 @@ def save_as_new_model(
     *,
     taken: Collection[str] = (),
 ) -> str:
-    """Write a model folder below ``root`` under a name that is still free.
+    """Write a model folder below ``root`` under the first free name.
 
-    The first is ``name``, then ``name_00002`` and so on. The folder gets its name when it is
+    The names tried are ``name``, ``name_00002`` and so on. The folder gets its name when it is
     complete.
 
     Args:
-        root: where models are saved; made where it is missing.
-        name: of the folder, with ``/`` between the folder's parents.
+        root: where models are saved; created if missing.
+        name: of the folder, with ``/`` between parent folders.
         weights, unet, scheduler: as for ``save_model``.
         taken: further names that are not free.
 
     Returns:
-        The name that it got.
+        The name of the new folder.
 
     Raises:
-        ValueError: the name cannot be one, or writing failed; nothing is left then.
+        ValueError: the name is not valid, or writing failed; nothing is left in that case.
     """
     name = checked_name(root, name)
     try:
@@ -110,21 +110,21 @@ def _take_free_name(folder: Path, root: Path, name: str, taken: Collection[str])
 def checked_name(root: Path, name: str) -> str:
     """Return a name below ``root`` with ``/`` as its separator, or raise ``ValueError``."""
     parts = name.strip().replace("\\", "/").split("/")
-    if len(parts) > _MOST_PARTS or not all(_PART.fullmatch(part) for part in parts):
+    if len(parts) > _MAX_PARTS or not all(_PART.fullmatch(part) for part in parts):
         raise UserError(
-            f"'{name}' cannot be the name of a model. Use letters, digits, - and _, and at most "
-            f"{_MOST_PARTS - 1} slashes for folders; it cannot lead outside {root}."
+            f"'{name}' is not a valid model name. Use letters, digits, - and _, and at most "
+            f"{_MAX_PARTS - 1} slashes for folders. It must stay inside {root}."
         )
     for part in parts:
         if is_device_name(part):
             raise UserError(
-                f"'{name}' cannot be the name of a model: Windows takes '{part}' for a device. "
-                "Choose another name."
+                f"'{name}' is not a valid model name: '{part}' is a device on Windows. Choose "
+                "another name."
             )
         if is_too_long(f"{part}_00001", root):
             raise UserError(
-                f"'{part[:40]}...' ({len(part)} characters) is too long for the name of a folder. "
-                "Choose a shorter one."
+                f"'{part[:40]}...' ({len(part)} characters) is too long for a folder name. Choose "
+                "a shorter one."
             )
     for k in range(len(parts)):
         above = root.joinpath(*parts[:k])
@@ -133,14 +133,14 @@ def checked_name(root: Path, name: str) -> str:
             raise UserError(f"'{name}' leads outside {root}. Choose another name.")
         if k and is_model_folder(above):
             raise UserError(
-                f"'{'/'.join(parts[:k])}' is a model itself, and models inside of models are not "
-                "found. Choose another name."
+                f"'{'/'.join(parts[:k])}' is a model itself, and models inside models are not "
+                "listed. Choose another name."
             )
     return "/".join(parts)
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with unfinished(path) as new:
         new.write_bytes(content)

@@ -1,8 +1,8 @@
-"""The network's tensors in what a training program has saved, whatever stands around them.
+"""Find the network's tensors in what a training program has saved, whatever else it contains.
 
-A file may hold the network under any keys and behind any prefix, plain and averaged (EMA), beside
-an optimizer and other things. The tensors that belong together are found by their names: those of
-a known format, once the keys and the prefix before them are taken off.
+A file may have the network under any keys and with any prefix, plain and averaged (EMA), along with
+an optimizer and other things. Tensors that belong together are found by their names, which match a
+known format once the keys and the prefix are removed.
 """
 
 import re
@@ -18,14 +18,14 @@ from .formats import FORMATS, identify
 
 Weights = dict[str, Tensor]
 Place = tuple[str, ...]
-"""The keys, and the parts of a prefix, that lead to something in a file."""
+"""The keys and the parts of a prefix that lead to something in a file."""
 
-# A network has at least so many tensors; no file is deeper, or holds more lists and dicts.
+# The minimum number of a network's tensors; the maximum depth, and number of lists and dicts.
 _FEWEST = 8
 _DEPTH = 12
-_MOST = 50_000
+_MAX_CONTAINERS = 50_000
 
-# What wrappers of modules put into names, anywhere; no network has such parts of its own.
+# What module wrappers insert anywhere into names; no network has such parts itself.
 _WRAPPERS = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
@@ -38,16 +38,16 @@ _TRAINING = {"optim", "optimizer", "optimizers", "opt", "scheduler", "schedulers
 _LATENT = {"vae", "vqvae", "movq", "autoencoder", "first_stage_model"}
 _CONDITION = {"text_encoder", "cond_stage_model"}
 
-# A parameter that no training changes: some programs do not average it.
+# A parameter that training does not change, so some programs do not average it.
 _FIXED = "time_proj.weight"
 
 
 @dataclass(frozen=True)
 class Found:
-    """A network in a file: its tensors under their own names.
+    """A network in a file, its tensors under names without keys and prefix.
 
-    ``kind`` is a key of ``FORMATS``. ``averaged`` is None where nothing says whether they are.
-    ``betas`` are those of the process, shape (T,), where they were saved around the network.
+    ``kind`` is a key of ``FORMATS``. ``averaged`` is None if that is unknown. ``betas`` are those
+    of the process, shape (T,), if they were saved along with the network.
     """
 
     weights: Weights
@@ -58,23 +58,23 @@ class Found:
 
 
 def find_network(content: Any, unnamed: Callable[[], Weights] | None = None) -> Found:
-    """Return the network in what a file holds; of plain and averaged weights the averaged.
+    """Return the network in a file's contents; averaged weights are preferred to plain ones.
 
     Args:
-        content: as ``torch.load`` or safetensors return it.
+        content: as returned by ``torch.load`` or safetensors.
         unnamed: returns the tensors of the configuration's network, in the order of diffusers'
-            ``parameters()``: what a list of tensors without names is matched with.
+            ``parameters()``, to match a list of tensors without names.
 
     Raises:
-        ConfigError: its tensors have no names, and there is no configuration.
-        CheckpointError: there is none, or several that differ, or one that works on latents, or
-            averaged weights that do not fit the plain ones.
+        ConfigError: the tensors have no names, and there is no configuration.
+        CheckpointError: there is no network, several that differ, or one that works on latents, or
+            the averaged weights do not fit the plain ones.
     """
     parts = list(_parts(content, (), count()))
     _check_pixel_space(parts)
     found: list[Found] = []
     for place, tensors in parts:
-        found += _networks(tensors, place, _says(place))
+        found += _networks(tensors, place, _averaged_by_keys(place))
     found = _with_last_averaged(content, found)
     averaged = _distinct([network for network in found if network.averaged])
     plain = _distinct([network for network in found if not network.averaged])
@@ -86,8 +86,8 @@ def find_network(content: Any, unnamed: Callable[[], Weights] | None = None) -> 
     if len(chosen) > 1:
         places = ", ".join(name_of(network.place) for network in chosen)
         raise CheckpointError(
-            f"It holds {len(chosen)} networks that differ: {places}. Save the one that you want "
-            "alone, with torch.save(state_dict, path)."
+            f"The file contains {len(chosen)} different networks: {places}. Save only the one that "
+            "you want, with torch.save(state_dict, path)."
         )
     (network,) = chosen
     if network.averaged and len(plain) == 1 and _FIXED in plain[0].weights:
@@ -97,12 +97,12 @@ def find_network(content: Any, unnamed: Callable[[], Weights] | None = None) -> 
 
 
 def name_of(place: Place) -> str:
-    """Return a place in a file as people read it."""
+    """Return a readable name for a place in a file."""
     return shown(".".join(place), 100) or "the top level"
 
 
 def is_averaged(name: str, before: bool | None = None) -> bool | None:
-    """Whether a key or a file's name says that weights are averaged; ``before`` if it is silent."""
+    """Whether a key or file name says that weights are averaged; ``before`` if it does not say."""
     words = _words(name)
     averaged = any(_AVERAGED.fullmatch(word) for word in words)
     if words & _PLAIN or (averaged and words & _NEGATIONS):
@@ -115,12 +115,14 @@ def _words(name: str) -> set[str]:
 
 
 def _parts(content: Any, place: Place, seen: "count[int]") -> Iterator[tuple[Place, Weights]]:
-    """Yield each dict and list in ``content``, with the tensors right in it and how to get there.
+    """Yield the place of each dict and list in ``content``, with the tensors directly in it.
 
-    A list's tensors are named "0", "1", … What an optimizer has saved is left out.
+    A list's tensors are named "0", "1", … The state of an optimizer is left out.
     """
-    if next(seen) > _MOST:
-        raise CheckpointError("It is nested too often to be a model.")
+    if next(seen) > _MAX_CONTAINERS:
+        raise CheckpointError(
+            f"The file contains more than {_MAX_CONTAINERS} lists and dicts, so it is not a model."
+        )
     entries = content.items() if isinstance(content, dict) else enumerate(content)
     tensors: Weights = {}
     inner: list[tuple[str, Any]] = []
@@ -143,7 +145,7 @@ def _parts(content: Any, place: Place, seen: "count[int]") -> Iterator[tuple[Pla
 def _networks(
     tensors: Weights, place: Place, averaged: bool | None, betas: Tensor | None = None
 ) -> Iterator[Found]:
-    """Yield the networks among named tensors, behind whatever prefixes."""
+    """Yield the networks among named tensors, whatever their prefixes."""
     betas = _betas(tensors.get("betas"), betas)
     if "n_averaged" in tensors:  # torch's AveragedModel
         averaged = True
@@ -158,7 +160,7 @@ def _networks(
     own = {
         name: tensor
         for name, tensor in tensors.items()
-        # Counters as n_averaged, initted and step are no part of a network.
+        # Counters like n_averaged, initted and step are not part of a network.
         if name.partition(".")[0] not in left and ("." in name or tensor.numel() != 1)
     }
     kind = identify(own)
@@ -182,7 +184,10 @@ def _by_first_part(tensors: Weights) -> dict[str, Weights]:
 
 
 def _with_last_averaged(content: Any, found: list[Found]) -> list[Found]:
-    """Of the list that Ho et al.'s followers save, [network, optimizer, …, ema], the last."""
+    """Mark the last entry as averaged in lists like [network, optimizer, …, ema].
+
+    Programs derived from Ho et al.'s code save such lists.
+    """
     if not isinstance(content, list | tuple):
         return found
     last = str(len(content) - 1)
@@ -223,7 +228,7 @@ def _averaged_otherwise(
     plain: list[Found],
     unnamed: Callable[[], Weights] | None,
 ) -> list[Found]:
-    """Return averaged weights that are a list of tensors, or named without dots.
+    """Return averaged weights that are a list of tensors, or whose names have no dots.
 
     Raises:
         CheckpointError: there are averaged weights, but they do not fit the plain ones.
@@ -235,10 +240,10 @@ def _averaged_otherwise(
             if id(tensor) not in used:
                 *prefix, last = name.split(".")
                 groups.setdefault((*place, *prefix), {})[last] = tensor
-    says = {place: _says(place) for place in groups}
+    averaged = {place: _averaged_by_keys(place) for place in groups}
     if not plain:
-        return _by_configuration(groups, says, unnamed)
-    groups = {place: tensors for place, tensors in groups.items() if says[place]}
+        return _by_configuration(groups, averaged, unnamed)
+    groups = {place: tensors for place, tensors in groups.items() if averaged[place]}
     if len(plain) > 1 or not groups:
         return []
     (trained,) = plain
@@ -250,10 +255,10 @@ def _averaged_otherwise(
     tensors = sum(len(tensors) for tensors in groups.values())
     if not found and 2 * tensors >= len(trained.weights):
         raise CheckpointError(
-            f"It has averaged (EMA) weights in {name_of(_common(list(groups)))}, but they do not "
-            f"fit the plain ones in {name_of(trained.place)}: {tensors} tensors against "
-            f"{len(trained.weights)}, or of other names or shapes. The plain ones would draw "
-            "another picture. Save the weights that you want alone, with "
+            f"The averaged (EMA) weights in {name_of(_common(list(groups)))} do not fit the plain "
+            f"ones in {name_of(trained.place)}: {tensors} tensors instead of "
+            f"{len(trained.weights)}, or other names or shapes. The plain ones would give "
+            "different images. Save only the weights that you want, with "
             "torch.save(state_dict, path)."
         )
     return _distinct(found)
@@ -261,32 +266,34 @@ def _averaged_otherwise(
 
 def _by_configuration(
     groups: dict[Place, Weights],
-    says: dict[Place, bool | None],
+    averaged: dict[Place, bool | None],
     unnamed: Callable[[], Weights] | None,
 ) -> list[Found]:
     lists = {
         place: tensors
         for place, tensors in groups.items()
-        if len(tensors) >= _FEWEST and _is_list(tensors) and says[place] is not False
+        if len(tensors) >= _FEWEST and _is_list(tensors) and averaged[place] is not False
     }
     if not lists:
         return []
-    place, tensors = next(((p, t) for p, t in lists.items() if says[p]), next(iter(lists.items())))
+    place, tensors = next(
+        ((p, t) for p, t in lists.items() if averaged[p]), next(iter(lists.items()))
+    )
     if unnamed is None:
         raise ConfigError(
             f"The {len(tensors)} tensors in {name_of(place)} have no names. Write the model's "
-            "whole config.json, which says what they are,"
+            "whole config.json, which defines them,"
         )
     weights = _in_order(tensors, unnamed())
     if weights is None:
         raise CheckpointError(
             f"The {len(tensors)} tensors in {name_of(place)} have no names, and their number or "
-            "shapes are not those of the configuration's network."
+            "shapes do not match the configuration's network. Use the model's own config.json."
         )
-    return [Found(weights, "diffusers", place, says[place])]
+    return [Found(weights, "diffusers", place, averaged[place])]
 
 
-def _says(place: Place) -> bool | None:
+def _averaged_by_keys(place: Place) -> bool | None:
     averaged = None
     for key in place:
         averaged = is_averaged(key, averaged)
@@ -298,7 +305,7 @@ def _is_list(tensors: Weights) -> bool:
 
 
 def _in_order(tensors: Weights, like: Weights) -> Weights | None:
-    """Name the tensors of a list as those of ``like``, in its order (diffusers' shadow_params)."""
+    """Name a list's tensors like those in ``like``, in its order (diffusers' shadow_params)."""
     if not _is_list(tensors):
         return None
     values = [tensors[name] for name in sorted(tensors, key=int)]
@@ -309,13 +316,13 @@ def _in_order(tensors: Weights, like: Weights) -> Weights | None:
 
 
 def _without_dots(tensors: Weights, trained: Found) -> Weights | None:
-    """Find the tensors under the plain ones' names without dots, as CompVis's LitEma has them."""
+    """Find the tensors by the plain names without dots, as CompVis's LitEma saves them."""
     for k in range(len(trained.place) + 1):
         prefix = "".join(trained.place[k:])
         names = {name: (prefix + name).replace(".", "") for name in trained.weights}
         names = {name: dotless for name, dotless in names.items() if dotless in tensors}
         if len(set(names.values())) < len(names):
-            continue  # two would be one
+            continue  # two names would be the same
         if trained.weights.keys() - names.keys() <= {_FIXED} and all(
             tensors[dotless].shape == trained.weights[name].shape for name, dotless in names.items()
         ):
@@ -324,7 +331,7 @@ def _without_dots(tensors: Weights, trained: Found) -> Weights | None:
 
 
 def _common(places: list[Place]) -> Place:
-    """What the places begin with together, up to the first key that says averaged."""
+    """Return the start of the places, up to the first key that says averaged."""
     first = places[0]
     return next((first[: k + 1] for k in range(len(first)) if is_averaged(first[k])), first)
 
@@ -337,28 +344,28 @@ def _check_pixel_space(parts: list[tuple[Place, Weights]]) -> None:
     keys |= {part for _, tensors in parts for name in tensors for part in name.split(".")[:-1]}
     if found := sorted(keys & _LATENT):
         raise CheckpointError(
-            f"It also holds an autoencoder ({found[0]}): its network works on that one's latents, "
+            f"The file also contains an autoencoder ({found[0]}): its network works on latents, "
             "not on pixels. Only pixel-space models can be loaded here."
         )
     if found := sorted(keys & _CONDITION):
         raise CheckpointError(
-            f"It also holds an encoder of conditions ({found[0]}): its network needs a text or "
+            f"The file also contains a condition encoder ({found[0]}): its network needs text or "
             "another condition. Only unconditional models can be loaded here."
         )
 
 
 def _nothing_found(content: Any, parts: list[tuple[Place, Weights]]) -> str:
-    known = f"Known are the networks of {', '.join(FORMATS)}, under any key and behind any prefix."
+    known = f"Supported formats, under any key and with any prefix: {', '.join(FORMATS)}."
     if not any(tensors for _, tensors in parts):
-        return f"It holds no named tensors, but {_described(content)}. {known}"
+        return f"The file contains no named tensors, but {_described(content)}. {known}"
     return (
-        f"It is no unconditional pixel-space UNet of a known format. It holds "
+        f"The file is not an unconditional pixel-space UNet of a supported format. It contains "
         f"{_described(content)}. {known}"
     )
 
 
 def _described(content: Any, *, inner: bool = True) -> str:
-    """The first keys of what a file holds, and the first ones below those."""
+    """Return the first keys of a file's contents, and the first ones below those."""
     if isinstance(content, Tensor):
         return f"tensor {tuple(content.shape)}"
     if not isinstance(content, dict | list | tuple):
@@ -367,8 +374,8 @@ def _described(content: Any, *, inner: bool = True) -> str:
     if not entries:
         return f"an empty {type(content).__name__}"
     limit = 6 if inner else 3
-    some = [
+    first = [
         f"{shown(str(key), 60)}{f' ({_described(value, inner=False)})' if inner else ''}"
         for key, value in entries[:limit]
     ]
-    return ", ".join(some) + (", …" if len(entries) > limit else "")
+    return ", ".join(first) + (", …" if len(entries) > limit else "")

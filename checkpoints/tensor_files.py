@@ -1,4 +1,4 @@
-"""What safetensors files and pickles hold; nothing here knows what the tensors are for."""
+"""Read safetensors files and pickles, without knowing what the tensors are for."""
 
 import json
 import pickle
@@ -19,17 +19,17 @@ from ..unet.errors import CheckpointError, ConfigError, shown
 _PATHS = ("Posix", "Windows", "PurePosix", "PureWindows")
 _NODES = ("Any", "Boolean", "Enum", "Float", "Integer", "String")
 _CONVERT = (
-    "Where you trust its source, load it in Python with torch.load(path, weights_only=False), save "
+    "If you trust its source, load it in Python with torch.load(path, weights_only=False), save "
     "its tensors with safetensors.torch.save_file, and use that file."
 )
 _REFUSED = re.compile(r"GLOBAL (\S+) (?:was not|whose module)")
 
-# Below it, weights_only=True can be escaped (CVE-2025-32434).
+# In older versions, weights_only=True can be bypassed (CVE-2025-32434).
 _SAFE_TORCH = (2, 6)
 
 
 class _Unread:
-    """In place of a setting that a pickle holds beside tensors: nothing of it is kept or run."""
+    """Replaces a setting that a pickle has besides tensors: nothing of it is kept or run."""
 
     def __init__(self, *_: Any): ...
 
@@ -43,7 +43,7 @@ class _UnreadDict:
         return OrderedDict()
 
 
-# Harmless settings that training programs save beside the weights.
+# Harmless settings that training programs save along with the weights.
 _SETTINGS = {
     _UnreadDict: (
         *("collections.defaultdict", "easydict.EasyDict", "addict.addict.Dict", "munch.Munch"),
@@ -67,14 +67,14 @@ _SETTINGS = {
 
 
 def read_content(paths: Sequence[Path]) -> Any:
-    """Read what a model's file holds, or its shards together, onto the CPU.
+    """Read the contents of a model's file, or of its shards together, onto the CPU.
 
-    Pickles are opened with ``weights_only=True``: tensors, lists, dicts, texts and numbers. In
-    place of the settings of well-known libraries stands something empty.
+    Pickles are opened with ``weights_only=True``: tensors, lists, dicts, strings and numbers. The
+    settings of well-known libraries are replaced by empty objects.
 
     Raises:
-        CheckpointError: a file is damaged or holds code, a tensor is in two files, or this torch
-            cannot open pickles safely.
+        CheckpointError: a file is damaged or contains code, a tensor is in two files, or this
+            version of torch cannot open pickles safely.
     """
     if len(paths) == 1:
         return _read_file(paths[0])
@@ -82,19 +82,25 @@ def read_content(paths: Sequence[Path]) -> Any:
     for path in paths:
         part = _read_file(path)
         if not isinstance(part, dict):
-            raise CheckpointError(f"{path} holds a {type(part).__name__} instead of named tensors.")
+            raise CheckpointError(
+                f"{path} contains a {type(part).__name__} instead of named tensors. Download it "
+                "again."
+            )
         twice = weights.keys() & part.keys()
         if twice:
-            raise CheckpointError(f"{path} has {shown(min(twice))}, which another part has too.")
+            raise CheckpointError(
+                f"{path} contains {shown(min(twice))}, which is also in another part of the model. "
+                "Download all parts again."
+            )
         weights |= part
     return weights
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the configuration in a safetensors file's metadata, or an empty one.
+    """Return the configuration in a safetensors file's metadata; empty if there is none.
 
-    The entry ``config`` holds what would stand in ``config.json``, and ``scheduler_config`` what
-    would stand in that file.
+    The entry ``config`` has the contents of a ``config.json``, and ``scheduler_config`` those of a
+    ``scheduler_config.json``.
 
     Raises:
         ConfigError: an entry is not JSON.
@@ -118,7 +124,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
                 f"{path}: '{entry}' in its metadata is not JSON ({error})."
             ) from error
         if not isinstance(content, dict):
-            raise ConfigError(f"{path}: '{entry}' in its metadata is no configuration.")
+            raise ConfigError(f"{path}: '{entry}' in its metadata is not a JSON object.")
         fields |= content if entry == "config" else {"scheduler": content}
     return fields
 
@@ -141,9 +147,9 @@ def _read_file(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         refused = _REFUSED.search(str(error))
         what = (
-            f"beside tensors it holds code ({shown(refused[1])}), which"
+            f"besides tensors it contains code ({shown(refused[1])}), which"
             if refused
-            else "it is damaged, or holds code beside tensors, which"
+            else "it is damaged, or besides tensors it contains code, which"
         )
         raise CheckpointError(
             f"{path} was not opened: {what} could do anything to this machine. {_CONVERT}"
@@ -151,7 +157,7 @@ def _read_file(path: Path) -> Any:
     except Exception as error:  # torch raises many types on a damaged archive
         reason = "It may be a partial download; download it again."
         if "TorchScript" in str(error):
-            reason = "It is a program (TorchScript). Save the model's state_dict() instead."
+            reason = "It is a TorchScript program. Save the model's state_dict() instead."
         raise CheckpointError(
             f"{path} cannot be read ({type(error).__name__}: {error!s:.200}). {reason}"
         ) from printable_cause(error)
@@ -161,27 +167,27 @@ def _check_torch(path: Path) -> None:
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
     if version < _SAFE_TORCH:
         raise CheckpointError(
-            f"{path} was not opened: it is a pickle, and in torch {torch.__version__} one that is "
-            "made for it can run code on this machine even so (CVE-2025-32434). Update torch to "
-            "2.6 or newer, or convert the file to safetensors."
+            f"{path} was not opened: it is a pickle, and with torch {torch.__version__} a "
+            "malicious pickle can run code on this machine (CVE-2025-32434). Update torch to 2.6 "
+            "or newer, or convert the file to safetensors."
         )
 
 
 def _check_start(path: Path) -> None:
-    """Recognise what is no file of torch's at all, and so holds no code either."""
+    """Reject files that torch did not write, and that therefore contain no code either."""
     with path.open("rb") as file:
         start = file.read(24)
     if not start.startswith((b"PK", b"\x80")):
         raise CheckpointError(
-            f"{path} was not written by torch.save: it begins with {start!r}. It may be a partial "
-            "download, a web page, or a Git LFS pointer; download it again."
+            f"{path} was not written by torch.save: it starts with {start!r}. It may be a partial "
+            "download, a web page or a Git LFS pointer. Download it again."
         )
 
 
 def _settings() -> list[Any]:
-    """What a pickle may hold beside tensors, as torch takes it: (class, its name in the file)."""
+    """Return what a pickle may have besides tensors, as torch expects: (class, name in file)."""
     stand_ins: list[Any] = [(cls, name) for cls, names in _SETTINGS.items() for name in names]
-    # numpy's own, because a host may have allowed some of these already.
+    # numpy's own classes, because a host may have allowed some of them already.
     dtypes = {type(np.dtype(code)) for code in "?bhilqBHILQefdSU"}
     scalar = np.float64(0).__reduce__()[0]
     numbers = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
@@ -191,8 +197,8 @@ def _settings() -> list[Any]:
 
 def _unreadable(path: Path, error: Exception) -> str:
     if printable(str(path)) != str(path):
-        return f"safetensors cannot open {path}, whose name is not valid UTF-8. Rename it."
+        return f"safetensors cannot open {path}: its name is not valid UTF-8. Rename it."
     return (
         f"{path} is not a readable safetensors file ({error!s:.200}). It may be a partial "
-        "download, or a Git LFS pointer; download it again."
+        "download or a Git LFS pointer. Download it again."
     )

@@ -1,1 +1,1 @@
-"""What `python dev.py` is made of: the environment, a ComfyUI, and a client for it."""
+"""The tools behind `python dev.py`: the environment, a ComfyUI, and a client for it."""

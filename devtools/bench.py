@@ -1,4 +1,4 @@
-"""`python dev.py bench`: the quick forms of the benchmarks."""
+"""`python dev.py bench`: quick versions of the benchmarks."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ _BENCHMARKS = ("benchmarks.speed", "benchmarks.quality")
 
 
 def run_benchmarks() -> int:
-    """Run all, also after one that missed a target, and return the exit status."""
+    """Run all benchmarks, even if one misses a target, and return the exit status."""
     status = 0
     for name in _BENCHMARKS:
         print(f"\n== {name}", flush=True)

@@ -1,4 +1,4 @@
-"""The browser that the tests drive: one that is here, or Debian's, else a sentence about it."""
+"""The browser for the tests: an installed one, or Debian's, or a message that explains."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ NAMED_BY = "UNCONDITIONAL_BROWSER"
 
 ARGUMENTS = (
     "--headless",
-    "--no-sandbox",  # root may not have one
+    "--no-sandbox",  # the sandbox does not work as root
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -20,7 +20,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-"""With which a browser starts without a screen, and asks nothing of the network."""
+"""Arguments for a browser without a screen and without its own network requests."""
 
 _ON_PATH = (
     "chromium",
@@ -44,26 +44,28 @@ _WINDOWS = (
 )
 
 NO_BROWSER = (
-    "There is no Chromium, Chrome or Edge here. Install one (on Debian, as root: apt-get install "
-    f"chromium), or set {NAMED_BY} to the path of one that you have."
+    "No Chromium, Chrome or Edge was found. Install one (on Debian, as root: apt-get install "
+    f"chromium), or set {NAMED_BY} to the path of a browser."
 )
 
 
 class BrowserError(Exception):
-    """The named browser is not there; the message says what to do."""
+    """The named browser does not exist; the message says what to do."""
 
 
 def find_browser() -> Path | None:
-    """Return a browser of Chromium's family, the named one first, or None where there is none.
+    """Return a Chromium-based browser, preferably the named one, or None.
 
     Raises:
-        BrowserError: UNCONDITIONAL_BROWSER names no program.
+        BrowserError: UNCONDITIONAL_BROWSER does not name a program.
     """
     named = os.environ.get(NAMED_BY)
     if named:
         found = shutil.which(named)
         if found is None:
-            raise BrowserError(f"{NAMED_BY} is {named!r}, which is no program here.")
+            raise BrowserError(
+                f"{NAMED_BY} is {named!r}, which is not a program. Set it to the path of a browser."
+            )
         return Path(found)
     for name in _ON_PATH:
         if found := shutil.which(name):
@@ -72,13 +74,13 @@ def find_browser() -> Path | None:
 
 
 def ensure_browser() -> Path | None:
-    """Return a browser, installing Debian's where apt-get may be used; None where none can be had.
+    """Return a browser, or None; install Debian's if apt-get can be used.
 
-    What it installs is printed. With a browser comes a font for Chinese, where there is none: else
-    the pages in Chinese would show boxes.
+    What is installed is printed. A Chinese font is installed too if there is none: without one,
+    pages in Chinese show boxes.
 
     Raises:
-        BrowserError: UNCONDITIONAL_BROWSER names no program.
+        BrowserError: UNCONDITIONAL_BROWSER does not name a program.
     """
     browser = find_browser()
     missing = [] if browser else ["chromium"]
@@ -91,12 +93,12 @@ def ensure_browser() -> Path | None:
 
 
 def is_ci() -> bool:
-    """Whether this is continuous integration, where nothing may be left out."""
+    """Whether this is continuous integration, where no test may be skipped."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def _usual_places(platform: str, environment: Mapping[str, str]) -> Iterator[Path]:
-    """Where browsers lie that are not on PATH."""
+    """Yield the usual paths of browsers that are not on PATH."""
     if platform == "darwin":
         for folder in (Path("/Applications"), Path.home() / "Applications"):
             yield from (folder / name for name in _MAC)
@@ -107,11 +109,11 @@ def _usual_places(platform: str, environment: Mapping[str, str]) -> Iterator[Pat
 
 
 def _draws_chinese() -> bool:
-    """Whether there is a font for it; True where that cannot be asked."""
-    ask = shutil.which("fc-list")
-    if ask is None:
+    """Whether there is a Chinese font; True if that cannot be determined."""
+    fc_list = shutil.which("fc-list")
+    if fc_list is None:
         return not sys.platform.startswith("linux")
-    return bool(subprocess.run([ask, ":lang=zh"], capture_output=True).stdout.strip())
+    return bool(subprocess.run([fc_list, ":lang=zh"], capture_output=True).stdout.strip())
 
 
 def _may_install() -> bool:
@@ -119,7 +121,7 @@ def _may_install() -> bool:
 
 
 def _install(packages: list[str]) -> None:
-    """Install packages; what fails is printed, and whoever needs it finds that it is not there."""
+    """Install packages; a failure is printed, and the caller checks what is installed."""
     print(f"Installing {' and '.join(packages)} with apt-get", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for arguments in (

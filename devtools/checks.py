@@ -17,20 +17,20 @@ OTHER_KERNELS = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
 }
-"""Lets torch compute as on a processor without AVX-512, which rounds otherwise."""
-_NOTHING_SELECTED = 5  # pytest's exit status where no test was left
+"""Makes torch compute as on a processor without AVX-512, which rounds differently."""
+_NOTHING_SELECTED = 5  # pytest's exit status if no test was selected
 
 
 def run_checks(pytest_arguments: Sequence[str], host: str | None = None) -> int:
-    """Run all checks, also after one that failed, and return the exit status.
+    """Run all checks, even after a failed one, and return the exit status.
 
     Args:
-        pytest_arguments: further ones for pytest.
-        host: a ComfyUI's folder to test on instead of our copies, as COMFYUI_PATH names one.
+        pytest_arguments: additional arguments for pytest.
+        host: the folder of a ComfyUI to test on instead of our copies, like COMFYUI_PATH.
     """
     named = host or os.environ.get("COMFYUI_PATH")
     if named:
-        # The checks run in another folder than the one that it may be relative to.
+        # The path may be relative, and the checks run in another folder.
         os.environ["COMFYUI_PATH"] = str(Path(named).resolve())
     try:
         folders = [comfyui_path(version) for version in versions_to_test()]
@@ -46,12 +46,12 @@ def run_checks(pytest_arguments: Sequence[str], host: str | None = None) -> int:
         "parity with AVX2": ["pytest", *pytest_arguments, "-m", "parity"],
     }
     environments = {
-        # Where there is no copy of ours, the type check finds ComfyUI's modules in the named one.
+        # Without our own copy, the type check finds ComfyUI's modules in the named one.
         "types": {**os.environ, "PYTHONPATH": str(folders[0])},
         "parity with AVX2": {**os.environ, **OTHER_KERNELS},
     }
     if "AVX512" not in torch.backends.cpu.get_cpu_capability():
-        print("The parity tests are run once: this processor has no more than AVX2.")
+        print("The parity tests run only once, because this processor does not have AVX-512.")
         del checks["parity with AVX2"]
     failed = []
     for name, command in checks.items():

@@ -1,4 +1,4 @@
-"""Talks to ComfyUI as its editor does: prompts over HTTP, progress over a websocket."""
+"""A client for ComfyUI, like its editor: prompts over HTTP, progress over a websocket."""
 
 import json
 import struct
@@ -12,31 +12,31 @@ from typing import Any
 import websocket
 
 Graph = dict[str, dict[str, Any]]
-"""A prompt in the API's format: node id -> class_type and inputs."""
+"""A prompt in the API format: node id -> class_type and inputs."""
 
 _PREVIEW_IMAGE, _PREVIEW_IMAGE_WITH_METADATA = 1, 4
 
 
 @dataclass
 class Run:
-    """What came of a prompt."""
+    """The results of a prompt."""
 
     prompt_id: str = ""
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Node id -> what the node shows."""
+    """Node id -> what the node displays."""
     progress: list[tuple[int, int]] = field(default_factory=list)
     """(value, maximum) in the order of arrival."""
     previews: list[bytes] = field(default_factory=list)
     """Encoded preview images."""
     error: dict[str, Any] | None = None
-    """What the editor shows on the node that failed."""
+    """What the editor displays on the node that failed."""
     interrupted: bool = False
     executed: list[str] = field(default_factory=list)
-    """Nodes that ran, and were not taken from the cache."""
+    """Nodes that ran, as opposed to cached ones."""
 
 
 class RefusedError(Exception):
-    """The host did not accept the prompt; ``errors`` are those of each node."""
+    """The host rejected the prompt; ``errors`` has those of each node."""
 
     def __init__(self, answer: dict[str, Any]):
         super().__init__(json.dumps(answer))
@@ -63,7 +63,7 @@ class Client:
             return json.load(response)
 
     def post(self, path: str, content: Any) -> Any:
-        """Post JSON to a path of the host and return its answer, None where it is empty."""
+        """Post JSON to a path of the host and return its response, None if it is empty."""
         request = urllib.request.Request(
             self.url + path,
             data=json.dumps(content).encode(),
@@ -76,11 +76,10 @@ class Client:
     def run(
         self, graph: Graph, on_progress: Callable[[int, int], object] = lambda value, maximum: None
     ) -> Run:
-        """Queue a prompt and return when it has ended, well or not.
+        """Queue a prompt and return when it has finished, successfully or not.
 
         Raises:
-            RefusedError: the host finds the prompt invalid, or a part of it, which it then leaves
-                out of what it runs.
+            RefusedError: the prompt is invalid, or a part of it, which the host then does not run.
         """
         extra = {"extra_pnginfo": {"workflow": {"nodes": []}}}
         content = {"prompt": graph, "client_id": self._id, "extra_data": extra}
@@ -98,7 +97,7 @@ class Client:
         return run
 
     def _receive(self, run: Run, on_progress: Callable[[int, int], object]) -> bool:
-        """Take one message; return whether the prompt goes on."""
+        """Handle one message; return whether the prompt is still running."""
         message = self._socket.recv()
         if isinstance(message, bytes):
             event, kind = struct.unpack(">II", message[:8])

@@ -1,4 +1,4 @@
-"""Where a ComfyUI's files are: our own copies, obtained when missing, or one that the user has."""
+"""The files of a ComfyUI: our own copies, downloaded if missing, or the user's."""
 
 import os
 import re
@@ -12,21 +12,21 @@ from pathlib import Path
 from .environment import REQUIREMENTS, ROOT
 
 VERSIONS = ("0.30.0", "0.16.3")
-"""Those that we keep copies of, each with its `requirements/comfyui-….txt`; the demo and the type
+"""The versions of our copies, each with its `requirements/comfyui-….txt`; the demo and the type
 check use the first."""
 
 _COPIES = ROOT / ".host"
 
 
 class HostError(Exception):
-    """ComfyUI could not be obtained or started; the message says what to do."""
+    """ComfyUI could not be downloaded or started; the message says what to do."""
 
 
 def named_path() -> Path | None:
-    """Return the ComfyUI that COMFYUI_PATH names, or None where it is not set.
+    """Return the ComfyUI that COMFYUI_PATH names, or None if it is not set.
 
     Raises:
-        HostError: there is none.
+        HostError: it is not a ComfyUI.
     """
     named = os.environ.get("COMFYUI_PATH")
     if not named:
@@ -35,22 +35,22 @@ def named_path() -> Path | None:
     for name in ("main.py", "comfyui_version.py"):
         if not (path / name).is_file():
             raise HostError(
-                f"{path} is not the folder of a ComfyUI of 0.3.64 or newer: there is no {name} in "
-                "it. It comes from --host or COMFYUI_PATH."
+                f"{path} is not the folder of a ComfyUI 0.3.64 or newer: it has no {name}. Correct "
+                "--host or COMFYUI_PATH."
             )
     return path
 
 
 def comfyui_path(version: str = VERSIONS[0]) -> Path:
-    """Return the named ComfyUI, else our own copy of this version, obtained if missing.
+    """Return the named ComfyUI, or our own copy of this version, downloaded if missing.
 
     Raises:
-        HostError: it cannot be had.
+        HostError: it cannot be downloaded.
     """
     named = named_path()
     if named:
         return named
-    before = _COPIES / "ComfyUI"  # the name that the only copy had when there was only one
+    before = _COPIES / "ComfyUI"  # the name from when there was only one copy
     if (before / "main.py").is_file() and version_of(before) == version:
         return before
     own = _COPIES / f"ComfyUI-{version}"
@@ -60,24 +60,24 @@ def comfyui_path(version: str = VERSIONS[0]) -> Path:
 
 
 def versions_to_test() -> tuple[str, ...]:
-    """Return the versions that the tests run on: that of the named ComfyUI, else all of ours."""
+    """Return the versions to test: that of the named ComfyUI, or all of ours."""
     named = named_path()
     return (version_of(named),) if named else VERSIONS
 
 
 def version_of(path: Path) -> str:
-    """Return what a ComfyUI says of itself, such as "0.30.0"."""
+    """Return the version of a ComfyUI, for example "0.30.0"."""
     content = (path / "comfyui_version.py").read_text()
     found = re.search(r'__version__ = "(.+)"', content)
     return found[1] if found else "unknown"
 
 
 def _obtain(version: str, target: Path) -> None:
-    print(f"Obtaining ComfyUI {version}", flush=True)
+    print(f"Downloading ComfyUI {version}", flush=True)
     target.parent.mkdir(exist_ok=True)
-    # Beside the target, so that the tree is whole when it gets its name.
+    # Next to the target, so that the tree is complete when it gets its name.
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        # The hash is checked before pip runs anything of the package to read its metadata.
+        # The hash is checked before pip runs any code of the package to read its metadata.
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes"]
         command += ["--no-deps", "--no-binary", ":all:", "--ignore-requires-python"]
         command += ["--no-build-isolation", "--disable-pip-version-check", "-d", folder]
@@ -87,7 +87,7 @@ def _obtain(version: str, target: Path) -> None:
         if result.returncode or not archives:
             raise HostError(
                 f"{result.stdout.decode(errors='replace')}\nDownloading ComfyUI {version} failed. "
-                "Check the network and try again, or set COMFYUI_PATH to a ComfyUI that you have."
+                "Check the network and try again, or set COMFYUI_PATH to your own ComfyUI."
             )
         unpacked = Path(folder) / "unpacked"
         with tarfile.open(archives[0]) as archive:

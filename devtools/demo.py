@@ -17,7 +17,7 @@ _WORKFLOW = ROOT / "example_workflows" / "quick_start_pndm.json"
 
 
 def demo() -> int:
-    """Run it, leave the pictures in `output/`, say where, and return the exit status."""
+    """Run it, save the pictures in `output/`, print their paths, and return the exit status."""
     output = ROOT / "output"
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -1,4 +1,4 @@
-"""The project's own environment, `.venv`. Only the standard library is used here."""
+"""The project's own environment, `.venv`. This module uses only the standard library."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ _READY = VENV / "ready.txt"
 
 
 class EnvironmentSetupError(Exception):
-    """A step failed; the message says which, and what to do."""
+    """A step failed; the message says which one and what to do."""
 
 
 def is_inside() -> bool:
@@ -24,7 +24,7 @@ def is_inside() -> bool:
 
 
 def ensure_environment() -> Path:
-    """Make the environment, unless it is there and current, and return its Python.
+    """Create the environment, unless it is up to date, and return its Python.
 
     Raises:
         EnvironmentSetupError: a step failed.
@@ -33,20 +33,20 @@ def ensure_environment() -> Path:
         return PYTHON
     if is_inside():
         raise EnvironmentSetupError(
-            "The requirements have changed. Run this with the Python that you install others with, "
-            "not with the one in .venv."
+            "The requirements have changed. Run this with your system's Python, not with the one "
+            "in .venv."
         )
     _READY.unlink(missing_ok=True)
-    print(f"Making {VENV.name} (some minutes, about 3 GB the first time)")
+    print(f"Creating {VENV.name} (a few minutes, about 3 GB the first time)")
     if not PYTHON.exists():
         _report("1/4 an empty environment")
         try:
             venv.create(VENV, with_pip=True, clear=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise EnvironmentSetupError(
-                f"Making {VENV} failed: {error}. On Debian and Ubuntu, install python3-venv."
+                f"Creating {VENV} failed: {error}. On Debian and Ubuntu, install python3-venv."
             ) from error
-    # torch first and alone, then what is built against it without its dependencies: else pip
+    # torch comes first, then the packages built against it, without dependencies. Otherwise pip
     # would choose another torch.
     _pip("2/4 torch", "-r", REQUIREMENTS / "torch.txt")
     _pip("2/4 torchvision, torchaudio", "--no-deps", "-r", REQUIREMENTS / "torch-family.txt")
@@ -61,9 +61,9 @@ def ensure_environment() -> Path:
 
 
 def _wanted() -> str:
-    """A name for all that the environment is made from."""
+    """Return a hash of everything that the environment is created from."""
     digest = hashlib.sha256(sys.version.split()[0].encode())
-    # What is downloaded only, not installed, does not count.
+    # ComfyUI itself is only downloaded, not installed.
     installed = set(REQUIREMENTS.glob("*.txt")) - set(REQUIREMENTS.glob("comfyui-*.txt"))
     for path in (*sorted(installed), ROOT / "pyproject.toml", Path(__file__)):
         digest.update(path.read_bytes())
@@ -85,13 +85,13 @@ def _pip(step: str, *arguments: str | Path) -> None:
     if result.returncode:
         output = result.stdout.decode(errors="replace")
         raise EnvironmentSetupError(
-            f"{output}\nInstalling failed at the step '{step}'. If the network was the reason, run "
-            f"the same command again; it goes on where it stopped. Else delete {VENV}."
+            f"{output}\nInstalling failed at step '{step}'. If the network was the reason, run the "
+            f"same command again to continue. Otherwise delete {VENV} first."
         )
 
 
 def _drop_cuda_audio() -> None:
-    """Beside a torch without CUDA, torchaudio imports only without its compiled parts."""
+    """With a torch without CUDA, torchaudio can only be imported without its compiled parts."""
     cuda = subprocess.run(
         [PYTHON, "-c", "import torch; print(torch.version.cuda or '')"],
         capture_output=True,

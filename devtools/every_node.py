@@ -1,9 +1,9 @@
-"""A graph with every node of the pack and a value of its own on every input that has a widget."""
+"""A graph with every node of the pack, and a distinct value for every widget."""
 
 from typing import Any
 
 Node = tuple[str, dict[str, Any]]
-"""A type, and its inputs: a value, or [name of another node, its output]."""
+"""A type and its inputs: a value, or [name of another node, its output]."""
 
 _PART = {"add_noise": "disable", "latent": ["picture", 0], "class_label": 2}
 
@@ -62,7 +62,7 @@ EVERY_NODE: dict[str, Node] = {
             "denoise": 0.5,
         },
     ),
-    # One run in three parts, each with another sampler.
+    # A run in three parts, each with a different sampler.
     "first part": (
         "UnconditionalDDIMSamplerAdvanced",
         {

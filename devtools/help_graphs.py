@@ -1,4 +1,4 @@
-"""The small graphs whose pictures stand in the help pages: one for each node, run before shown."""
+"""The small graphs shown in the help pages: one for each node, executed before the screenshot."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from .wires import Link, Wires
 
 
 class _Wires(Wires):
-    """A graph that grows, with what several of these graphs have."""
+    """A graph that grows, with the parts that several graphs share."""
 
     def show(self, samples: Link, **more: Any) -> None:
         """End with a contact sheet."""
@@ -81,7 +81,7 @@ class _Wires(Wires):
 
 
 def help_graph(node: str) -> Graph | None:
-    """Return the graph that shows a node, None where there is none for it."""
+    """Return the graph that shows a node, or None."""
     w = _Wires()
     match node:
         case "UnconditionalUNetLoader" | "UnconditionalPNDMSampler" | "UnconditionalImageOutput":

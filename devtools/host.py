@@ -1,4 +1,4 @@
-"""A real ComfyUI with the pack in it: started, stopped."""
+"""Start and stop a real ComfyUI with the pack installed."""
 
 import os
 import re
@@ -33,10 +33,10 @@ class Host:
 
     Args:
         folder: ComfyUI's base directory: models, custom nodes, input, temporary files, log.
-        comfyui: where its own files are; None is ``comfyui_path()``.
-        output: its output folder; None is ``folder / "output"``.
-        arguments: further ones for ComfyUI.
-        environment: variables that it has beside ours.
+        comfyui: the folder with its own files; None means ``comfyui_path()``.
+        output: its output folder; None means ``folder / "output"``.
+        arguments: additional arguments for ComfyUI.
+        environment: additional environment variables.
 
     Raises:
         HostError: it did not start.
@@ -95,17 +95,17 @@ class Host:
 
     @property
     def version(self) -> tuple[int, ...]:
-        """ComfyUI's version, such as (0, 30, 0), for what differs between them."""
+        """ComfyUI's version, for example (0, 30, 0)."""
         return tuple(int(number) for number in re.findall(r"\d+", version_of(self.comfyui))[:3])
 
     @property
     def is_running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def url(self) -> str:
-        """Where it listens, without a slash at the end."""
+        """Its address, without a trailing slash."""
         return f"http://127.0.0.1:{self.port}"
 
     def _wait_until_ready(self, seconds: float = 180) -> None:
@@ -119,7 +119,7 @@ class Host:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
-        raise HostError(f"{tail}\nComfyUI did not start; above is the end of {self.log}.")
+        raise HostError(f"{tail}\nComfyUI did not start. Above is the end of {self.log}.")
 
     def _stop(self) -> None:
         if self._process is None:

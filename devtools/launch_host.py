@@ -1,4 +1,4 @@
-"""Start ComfyUI's `main.py`, the first argument, with the rest of the arguments."""
+"""Start ComfyUI's `main.py`, the first argument, with the remaining arguments."""
 
 import os
 import runpy
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the script as if it had been started itself."""
+    """Run the script as if it had been started directly."""
     script = Path(sys.argv[1]).resolve()
     sys.argv = [str(script), *sys.argv[2:]]
     sys.path[0] = str(script.parent)

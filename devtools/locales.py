@@ -1,9 +1,9 @@
-"""`python dev.py locales`: the English words of the nodes, as the nodes themselves say them.
+"""`python dev.py locales`: write the English texts of the nodes from their schemas.
 
-The schemas are the source of `locales/en/nodeDefs.json`, and that file is what a translator begins
-with: `locales/<language>/nodeDefs.json` has the same keys. The editor looks up display_name,
-description, inputs.<name>.name and .tooltip, outputs.<index>.name and .tooltip in it;
-inputs.<name>.options are looked up by `web/option_labels.js`.
+The schemas are the source of `locales/en/nodeDefs.json`, and translations start from that file:
+`locales/<language>/nodeDefs.json` has the same keys. The editor looks up display_name, description,
+inputs.<name>.name and .tooltip, outputs.<index>.name and .tooltip in it; `web/option_labels.js`
+looks up inputs.<name>.options.
 """
 
 import json
@@ -20,12 +20,12 @@ from .host import Host
 LOCALES = ROOT / "locales"
 ENGLISH = LOCALES / "en" / "nodeDefs.json"
 
-# Lists of the user's own files: their names are nobody's to translate.
+# Lists of the user's own files, whose names are not translated.
 _NAMES_OF_FILES = {("UnconditionalUNetLoader", "model_name")}
 
 
 def write_english() -> int:
-    """Ask a host for the nodes, write the file, and return the exit status."""
+    """Get the nodes from a host, write the file, and return the exit status."""
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             print("Starting ComfyUI", flush=True)
@@ -34,7 +34,7 @@ def write_english() -> int:
                 object_info = client.get("/object_info")
                 client.close()
     except HostError as error:
-        print(f"\nThe words could not be read: {error}", file=sys.stderr)
+        print(f"\nThe nodes could not be read: {error}", file=sys.stderr)
         return 1
     ENGLISH.parent.mkdir(parents=True, exist_ok=True)
     ENGLISH.write_text(as_json(node_definitions(object_info)), encoding="utf-8")
@@ -48,7 +48,7 @@ def as_json(content: dict[str, Any]) -> str:
 
 
 def node_definitions(object_info: dict[str, Any]) -> dict[str, Any]:
-    """Return the words of our nodes in ``object_info`` (the host's), in the order of the nodes."""
+    """Return the texts of our nodes from the host's ``object_info``, in its order."""
     return {
         name: _definition(info)
         for name, info in object_info.items()
@@ -85,6 +85,6 @@ def _input(node: str, name: str, spec: list[Any]) -> dict[str, Any]:
 
 
 def _output(kind: str, name: str, tooltip: str | None) -> dict[str, str]:
-    """An output that is named as its type has no name of its own: the editor names the type."""
+    """Return an output's texts. If its name is its type's, the editor translates the type."""
     words = {} if name == kind else {"name": name}
     return {**words, "tooltip": tooltip or ""}

@@ -1,6 +1,6 @@
-"""`python -m devtools.pictures`: the pictures of the help pages and the README, from the editor.
+"""`python -m devtools.pictures`: make the screenshots of the help pages and the README.
 
-Each is a graph that was run in a real ComfyUI and photographed in a real browser.
+Each is a graph that is run in a real ComfyUI and captured in a real browser.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _EDITOR = ROOT / "docs" / "editor.webp"
 _SCHEDULE = ROOT / "docs" / "schedule.webp"
 _QUICK_START = ROOT / "example_workflows" / "quick_start_pndm.json"
 _WIDEST = 1200
-# Where a graph is put, beside the editor's menus, and what is shown around it.
+# Where a graph is placed, next to the editor's menus, and the margin around it.
 _CORNER = (100, 130)
 _MARGIN = 12
 _WIDTH = 330
@@ -35,10 +35,10 @@ _HELP_VIEW: Any = {"width": 800, "height": 1300}
 _EDITOR_VIEW: Any = {"width": 1280, "height": 800}
 
 _SETTINGS = {
-    "Comfy.TutorialCompleted": True,  # else a dialog opens
+    "Comfy.TutorialCompleted": True,  # otherwise a dialog opens
     "Comfy.Minimap.Visible": False,
     "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
-    "Comfy.Execution.PreviewMethod": "none",  # else they stay on the samplers
+    "Comfy.Execution.PreviewMethod": "none",  # otherwise previews stay on the samplers
 }
 
 _LOAD = """async (prompt) => {
@@ -66,8 +66,8 @@ _SHOWN = """() => app.graph._nodes.every(
     node.imgs?.[0]?.complete
 )"""
 
-# The node that a picture is about, and below it the one that shows what came of it: the help
-# panel is narrow. The others stay out of sight, and their links come in from the left.
+# Show the picture's node, and below it the one with the result, because the help panel is narrow.
+# The others are moved out of view, so their links come in from the left.
 _ARRANGE = """([type, width, corner]) => {
   const nodes = [...app.graph._nodes].sort((a, b) => a.id - b.id);
   const shown = [nodes.filter((node) => node.type === type).at(-1)];
@@ -97,9 +97,9 @@ _HIDE_FOLDER = """(folder) => {
 
 
 def main() -> int:
-    """Make the pictures that are named, or all; return the exit status."""
+    """Make the named pictures, or all, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m devtools.pictures", description=__doc__)
-    parser.add_argument("names", nargs="*", help="nodes, editor, schedule; none: all")
+    parser.add_argument("names", nargs="*", help="nodes, editor, schedule (default: all)")
     names = parser.parse_args().names
     browser = find_browser()
     if browser is None:
@@ -137,7 +137,7 @@ def _open(page: Page, url: str) -> None:
 
 
 def _renumbered(node: str, first: int) -> Graph:
-    """Return the graph of a node; the editor shows what came of an earlier one by its numbers."""
+    """Return the graph of a node with new ids: the editor keeps the results of earlier ids."""
     graph = help_graph(node)
     if graph is None:
         raise SystemExit(f"There is no graph for {node} in devtools/help_graphs.py.")
@@ -156,10 +156,10 @@ def _renumbered(node: str, first: int) -> Graph:
 
 def _photograph(page: Page, node: str, graph: Graph, folder: Path, width: int = _WIDTH) -> bytes:
     page.evaluate(_LOAD, graph)
-    if node != "UnconditionalUNetDownload":  # there may be no network
+    if node != "UnconditionalUNetDownload":  # it would need a network connection
         page.evaluate(_RUN)
-    # The editor itself moves the view once, after a graph was opened; and it loads the pictures of
-    # those nodes only that are in view.
+    # The editor itself moves the view once after opening a graph, and it only loads the pictures of
+    # nodes in view.
     arrange = [node, width, _CORNER]
     page.wait_for_timeout(500)
     page.evaluate(_ARRANGE, arrange)
@@ -177,7 +177,7 @@ def _photograph(page: Page, node: str, graph: Graph, folder: Path, width: int = 
 
 
 def _photograph_editor(page: Page) -> None:
-    """The quick start as a new user sees it."""
+    """Capture the quick start as a new user sees it."""
     page.evaluate("(workflow) => app.loadGraphData(workflow)", json.loads(_QUICK_START.read_text()))
     page.evaluate(_RUN)
     page.wait_for_function(_SHOWN)

@@ -1,8 +1,8 @@
-"""`python -m devtools.saved_workflow`: this release's file in `tests/workflows/`.
+"""`python -m devtools.saved_workflow`: write this release's file in `tests/workflows/`.
 
-It is the graph of `devtools/every_node.py`. The page writes the values by position; what they were
-meant for stands by name under "extra", so that a test can tell whether a later release still reads
-them alike. Nothing runs here: the model that the graph downloads is of the tests.
+It is the graph of `devtools/every_node.py`. The page writes the values by position. "extra" has
+them by name, so a test can check that a later release still reads them the same way. The graph is
+not run: the model that it downloads exists only in the tests.
 """
 
 import json
@@ -58,7 +58,7 @@ _BUILD = """
 
 
 def make(page: Page) -> tuple[dict[str, Any], list[str]]:
-    """Build the graph in an editor and return it as saved, and the types and inputs it lacks."""
+    """Build the graph in an editor; return it as saved, and the missing types and inputs."""
     page.keyboard.press("Escape")  # the templates of the first run
     built = json.loads(page.evaluate(_BUILD, EVERY_NODE))
     workflow = built["workflow"]
@@ -71,13 +71,12 @@ def make(page: Page) -> tuple[dict[str, Any], list[str]]:
 def main() -> int:
     """Write the file of the version in pyproject.toml, and return the exit status."""
     found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
-    assert found, "pyproject.toml says no version"
+    assert found, "pyproject.toml has no version"
     path = WORKFLOWS / f"{found[1]}.json"
     if path.exists():
         print(
-            f"{path.name} is there already, and what people saved with a release stays "
-            f"as it is: raise the version in pyproject.toml or, if {found[1]} is not released yet, "
-            "delete that file.",
+            f"{path.name} exists already, and the file of a release must not change. Increase the "
+            f"version in pyproject.toml or, if {found[1]} is not released yet, delete that file.",
             file=sys.stderr,
         )
         return 1
@@ -97,7 +96,7 @@ def main() -> int:
         workflow, missing = make(page)
     if missing:
         lacking = ", ".join(sorted(set(missing)))
-        print(f"Nothing is written: the editor does not have {lacking}.", file=sys.stderr)
+        print(f"Nothing was written: the editor does not have {lacking}.", file=sys.stderr)
         return 1
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(workflow, indent=1) + "\n", encoding="utf-8")

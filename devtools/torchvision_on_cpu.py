@@ -1,7 +1,7 @@
-"""Let PyPI's torchvision be imported beside a torch without CUDA.
+"""Make PyPI's torchvision importable with a torch without CUDA.
 
-ComfyUI and diffusers import torchvision; its PyPI build expects two operators that only come with
-the matching CUDA build of torch. Neither is ever called here, so declaring them is enough.
+ComfyUI and diffusers import torchvision, whose PyPI build expects two operators that only the
+matching CUDA build of torch has. Neither is called here, so declaring them is enough.
 """
 
 import torch
@@ -14,7 +14,7 @@ _SIGNATURES = {
 
 
 def declare_missing_operators() -> None:
-    """Declare what is missing; does nothing beside a CUDA build of torch."""
+    """Declare the missing operators; does nothing with a CUDA build of torch."""
     if torch.version.cuda is not None:
         return
     for name, signature in _SIGNATURES.items():

@@ -1,11 +1,11 @@
-"""Graphs built node by node."""
+"""Build graphs node by node."""
 
 from typing import Any
 
 from .client import Graph
 
 Link = list[Any]
-"""An output of a node, as a graph's inputs name it: [key, slot]."""
+"""An output of a node, as in a graph's inputs: [key, slot]."""
 
 
 class Wires:
@@ -20,7 +20,7 @@ class Wires:
         return [key, 0]
 
     def model(self, name: str = "digits-16", **schedule: Any) -> Link:
-        """Load a model of ours, with other scheduler options where some are given."""
+        """Load a model of this pack, optionally with other scheduler options."""
         link = self("UnconditionalUNetLoader", model_name=name, dtype="auto")
         return self.scheduled(link, **schedule) if schedule else link
 

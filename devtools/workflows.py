@@ -1,18 +1,18 @@
-"""From a workflow as the editor saves it to a prompt as the API takes it."""
+"""Convert a workflow, as saved by the editor, to a prompt for the API."""
 
 from typing import Any
 
 from .client import Graph
 
-# What the editor keeps as a widget after a seed: it is no input of the node.
+# Values of the editor's own widget after a seed, which is not an input of the node.
 _CONTROLS = {"fixed", "increment", "decrement", "randomize"}
 
 
 def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> Graph:
-    """Convert a workflow whose nodes ``object_info`` (the host's) describes.
+    """Convert a workflow, using the host's ``object_info``.
 
-    Widget values are read by position, as the editor reads them; a widget that the node has got
-    since the workflow was saved is left out.
+    Widget values are read by position, as in the editor; widgets that were added to a node after
+    the workflow was saved are left out.
     """
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     graph: Graph = {}

@@ -1,7 +1,7 @@
 """Where models are: the bundled ones, and every model below the host's `diffusers` paths.
 
 A model is a folder or a single file. Its name in the loader is its path below the `diffusers`
-folder, with ``/`` on every system; ``@fp16`` at the end is a variant of the weights.
+folder, with ``/`` on every system; a suffix like ``@fp16`` selects a variant of the weights.
 """
 
 import os
@@ -17,11 +17,11 @@ from ..checkpoints.files import (
     check_not_code,
     find_files,
     find_variants,
-    is_beside_a_network,
     is_foreign,
     is_model_folder,
     is_single_file,
     is_training_checkpoint,
+    is_training_state,
     network_folders,
     warn_unreadable,
 )
@@ -43,20 +43,20 @@ def saved_models() -> Path:
 
 
 def register_saved_models() -> None:
-    """Make the saved models part of the host's `diffusers` folders."""
+    """Add the folder of saved models to the host's `diffusers` folders."""
     folder_paths.add_model_folder_path("diffusers", str(saved_models()))
 
 
 def download_root() -> Path:
-    """Return the folder that downloaded models go to: the first of the host's `diffusers`."""
+    """Return the folder for downloaded models: the first of the host's `diffusers` folders."""
     return Path(folder_paths.get_folder_paths("diffusers")[0])
 
 
 def model_names() -> list[str]:
-    """Return the name of each model in the loader: bundled first, then by name.
+    """Return the names of the loader's models: bundled ones first, then by name.
 
-    What cannot be read is left out with a warning, and so is what cannot be a model: the state of
-    an optimizer, a network of another class. Such a one can still be named.
+    Unreadable files and folders are left out with a warning. What cannot be a model, for example
+    an optimizer state or a network of another class, is left out too, but can be loaded by name.
     """
     names = (name for root in _roots() for name in _names_below(root))
     return list(dict.fromkeys(names))
@@ -66,7 +66,7 @@ def model_files(name: str) -> ModelFiles:
     """Return the files of the model with this name.
 
     Raises:
-        CheckpointError: there is none, or its files are not complete or cannot be read.
+        CheckpointError: there is none, or its files are incomplete or unreadable.
     """
     place = _find(name)
     try:
@@ -78,7 +78,7 @@ def model_files(name: str) -> ModelFiles:
 
 
 def check_name(name: str) -> None:
-    """Raise ``CheckpointError`` where no model has this name; nothing of it is read."""
+    """Raise ``CheckpointError`` if no model has this name, without reading the model."""
     _find(name)
 
 
@@ -112,12 +112,12 @@ def _fingerprint(files: ModelFiles) -> str:
 
 
 def _roots() -> list[Path]:
-    """Where two models have one name the first counts, as in the host."""
+    """Return the folders to search; the first model of a name is used, as in the host."""
     return [_BUNDLED, *map(Path, folder_paths.get_folder_paths("diffusers"))]
 
 
 def _find(name: str) -> _Place:
-    """Look a name up below the roots, and never elsewhere."""
+    """Look up a name below the roots, and nowhere else."""
     check_not_code(name)
     foreign, unreadable = None, ""
     for root in _roots() if all(map(_is_part, name.split("/"))) else ():
@@ -129,17 +129,17 @@ def _find(name: str) -> _Place:
             if place is not None and not is_foreign(place.path):
                 return place
             foreign = foreign or place
-    if foreign is not None:  # loading it says what it is
+    if foreign is not None:  # loading it reports what it is
         return foreign
     raise CheckpointError(
-        f"There is no model '{shown(name)}'.{unreadable} Put its folder (with config.json and its "
-        f"weights) or its file into {', '.join(map(str, _roots()[1:]))}, press R in the editor, "
-        "and choose it again."
+        f"The model '{shown(name)}' was not found.{unreadable} Put its folder (with config.json "
+        f"and its weights) or its file into {', '.join(map(str, _roots()[1:]))}, press R in the "
+        "editor, and choose it again."
     )
 
 
 def _is_part(part: str) -> bool:
-    """Whether it names something in a folder: no step up, no drive or share, nothing hidden."""
+    """Whether it is a plain name: not a parent folder, drive or network share, and not hidden."""
     return part == Path(part).name and part[:1] not in ("", ".")
 
 
@@ -176,10 +176,10 @@ def _names_below(root: Path) -> Iterator[str]:
 
 
 def _models_below(root: Path) -> list[Path]:
-    """Find model folders and single files below ``root``, in the order of their names.
+    """Find model folders and single files below ``root``, sorted by name.
 
-    Inside a model folder only the checkpoints of its training are looked for. A folder is searched
-    once, under its own name where it has one below ``root``; links to it are searched last.
+    Inside a model folder, only training checkpoints are searched for. Each folder is searched once:
+    links are searched last, so a folder below ``root`` keeps its own name.
     """
     found: list[Path] = []
     own, links = deque([(root, _DEPTH)]), deque[tuple[Path, int]]()
@@ -191,7 +191,7 @@ def _models_below(root: Path) -> list[Path]:
             if folder != root and is_foreign(folder):
                 continue
         except OSError as error:
-            # That nothing has been saved yet is no cause for a warning.
+            # A missing root is normal before anything has been saved.
             if folder != root or not isinstance(error, FileNotFoundError) or root.is_symlink():
                 warn_unreadable(folder, error.strerror)
             continue
@@ -208,7 +208,7 @@ def _models_below(root: Path) -> list[Path]:
                     if not inside_model or is_training_checkpoint(child):
                         is_own = os.path.realpath(child) == str(real / child.name)
                         (own if is_own else links).append((child, depth - 1))
-                elif inside_model or not is_single_file(child) or is_beside_a_network(child):
+                elif inside_model or not is_single_file(child) or is_training_state(child):
                     continue
                 elif child.is_file():
                     found.append(child)

@@ -1,4 +1,4 @@
-"""LATENT as our samplers take it: pixels, of the model's own channels and size."""
+"""LATENTs for our samplers: pixels, with the model's own channels and size."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from torch import Tensor
 from ..unet.config import UNetConfig
 from .model import unconditional_model
 
-# What the host's empty latents carry: how many pixels one of their entries stands for.
+# A key of the host's empty latents: how many pixels a side of one entry covers.
 _RATIO = "downscale_ratio_spacial"
 
 
 def empty_latent(
     config: UNetConfig, batch_size: int, height: int = 0, width: int = 0
 ) -> dict[str, Any]:
-    """Return a LATENT of zeros, shape (B, C, H, W); a side of 0 is the model's own.
+    """Return a LATENT of zeros, shape (B, C, H, W); a side of 0 means the model's own.
 
     Raises:
-        ConfigError: the network cannot halve this size, or has none of its own.
+        ConfigError: the network cannot halve this size at each level, or its own size is unknown.
     """
     if not (height and width):
         own_height, own_width = config.size
@@ -31,11 +31,11 @@ def empty_latent(
 
 
 def fit_latent(patcher: ModelPatcher, latent: dict[str, Any]) -> dict[str, Any]:
-    """Return a LATENT as this model needs it: an empty one of the host gets the model's channels.
+    """Return a LATENT that fits this model; the host's empty latents get the model's channels.
 
     Raises:
-        ValueError: it holds no images of the model's channels.
-        ConfigError: the network cannot halve its size.
+        ValueError: it is not a batch of images with the model's channels.
+        ConfigError: the network cannot halve its size at each level.
     """
     config = unconditional_model(patcher).unet_config
     samples: Tensor = latent["samples"]
@@ -49,9 +49,9 @@ def fit_latent(patcher: ModelPatcher, latent: dict[str, Any]) -> dict[str, Any]:
     if samples.shape[1] != config.in_channels or (ratio != 1 and not samples.any()):
         if samples.any():
             raise ValueError(
-                f"This LATENT has {samples.shape[1]} channels, and the model draws pixels with "
-                f"{config.in_channels}. Make it with 'Image to Pixel Latent' or 'Empty Pixel "
-                "Latent'; a VAE's latents are no pixels."
+                f"This LATENT has {samples.shape[1]} channels, but the model works on pixels with "
+                f"{config.in_channels}. Use 'Image to Pixel Latent' or 'Empty Pixel Latent' to "
+                "create it; a VAE's latents are not pixels."
             )
         batch, _, height, width = samples.shape
         return {**rest, **empty_latent(config, batch, height * ratio, width * ratio)}

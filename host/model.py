@@ -1,4 +1,4 @@
-"""Our network as ComfyUI's MODEL: placed, moved and cast by the host like its own models."""
+"""Our network as a ComfyUI MODEL, which the host loads, moves and casts like its own models."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from ..unet.batch_parts import even_part, fastest_part
 from ..unet.config import UNetConfig
 from ..unet.errors import CheckpointError
 from ..unet.memory import activation_bytes
-from ..unet.placement import arrange
+from ..unet.placement import place_weights
 from .model_sampling import PREDICTIONS, any_schedule, carried_schedule, make_model_sampling
 from .network import HostUNet, Request
 
@@ -36,7 +36,7 @@ class ModelSource:
 
     @property
     def sha256(self) -> str | None:
-        """That of the weights' file; None where the file was changed before it was computed."""
+        """The sha256 of the weights' file; None if the file changed before it was computed."""
         return self.digest.sha256
 
 
@@ -47,7 +47,7 @@ class PixelFormat(comfy.latent_formats.LatentFormat):
 
     def __init__(self, channels: int):
         self.latent_channels = channels
-        # C x 3: one channel is grey; of several the first three are red, green and blue.
+        # C x 3: a single channel is grey; otherwise the first three are red, green and blue.
         self.latent_rgb_factors = (
             [[1.0, 1.0, 1.0]]
             if channels == 1
@@ -58,7 +58,7 @@ class PixelFormat(comfy.latent_formats.LatentFormat):
 class _HostConfig(comfy.supported_models_base.BASE):
     """The host's model configuration, with support for ``copy.deepcopy``.
 
-    The host's class returns None for each attribute that it lacks, and ``copy`` would call that.
+    The host's class returns None for each missing attribute, and ``copy`` would call that.
     """
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ class _HostConfig(comfy.supported_models_base.BASE):
 
 
 class UnconditionalModel(comfy.model_base.BaseModel):
-    """A host model that also carries its configurations and its source.
+    """A host model with its configurations and its source.
 
     The weights are moved out of the checkpoint, which is empty afterwards.
     """
@@ -75,7 +75,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         self, checkpoint: Checkpoint, scheduler_config: SchedulerConfig, source: ModelSource
     ):
         load_device = comfy.model_management.get_torch_device()
-        # FreeU asks for the first width before our network can say that it has no place for it.
+        # FreeU reads the first width before our network can report that FreeU is not supported.
         host_config = _HostConfig({"model_channels": checkpoint.config.block_out_channels[0]})
         host_config.latent_format = PixelFormat(checkpoint.config.in_channels)
         host_config.set_inference_dtype(
@@ -86,9 +86,9 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         # The host calls this as the class of the network.
         def build(*, operations: Any, **_: Any) -> Any:
             network = checkpoint.build(HostUNet, operations)
-            # So that each weight is freed as soon as it has been copied.
+            # Frees each weight as soon as it has been copied.
             checkpoint.weights.clear()
-            return arrange(network, load_device)
+            return place_weights(network, load_device)
 
         _, model_type = PREDICTIONS[scheduler_config.prediction_type]
         super().__init__(host_config, model_type, unet_model=cast(Any, build))
@@ -105,15 +105,15 @@ class UnconditionalModel(comfy.model_base.BaseModel):
     def memory_required(
         self, input_shape: Sequence[int], cond_shapes: dict[str, Any] | None = None
     ) -> float:
-        """Return how many bytes an evaluation of (B, C, H, W) needs beside the weights.
+        """Return how many bytes an evaluation of (B, C, H, W) needs in addition to the weights.
 
-        The host frees as much before it samples.
+        The host frees that much before sampling.
         """
         batch, channels, height, width = input_shape
         layers = activation_bytes(
             self.unet_config, (batch, channels, height, width), self.compute_dtype
         )
-        # What the kernels use for themselves; then the samplers' own x, x0, noise and history.
+        # The kernels' workspaces; then the samplers' own x, x0, noise and history.
         images = batch * channels * height * width
         return 1.25 * layers + 16 * torch.float64.itemsize * images
 
@@ -127,14 +127,14 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         transformer_options: dict[str, Any] | None = None,
         **_: Any,
     ) -> Tensor:
-        """Predict the image, as the host asks for it.
+        """Predict the image; called by the host.
 
         Args:
             x: x_t / sqrt(alphas_cumprod[t]), shape (B, C, H, W).
             t: sigma, sqrt((1 - alphas_cumprod) / alphas_cumprod), shape (B,).
-            c_concat, c_crossattn: the conditioning, of which this network has none.
-            control: of a ControlNet; refused.
-            transformer_options: what other nodes have put on the model, and our own ``Request``.
+            c_concat, c_crossattn: the conditioning, which this network does not have.
+            control: of a ControlNet; rejected.
+            transformer_options: patches by other nodes, and our own ``Request``.
         """
         options = transformer_options or {}
         nearest = self.model_sampling.timestep(t)
@@ -142,7 +142,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         x_t = self.model_sampling.calculate_input(t, x).to(self.compute_dtype)
         config = carried_schedule(self.model_sampling) or self.scheduler_config
         times = request.time_at(t, nearest) * config.timestep_scale
-        size = self._part_of(x_t)
+        size = self._images_at_once(x_t)
         outputs = [
             self.diffusion_model(
                 x_part,
@@ -160,8 +160,8 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             request.keep_variance(output[:, channels:], options.get("cond_or_uncond") or [0])
         return self.model_sampling.calculate_denoised(t, output[:, :channels], x)
 
-    def _part_of(self, x_t: Tensor) -> int:
-        """Return how many images of a batch to evaluate at once, also by the host's free memory."""
+    def _images_at_once(self, x_t: Tensor) -> int:
+        """Return how many images to evaluate at once, considering the host's free memory."""
         batch, channels, height, width = x_t.shape
         for_one = self.memory_required([1, channels, height, width])
         free = cast(float, comfy.model_management.get_free_memory(x_t.device))
@@ -172,7 +172,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
 
 
 def forced_dtype() -> torch.dtype | None:
-    """Return the precision that the host was started with (as by --fp16-unet), None without."""
+    """Return the precision set on the host's command line (--fp16-unet, for example), or None."""
     for name in ("float32", "float64", "bfloat16", "float16"):
         option = name.replace("bfloat", "bf").replace("float", "fp") + "_unet"
         if getattr(args, option, False):
@@ -194,8 +194,8 @@ def make_model(
         checkpoint: its weights are moved out of it.
         scheduler_config: of the MODEL.
         source: where it came from.
-        reread: reads the checkpoint again, for a second MODEL with weights of its own. The host
-            makes one for another GPU, for LoRA training, and to compile a dynamic MODEL.
+        reread: reads the checkpoint again, for a second MODEL with its own weights. The host
+            creates one for another GPU, for LoRA training, and to compile a dynamic MODEL.
         disable_dynamic: never use the host's dynamic VRAM.
     """
     patcher = comfy.model_patcher.ModelPatcher
@@ -207,13 +207,13 @@ def make_model(
         offload_device=comfy.model_management.unet_offload_device(),
     )
     model.cached_patcher_init = (
-        _make_again,
+        _load_again,
         (checkpoint.config, scheduler_config, source, reread),
     )
     return model
 
 
-def _make_again(
+def _load_again(
     config: UNetConfig,
     scheduler_config: SchedulerConfig,
     source: ModelSource,
@@ -221,27 +221,27 @@ def _make_again(
     *,
     disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
-    """Make the same MODEL from its files again, as the host's ``cached_patcher_init``.
+    """Create the same MODEL again from its files; the host's ``cached_patcher_init``.
 
     Raises:
-        CheckpointError: the files hold another model now.
+        CheckpointError: the files now contain another model.
     """
     checkpoint = reread()
     model = make_model(
         checkpoint, scheduler_config, source, reread, disable_dynamic=disable_dynamic
     )
-    # Computed after the weights were copied; None if the file has changed since it was opened.
+    # Computed after the weights were copied; None if the file changed after it was opened.
     unchanged = checkpoint.sha256 is not None and checkpoint.sha256 == source.sha256
     if checkpoint.config != config or not unchanged:
         raise CheckpointError(
             f"The files of {source.name} have changed since it was loaded, so this node cannot "
-            "make a second copy of the MODEL. Press Run again to load the changed model."
+            "create a second copy of the MODEL. Press Run again to load the changed model."
         )
     return model
 
 
 def unconditional_model(model: comfy.model_patcher.ModelPatcher) -> UnconditionalModel:
-    """Return what a MODEL of ours holds.
+    """Return the host model inside a MODEL of this pack.
 
     Raises:
         ValueError: the MODEL is of another kind.
@@ -249,7 +249,7 @@ def unconditional_model(model: comfy.model_patcher.ModelPatcher) -> Unconditiona
     inner = model.model
     if not isinstance(inner, UnconditionalModel):
         raise ValueError(
-            f"This node needs the MODEL of 'Load Unconditional UNet', but a "
+            f"This node needs a MODEL from 'Load Unconditional UNet', but a "
             f"{type(inner).__name__} is connected. Connect 'Load Unconditional UNet', or use "
             "KSampler with this model."
         )
@@ -257,26 +257,26 @@ def unconditional_model(model: comfy.model_patcher.ModelPatcher) -> Unconditiona
 
 
 def own_schedule(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
-    """Return the scheduler options of a MODEL of ours.
+    """Return the scheduler options of a MODEL of this pack.
 
     Raises:
-        ValueError: the MODEL is of another kind, or another node has replaced its schedule by the
-            host's own kind.
+        ValueError: the MODEL is of another kind, or another node has replaced its schedule with
+            one of the host's.
     """
     unconditional_model(patcher)
     sampling = patcher.get_model_object("model_sampling")
     config = carried_schedule(sampling)
     if config is None:
         raise ValueError(
-            f"Another node has put the noise schedule {type(sampling).__name__} on this MODEL, "
-            "which only ComfyUI's own samplers can use. Use 'Noise Schedule' instead of it, or "
+            f"Another node has set this MODEL's noise schedule to {type(sampling).__name__}, which "
+            "only ComfyUI's own samplers can use. Use 'Noise Schedule' instead of that node, or "
             "SamplerCustomAdvanced with 'PNDM Sampler Select'."
         )
     return config
 
 
 def schedule_to_draw(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
-    """Return the scheduler options of any MODEL, for a drawing of them.
+    """Return the scheduler options of any MODEL, for plotting.
 
     Raises:
         ValueError: the MODEL has no schedule of timesteps.
@@ -284,9 +284,9 @@ def schedule_to_draw(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConf
     inner = patcher.model
     if isinstance(inner, UnconditionalModel) and inner.unet_config.is_variance_exploding:
         raise ValueError(
-            "This model has no alphas_cumprod and betas to draw: it is variance-exploding (NCSN++, "
-            "time_embedding_type 'fourier'), trained on noise levels (sigmas) that are added to "
-            "the image, not on timesteps. Connect a model with positional time embedding."
+            "This model has no alphas_cumprod and betas to plot: it is variance-exploding (NCSN++, "
+            "time_embedding_type 'fourier') and was trained on noise levels (sigmas) instead of "
+            "timesteps. Connect a model with positional time embedding."
         )
     return any_schedule(patcher.get_model_object("model_sampling"))
 
@@ -294,16 +294,16 @@ def schedule_to_draw(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConf
 def with_schedule(
     patcher: comfy.model_patcher.ModelPatcher, config: SchedulerConfig
 ) -> comfy.model_patcher.ModelPatcher:
-    """Return a MODEL of ours with other scheduler options; the given one stays as it is."""
+    """Return a MODEL of this pack with other scheduler options; the given one is not changed."""
     changed = patcher.clone()
     changed.add_object_patch("model_sampling", make_model_sampling(config))
     return changed
 
 
 def weights_as_loaded(patcher: comfy.model_patcher.ModelPatcher) -> dict[str, Tensor]:
-    """Return the network's tensors as its file gave them, wherever the host has put them.
+    """Return the network's tensors as loaded from its file, wherever the host has moved them.
 
-    The host keeps the original of each weight that it patches; those are returned.
+    The host keeps the original of each patched weight; the originals are returned.
     """
     prefix = "diffusion_model."
     return {

@@ -1,4 +1,4 @@
-"""What a picture's record says of its MODEL."""
+"""What a picture's record contains about its MODEL."""
 
 import logging
 from collections.abc import Callable
@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 def describe_model(model: ModelPatcher) -> Record:
-    """Return which weights a MODEL of ours has, and what other nodes have put on it.
+    """Return which weights a MODEL of this pack has, and how other nodes have patched it.
 
-    This is asked when the pictures are finished, and must not cost them: what cannot be had is left
-    out, with the reason in its place.
+    This runs when the pictures are finished, so an error must not lose them: what cannot be
+    determined is replaced by the reason.
     """
     ours = unconditional_model(model)
     parts: dict[str, Callable[[], Any]] = {
@@ -32,7 +32,7 @@ def describe_model(model: ModelPatcher) -> Record:
             record[name] = find()
         except Exception as error:
             reason = printable(str(error))
-            logger.warning("The pictures do not say the %s of their model: %s", name, reason)
+            logger.warning("The pictures do not record the %s of their model: %s", name, reason)
             record[f"{name}_unknown"] = reason
     if not record.get("patched"):
         record.pop("patched", None)
@@ -40,7 +40,7 @@ def describe_model(model: ModelPatcher) -> Record:
 
 
 def _patches(model: ModelPatcher) -> list[str]:
-    """Return the host's names for what other nodes have put on a MODEL; without, none."""
+    """Return the host's names of what other nodes have patched on a MODEL."""
     options: dict[str, Any] = dict(model.model_options)
     transformer_options: dict[str, Any] = dict(options.pop("transformer_options", {}))
     inner = [transformer_options.pop(name, {}) for name in ("patches", "patches_replace")]

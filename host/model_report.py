@@ -1,4 +1,4 @@
-"""What a loader shows of its model: what is known, and what had to be assumed."""
+"""What a loader node shows about its model: what is known, and what had to be assumed."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ..checkpoints.origin import Origin
 from .model import unconditional_model
 from .page import Ui, for_page
 
-# Of the defaults of a whole schedule those that are worth a look.
+# The options of a default schedule that are worth showing.
 _SHOWN = (
     *("num_train_timesteps", "beta_schedule", "beta_start", "beta_end"),
     *("prediction_type", "variance_type", "clip_sample"),
@@ -16,7 +16,7 @@ _SHOWN = (
 
 
 def model_report(model: ModelPatcher, *, write_json: bool = False) -> Ui:
-    """Return the report of a MODEL of ours; ``write_json`` also writes down what was assumed."""
+    """Return the report of a MODEL of this pack; ``write_json`` saves what was assumed as JSON."""
     ours = unconditional_model(model)
     config, scheduler, origin = ours.unet_config, ours.scheduler_config, ours.source.origin
     report = {
@@ -40,7 +40,7 @@ def model_report(model: ModelPatcher, *, write_json: bool = False) -> Ui:
 
 
 def _write(origin: Origin) -> dict[str, Any]:
-    """Write the JSON file; that it cannot be written is said, and costs no model."""
+    """Write the JSON file; an error is reported and does not stop the loading."""
     try:
         path = origin.write_json()
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""A noise schedule as the host's samplers need it, and a host's schedule as ours need it."""
+"""Convert a noise schedule for the host's samplers, and a host's schedule for ours."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..schedulers.noise_schedule import NoiseSchedule
 from ..schedulers.span import Span
 from ..schedulers.timesteps import END
 
-# How the host turns the network's output into an image, and the name it knows that by.
+# The host's class that converts the network's output into an image, and its model type.
 PREDICTIONS: dict[PredictionType, tuple[type, ModelType]] = {
     "epsilon": (core.EPS, ModelType.EPS),
     "v_prediction": (core.V_PREDICTION, ModelType.V_PREDICTION),
@@ -24,25 +24,25 @@ SMALLEST_ALPHA_CUMPROD = 4.8973451890853435e-08
 
 
 class _Tables(core.ModelSamplingDiscrete):
-    """The host's schedule, with tables that are no buffers.
+    """The host's schedule, with tables that are not buffers.
 
-    With dynamic VRAM the host backs up a model's buffers and restores them by name. Where another
-    node has replaced the schedule in between, it restores the tables of one schedule into the
-    other, which then gives wrong pictures.
+    With dynamic VRAM the host backs up a model's buffers and restores them by name. If another node
+    has replaced the schedule in between, it would restore one schedule's tables into the other,
+    which would then give wrong pictures.
     """
 
     def set_sigmas(self, sigmas: Tensor) -> None:
         self.sigmas, self.log_sigmas = sigmas.float(), sigmas.log().float()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Ignore it: this is such a restored table of another schedule."""
+        """Ignore the call, which would restore a table of another schedule."""
 
 
 def make_model_sampling(config: SchedulerConfig) -> Any:
-    """Return a schedule with exactly these betas, that also carries ``scheduler_config``."""
+    """Return a host schedule with exactly these betas, which also has ``scheduler_config``."""
     mixin, _ = PREDICTIONS[config.prediction_type]
     sampling: Any = type("ModelSampling", (_Tables, mixin), {})()
-    # The host's zsnr keeps the last sigma finite, which ours, for its samplers, does not.
+    # The host's zsnr keeps the last sigma finite for its samplers; our rescaling would not.
     betas = NoiseSchedule.from_config(config, rescale_zero_snr=False).betas
     sampling._register_schedule(given_betas=betas, zsnr=config.rescale_betas_zero_snr)
     sampling.scheduler_config = config
@@ -50,7 +50,7 @@ def make_model_sampling(config: SchedulerConfig) -> Any:
 
 
 def carried_schedule(sampling: Any) -> SchedulerConfig | None:
-    """Return the scheduler options that a ``model_sampling`` of ours carries, None for others."""
+    """Return the scheduler options of a ``model_sampling`` of this pack, None for others."""
     config = getattr(sampling, "scheduler_config", None)
     return config if isinstance(config, SchedulerConfig) else None
 
@@ -58,7 +58,7 @@ def carried_schedule(sampling: Any) -> SchedulerConfig | None:
 def any_schedule(sampling: Any) -> SchedulerConfig:
     """Return the scheduler options of any MODEL, from its ``model_sampling``.
 
-    Those of a model of another kind are its table of sigmas as betas, without clipping.
+    For a model of another kind, its table of sigmas is converted to betas, without clipping.
 
     Raises:
         ValueError: it has no table of noise levels, or does not predict epsilon, v or the image.
@@ -69,9 +69,9 @@ def any_schedule(sampling: Any) -> SchedulerConfig:
     prediction = _prediction(sampling)
     if prediction is None:
         raise ValueError(
-            "PNDM, DDPM and DDIM need a model with the discrete noise schedule of DDPM that "
-            "predicts epsilon or v: one of this pack, Stable Diffusion 1 or 2, SDXL, and others. "
-            f"This MODEL {_kind(sampling)}. Use one of ComfyUI's own samplers with it."
+            "PNDM, DDPM and DDIM need a model with DDPM's discrete noise schedule that predicts "
+            "epsilon or v, for example one of this pack, Stable Diffusion 1 or 2, or SDXL. This "
+            f"MODEL {_kind(sampling)}. Use one of ComfyUI's own samplers with it."
         )
     alphas_cumprod = 1 / (1 + sampling.sigmas.double().cpu() ** 2)
     previous = torch.cat((torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]))
@@ -85,9 +85,9 @@ def any_schedule(sampling: Any) -> SchedulerConfig:
 
 
 def _prediction(sampling: Any) -> PredictionType | None:
-    """What a schedule means, told from what it does: subclasses change names, and some behaviour.
+    """Return what a schedule's model predicts, by its methods: subclasses may change behaviour.
 
-    None where its samples are not those of x_t = x / sqrt(1 + sigma^2) on a table of timesteps.
+    None unless its samples are x_t = x / sqrt(1 + sigma^2) on a table of timesteps.
     """
     kind = type(sampling)
     if getattr(kind, "timestep", None) is not core.ModelSamplingDiscrete.timestep:
@@ -102,7 +102,7 @@ def _prediction(sampling: Any) -> PredictionType | None:
 
 def _kind(sampling: Any) -> str:
     if isinstance(sampling, core.CONST) or hasattr(sampling, "multiplier"):
-        return "is a flow-matching model (as SD3, Flux, Wan)"
+        return "is a flow-matching model (like SD3, Flux, Wan)"
     if isinstance(sampling, core.EDM | core.ModelSamplingContinuousEDM):
         return "is variance-exploding or has continuous noise levels (EDM), not timesteps"
     return f"has another noise schedule ({type(sampling).__name__})"
@@ -118,22 +118,22 @@ def sigmas_of(sampling: Any, span: Span) -> Tensor:
 def span_of(sampling: Any, sigmas: Tensor) -> Span:
     """Return the steps between the host's noise levels, at the nearest timesteps; 0 is the data.
 
-    Levels that are nearest to the same timestep are one.
+    Levels nearest to the same timestep are merged.
 
     Raises:
-        ValueError: the levels do not fall, or there is no step between them.
+        ValueError: the levels do not descend, or there is no step between them.
     """
     if (sigmas[1:] > sigmas[:-1]).any():
         raise ValueError(
-            "These SIGMAS rise. PNDM and DDPM go from noise to the image, so that each must be "
-            "smaller than the one before. Remove FlipSigmas."
+            "These SIGMAS are not in descending order. PNDM and DDPM sample from noise to the "
+            "image, so each must be smaller than the one before. Remove FlipSigmas."
         )
     times = sampling.timestep(sigmas).tolist()
     listed = [END if sigma == 0 else int(t) for sigma, t in zip(sigmas, times, strict=True)]
     *timesteps, end = dict.fromkeys(listed) or (END,)
     if not timesteps:
         raise ValueError(
-            f"These SIGMAS ({sigmas.tolist()}) hold no step from one timestep of the model to "
+            f"These SIGMAS ({sigmas.tolist()}) contain no step from one timestep of the model to "
             "another. Connect 'Timesteps', or a scheduler with more steps."
         )
     return Span(tuple(timesteps), end)

@@ -1,4 +1,4 @@
-"""Numbered files in one of the host's folders: whole or not at all, and none replaced."""
+"""Numbered files in one of the host's folders: complete or absent, and never replaced."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from ..checkpoints.new_files import is_device_name, is_too_long, take_name, unfi
 from ..schedulers.errors import UserError
 
 _NAME = "unconditional"
-"""Of files whose prefix has none, such as "" and "folder/"."""
+"""The file name for prefixes without one, for example "" and "folder/"."""
 
 _BATCH_NUMBER = "%batch_num%"
 _VARIABLES = re.compile("%(width|height|year|month|day|hour|minute|second|batch_num)%")
@@ -24,10 +24,10 @@ _ON_WINDOWS = os.name == "nt"
 
 @dataclass
 class OutputFiles:
-    """Numbered files in one folder, as the host names them.
+    """Numbered files in one folder, named like the host's.
 
-    The host counts on from the highest number that the folder has. Another host may write there at
-    the same time, so a number is ours only when the file has its name.
+    The host continues from the highest number in the folder. Another host may write there at the
+    same time, so a number is only taken once the file has its name.
     """
 
     folder: Path
@@ -38,20 +38,20 @@ class OutputFiles:
 
     @classmethod
     def in_output(cls, prefix: str, height: int, width: int) -> "OutputFiles":
-        """Begin in the host's output folder; ``prefix`` may hold its ``%date%``-like variables.
+        """Start in the host's output folder; ``prefix`` may contain variables like ``%year%``.
 
         Raises:
-            ValueError: no file can have this name, or the folder cannot be made.
+            ValueError: the file name is not valid, or the folder cannot be created.
         """
         check_prefix(prefix)
         return cls._below(folder_paths.get_output_directory(), "output", prefix, height, width)
 
     @classmethod
     def in_temp(cls, height: int, width: int) -> "OutputFiles":
-        """Begin in the host's temporary folder, for what is only shown.
+        """Start in the host's temporary folder, for pictures that are only shown.
 
         Raises:
-            ValueError: the folder cannot be made.
+            ValueError: the folder cannot be created.
         """
         return cls._below(folder_paths.get_temp_directory(), "temp", _NAME, height, width)
 
@@ -62,7 +62,7 @@ class OutputFiles:
             folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
                 prefix, root, width, height
             )
-            if _BATCH_NUMBER in filename:  # which the host does not count
+            if _BATCH_NUMBER in filename:  # which the host does not handle
                 counter = _next_number(Path(folder), filename)
         except OSError as error:
             raise _save_error(Path(root, prefix), error) from error
@@ -71,7 +71,7 @@ class OutputFiles:
     def write(
         self, batch_number: int, extension: str, save: Callable[[BinaryIO], object]
     ) -> dict[str, str]:
-        """Write a file under a temporary name, then give it the next that is free.
+        """Write a file under a temporary name, then give it the next free name.
 
         Returns:
             What the editor shows: file name, subfolder and type.
@@ -101,19 +101,19 @@ class OutputFiles:
 
 
 def check_prefix(prefix: str) -> None:
-    """Raise ``ValueError`` where it is clear before a run that no file can have this prefix."""
+    """Raise ``ValueError`` if it is clear before a run that the prefix is not valid."""
     root = Path(os.path.normpath(folder_paths.get_output_directory()))
     path = os.path.normpath(_with_name(prefix))
-    # A variable becomes a digit at least; the exact length shows when the file is written.
+    # A variable becomes at least one digit; the exact length is known when the file is written.
     *folders, name = Path(_VARIABLES.sub("0", path)).parts
     parts = (*folders, name + _ENDING)
     if re.search("[\x00-\x1f\ud800-\udfff]", prefix) or (_ON_WINDOWS and _not_on_windows(parts)):
         raise UserError(
-            f"filename_prefix is {prefix!r:.200}, which cannot be the name of a file here. Use "
+            f"filename_prefix {prefix!r:.200} is not a valid file name on this system. Use "
             "letters, digits, - and _, and slashes for folders."
         )
     target = Path(os.path.normpath(root / path))
-    # Newer hosts refuse links that lead outside, too.
+    # Newer hosts also reject links that lead outside.
     allows: Any = getattr(folder_paths, "is_within_directory", lambda *_: True)
     if not (target.is_relative_to(root) and allows(str(root), str(target.parent))):
         raise UserError(
@@ -125,7 +125,7 @@ def check_prefix(prefix: str) -> None:
 
 
 def _with_name(prefix: str) -> str:
-    """Return a prefix that ends with the name of a file, not with a folder."""
+    """Return a prefix that ends with a file name, not with a folder."""
     *_, name = re.split(r"[/\\]" if _ON_WINDOWS else "/", prefix)
     return f"{prefix or '.'}/{_NAME}" if name in ("", ".", "..") else prefix
 
@@ -135,14 +135,14 @@ def _not_on_windows(parts: Sequence[str]) -> bool:
 
 
 def _next_number(folder: Path, filename: str) -> int:
-    """Return the number after the highest that any number of a batch has in its file name."""
+    """Return the number after the highest in the folder, over all batch numbers."""
     stem = re.escape(filename).replace(re.escape(_BATCH_NUMBER), "[0-9]+")
     matches = (re.match(rf"{stem}_([0-9]+)_", path.name) for path in folder.iterdir())
     return max((int(match[1]) for match in matches if match), default=0) + 1
 
 
 def _save_error(path: Path, error: OSError) -> ValueError:
-    # Windows says of a long path that there is no such file.
+    # For a path that is too long, Windows reports that the file does not exist.
     if error.errno == errno.ENAMETOOLONG or (_ON_WINDOWS and len(str(path)) > 240):
         return _too_long(str(path))
     return UserError(

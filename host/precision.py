@@ -1,4 +1,4 @@
-"""Which precision a device has, and how exactly it computes float32."""
+"""Which precision a device supports, and how exactly it computes float32."""
 
 import functools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import torch
 
 @functools.cache
 def computes_float64(device: torch.device) -> bool:
-    """Whether a device has float64; Apple's GPUs, Intel's Arc and DirectML do not."""
+    """Whether a device supports float64; Apple's GPUs, Intel's Arc and DirectML do not."""
     try:
         third = torch.ones((), dtype=torch.float64, device=device) / 3
         return third.item() == 1 / 3
@@ -20,11 +20,11 @@ def computes_float64(device: torch.device) -> bool:
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Keep CUDA from computing float32 with TF32's ten bits, so that images repeat elsewhere.
+    """Disable TF32, with its 10-bit mantissa, so that images are the same on other devices.
 
-    Since torch 2.9 there is a second API for it, ``fp32_precision``. After somebody has used that
-    one, reading the first raises, and only the second is set here. Until then both are set, since
-    others, such as torch.compile, read the first.
+    Since torch 2.9 there is a second API, ``fp32_precision``. Once it has been used, reading the
+    first one raises, and only the second is set here. Until then both are set, because others, for
+    example torch.compile, read the first.
     """
     matmul: Any = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn
@@ -47,6 +47,6 @@ def exact_float32() -> Iterator[None]:
 def _can_be_read(owner: Any, name: str, _: object) -> bool:
     try:
         getattr(owner, name)
-    except RuntimeError:  # somebody has used the newer API
+    except RuntimeError:  # the newer API has been used
         return False
     return True

@@ -26,16 +26,16 @@ def save_pictures(
 
     Args:
         images: shape (B, H, W, C) in 0..1 with C = 1 (greyscale), 3 or 4 (alpha).
-        prefix: file name below the output folder, with the host's ``%date%``-like variables.
+        prefix: file name below the output folder; may contain the host's variables like ``%year%``.
         file_format: "png" or "webp".
-        scale: whole factor by which the saved picture is larger.
-        graph, records: metadata, left out where the host's metadata is disabled.
+        scale: whole factor by which the saved picture is enlarged.
+        graph, records: metadata; not saved if metadata is disabled in the host.
 
     Returns:
         What the editor shows: file name, subfolder and type of each picture.
 
     Raises:
-        ValueError: this many channels are no picture, the format holds none so large, or saving
+        ValueError: the format does not support this number of channels or this size, or saving
             failed.
     """
     height, width, channels = images.shape[1:]
@@ -58,7 +58,7 @@ def save_animations(
     graph: GraphMetadata,
     records: Sequence[Record | None],
 ) -> list[dict[str, str]]:
-    """Save each film as one animated, lossless WebP that repeats for ever.
+    """Save each film as a lossless animated WebP that repeats forever.
 
     Args:
         films: shape (K, F, H, W, C) in 0..1 with C = 1 (greyscale), 3 or 4 (alpha).
@@ -69,7 +69,7 @@ def save_animations(
         What the editor shows: file name, subfolder and type of each film.
 
     Raises:
-        ValueError: as for ``save_pictures``, or the memory does not hold all frames of a film.
+        ValueError: as for ``save_pictures``, or the frames of a film do not fit into memory.
     """
     height, width, channels = films.shape[2:]
     check_picture("webp", height, width, channels, scale)
@@ -84,7 +84,7 @@ def save_animations(
 def save_array(images: Tensor, prefix: str, *, scale: int) -> list[dict[str, str]]:
     """Save (B, H, W, C) images in 0..1 as one float32 ``.npy`` file, and show a picture of each.
 
-    The pictures are in the host's temporary folder: an array cannot be shown.
+    The pictures are in the host's temporary folder, because an array cannot be shown.
 
     Raises:
         ValueError: saving failed.

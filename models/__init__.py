@@ -1,1 +1,1 @@
-"""The bundled models, in diffusers' own layout, and how they were made."""
+"""The bundled models, in diffusers' own layout, and how they were trained."""

@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m comfyui_unconditional.models", description="The bundled model, digits-16."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    digits = commands.add_parser("digits", help="train it again")
+    digits = commands.add_parser("digits", help="train the bundled model again")
     digits.set_defaults(command=_digits)
     add_training_arguments(digits, TrainingOptions())
     judge = commands.add_parser("judge", help="compare a model's digits with real ones")

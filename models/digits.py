@@ -1,4 +1,4 @@
-"""The data and the recipe of the bundled model ``digits-16``."""
+"""The data, network and training options of the bundled model ``digits-16``."""
 
 from typing import Any
 
@@ -30,13 +30,13 @@ OPTIONS = TrainingOptions()
 
 
 def digits() -> tuple[Tensor, Tensor]:
-    """Return scikit-learn's 1,797 handwritten digits and what they are.
+    """Return scikit-learn's 1,797 handwritten digits and their labels.
 
     Returns:
         Images, float32, shape (1797, 1, 16, 16) in -1..1 (8x8 originals, bicubic, clamped), and
         labels 0..9, shape (1797,).
     """
-    data: Any = load_digits()  # a Bunch; its stub says that it could be a tuple
+    data: Any = load_digits()  # a Bunch; according to its stub it could be a tuple
     small = torch.tensor(data.images, dtype=torch.float32)[:, None] / 8 - 1
     images = F.interpolate(small, size=(16, 16), mode="bicubic").clamp(-1, 1)
     return images, torch.tensor(data.target)

@@ -1,4 +1,4 @@
-"""How good a model of digits is, measured against the digits that it was trained on."""
+"""How good a digit model is, compared with the digits that it was trained on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..schedulers.pndm import PNDM
 from ..schedulers.randomness import SeededNoise
 from ..schedulers.sampler import drain
 from ..schedulers.span import Stretch
-from ..unet.placement import arrange
+from ..unet.placement import place_weights
 from ..unet.unet2d import UNet2D
 from .digits import UNET, digits
 
@@ -24,14 +24,14 @@ STEPS = 50
 _BATCH = 100
 _NEIGHBOURS = 5
 
-# Less than one vote in all, and each more than those after it together: of two digits with equally
-# many votes, the one with the nearest neighbour wins.
+# Less than one vote in total, and each more than the sum of those after it: if two digits have the
+# same number of votes, the one with the nearest neighbour wins.
 _TIE_BREAK = 0.5 ** torch.arange(2, 2 + _NEIGHBOURS)
 
 
 @dataclass(frozen=True)
 class Distances:
-    """Euclidean distances, in the model's range -1..1, of images to their nearest real digit."""
+    """Euclidean distances of images to their nearest real digit, in the model's range -1..1."""
 
     smallest: float
     fifth_percentile: float
@@ -52,14 +52,14 @@ class Distances:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was measured. The real digits are measured leave-one-out: each against all others."""
+    """The results. Real digits are measured leave-one-out: each against all others."""
 
-    undivided: float
+    unanimous: float
     """Share of the samples whose five nearest real digits are all the same digit."""
-    undivided_real: float
-    """The same share of the real digits."""
+    unanimous_real: float
+    """The same for the real digits."""
     shares: tuple[float, ...]
-    """Share of the samples that most of their five neighbours call 0, 1, … 9."""
+    """Share of the samples whose five neighbours are mostly 0, 1, … 9."""
     distances: Distances
     distances_real: Distances
 
@@ -72,12 +72,12 @@ class Judgement:
         shares = ", ".join(f"{digit}: {share:.1%}" for digit, share in enumerate(self.shares))
         return "\n".join(
             (
-                f"Undivided vote of the {_NEIGHBOURS} nearest real digits: {self.undivided:.1%} "
-                f"(real digits, leave-one-out: {self.undivided_real:.1%})",
+                f"Unanimous vote of the {_NEIGHBOURS} nearest real digits: {self.unanimous:.1%} "
+                f"(real digits, leave-one-out: {self.unanimous_real:.1%})",
                 f"Share of each digit: {shares}",
                 f"Rarest: {self.rarest}, {self.shares[self.rarest]:.1%}",
                 f"Distance to the nearest real digit: {self.distances}",
-                f"The same of real digits, leave-one-out: {self.distances_real}",
+                f"The same for real digits, leave-one-out: {self.distances_real}",
             )
         )
 
@@ -86,7 +86,7 @@ def judge(folder: Path) -> Judgement:
     """Sample 500 images (F-PNDM, 50 steps, seeds 0 to 499) and compare them with real digits.
 
     Raises:
-        ValueError: the model cannot be loaded, or does not make 16x16 grey images.
+        ValueError: the model cannot be loaded, or does not generate 16x16 grey images.
     """
     images, labels = digits()
     return compare(sample(folder), as_saved(images), labels)
@@ -94,24 +94,26 @@ def judge(folder: Path) -> Judgement:
 
 @torch.inference_mode()
 def sample(folder: Path) -> Tensor:
-    """Return what the model makes of the seeds 0 to 499, float32, shape (500, 1, 16, 16).
+    """Return the model's images for the seeds 0 to 499, float32, shape (500, 1, 16, 16).
 
-    Values are those that a saved picture has, in -1..1.
+    The values are those of a saved picture, in -1..1.
 
     Raises:
-        ValueError: the model cannot be loaded, or does not make 16x16 grey images.
+        ValueError: the model cannot be loaded, or does not generate 16x16 grey images.
     """
     checkpoint = read_checkpoint(find_files(folder), torch.float32)
     if checkpoint.scheduler is None:
-        raise ValueError(f"{folder} has no scheduler_config.json, so its noise is not known.")
+        raise ValueError(
+            f"{folder} has no scheduler_config.json, so its noise schedule is unknown. Add one."
+        )
     config = SchedulerConfig.from_dict(checkpoint.scheduler)
     shape, expected = (checkpoint.config.in_channels, *checkpoint.config.size), (1, *UNET.size)
     if shape != expected:
         raise ValueError(
-            f"The model in {folder} makes images of {_in_words(shape)}; only models of digits, of "
-            f"{_in_words(expected)}, can be judged."
+            f"The model in {folder} generates images of {_described(shape)}. Only digit models, of "
+            f"{_described(expected)}, can be judged."
         )
-    model = arrange(checkpoint.build(UNet2D), torch.device("cpu"))
+    model = place_weights(checkpoint.build(UNet2D), torch.device("cpu"))
     sampler = PNDM.over(config, Stretch(STEPS))
     calls = sampler.evaluations * SAMPLES // _BATCH
     batches = []
@@ -134,14 +136,14 @@ def compare(samples: Tensor, images: Tensor, labels: Tensor) -> Judgement:
     Args:
         samples: shape (n, 1, 16, 16), in -1..1.
         images: real digits, shape (m, 1, 16, 16), in -1..1.
-        labels: which digits they are, 0..9, shape (m,).
+        labels: their digits, 0..9, shape (m,).
     """
     to_real = _distances(samples, images)
     among_real = _distances(images, images).fill_diagonal_(torch.inf)  # none to itself
     votes, votes_among_real = _votes(to_real, labels), _votes(among_real, labels)
     return Judgement(
-        undivided=_undivided(votes),
-        undivided_real=_undivided(votes_among_real),
+        unanimous=_unanimous(votes),
+        unanimous_real=_unanimous(votes_among_real),
         shares=tuple((votes.argmax(1).bincount(minlength=10) / len(samples)).tolist()),
         distances=Distances.of(to_real.amin(1)),
         distances_real=Distances.of(among_real.amin(1)),
@@ -150,7 +152,7 @@ def compare(samples: Tensor, images: Tensor, labels: Tensor) -> Judgement:
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
     """Return Euclidean distances, shape (len(a), len(b))."""
-    # By differences: the faster way by products loses the small distances to rounding.
+    # By differences: the faster way, with matrix products, rounds small distances away.
     return torch.cdist(a.flatten(1), b.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -160,10 +162,10 @@ def _votes(distances: Tensor, labels: Tensor) -> Tensor:
     return (F.one_hot(nearest, 10) * (1 + _TIE_BREAK)[:, None]).sum(1)
 
 
-def _undivided(votes: Tensor) -> float:
+def _unanimous(votes: Tensor) -> float:
     return ((votes > 0).sum(1) == 1).float().mean().item()
 
 
-def _in_words(shape: tuple[int, int, int]) -> str:
+def _described(shape: tuple[int, int, int]) -> str:
     channels, height, width = shape
     return f"{height} x {width} pixels and {channels} channel{'s' if channels > 1 else ''}"

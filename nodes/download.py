@@ -14,7 +14,7 @@ from ..host.run_report import REPORTS
 from .load import load_model
 
 _downloaded: dict[Path, dict[str, str]] = {}
-"""For each folder that this process downloaded, its files' fingerprint and the one before."""
+"""By folder downloaded by this process: the fingerprint before, by the one after a download."""
 
 
 class UnconditionalUNetDownload(io.ComfyNode):
@@ -97,9 +97,9 @@ class UnconditionalUNetDownload(io.ComfyNode):
 
 
 def _fingerprint(folder: Path, model: HubModel) -> str:
-    """Change when files are replaced, edited or gone, but not by the download itself.
+    """Return a value that changes if files are replaced, edited or removed.
 
-    The host compares the value from before a run with the value from before the next.
+    The download itself does not change it: the host compares the values before two runs.
     """
     own = _downloaded.get(folder, {})
     if is_complete(folder, model):

@@ -1,4 +1,4 @@
-"""What ComfyUI's own samplers need in addition to a MODEL."""
+"""The inputs, in addition to a MODEL, that ComfyUI's own samplers need."""
 
 from typing import Any, get_args
 

@@ -91,7 +91,7 @@ class UnconditionalUNetLoader(io.ComfyNode):
     def fingerprint_inputs(
         cls, model_name: str | None, dtype: str | None, write_json: bool | None = False
     ) -> str | int:
-        if model_name is None:  # it comes from another node and is not known yet
+        if model_name is None:  # the value comes from another node and is not known yet
             return _loaded.changes()
         return model_files(model_name).fingerprint
 
@@ -107,7 +107,7 @@ class UnconditionalUNetLoader(io.ComfyNode):
 def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -> ModelPatcher:
     """Return the model of these files as a MODEL named ``name``.
 
-    Without a ``dtype`` it uses the host's if ComfyUI was started with one, else the file's own.
+    Without a ``dtype``, the host's command-line option is used, otherwise the file's own.
 
     Raises:
         CheckpointError, ScheduleError: it cannot be loaded.
@@ -127,6 +127,6 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
     reread = partial(read_checkpoint, files, checkpoint.dtype)
     source = ModelSource(name, checkpoint.digest, checkpoint.origin)
     model = make_model(checkpoint, scheduler_config, source, reread)
-    checkpoint.digest.check_unchanged()  # the weights were copied from it until here
+    checkpoint.digest.check_unchanged()  # the weights have been copied by now
     checkpoint.digest.start()
     return model

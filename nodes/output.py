@@ -148,7 +148,7 @@ class UnconditionalImageOutput(io.ComfyNode):
 
 
 def _check(samples: Tensor, file_format: str, scale: int, columns: int, fps: float) -> None:
-    """Raise ValueError for values out of range (some hosts let them pass), and for video."""
+    """Raise ValueError for values beyond the widgets' limits (some hosts allow them) and video."""
     check_choice("format", file_format, _FORMATS)
     if not 1 <= scale <= _MAX_SCALE:
         raise ValueError(f"scale must be from 1 to {_MAX_SCALE}, not {scale}.")

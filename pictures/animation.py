@@ -1,4 +1,4 @@
-"""Animations: when their frames are shown, and the file of one in which nothing moves."""
+"""Animations: how long their frames are shown, and files for those in which nothing moves."""
 
 import io
 import struct
@@ -8,27 +8,27 @@ from itertools import pairwise
 from PIL import Image
 
 _HOLD = 1500
-"""Milliseconds for which the finished image of a trajectory stays, before it begins again."""
+"""Milliseconds for which the finished image of a trajectory is shown before it repeats."""
 
 SLOWEST, FASTEST = 0.1, 60.0
-"""Frames per second; browsers slow down what is faster."""
+"""Frames per second; browsers slow down faster animations."""
 
 
 def check_fps(fps: float) -> None:
-    """Raise ValueError unless ``fps`` is one that browsers can show."""
-    if not SLOWEST <= fps <= FASTEST:  # NaN fails, too
+    """Raise ValueError unless browsers can show ``fps`` frames per second."""
+    if not SLOWEST <= fps <= FASTEST:  # also rejects NaN
         raise ValueError(f"fps must be from {SLOWEST} to {FASTEST:g} frames per second, not {fps}.")
 
 
 def frame_durations(count: int, fps: float, *, hold_last: bool) -> list[int]:
-    """Return the whole milliseconds for which each of ``count`` frames is shown.
+    """Return how long each of ``count`` frames is shown, in whole milliseconds.
 
-    Their sum follows ``fps`` even where one frame is no whole number of them.
+    Their sum matches ``fps`` even if 1000 / ``fps`` is not a whole number.
 
     Args:
-        count: how many frames.
+        count: the number of frames.
         fps: frames per second.
-        hold_last: whether the last stays for a second and a half, or longer where fps asks.
+        hold_last: whether the last frame is shown for at least a second and a half.
     """
     ends = [round(1000 * k / fps) for k in range(count + 1)]
     durations = [end - start for start, end in pairwise(ends)]
@@ -38,10 +38,10 @@ def frame_durations(count: int, fps: float, *, hold_last: bool) -> list[int]:
 
 
 def still_animation(picture: Image.Image, durations: Sequence[int], exif: Image.Exif) -> bytes:
-    """Return a lossless animated WebP that shows the same picture in every frame, for ever.
+    """Return a lossless animated WebP that shows the same picture in every frame, forever.
 
-    libwebp merges equal frames, and makes a still picture without a duration where all are equal.
-    Here each frame after the first draws a single pixel, in its own colour.
+    libwebp merges equal frames and, if all are equal, writes a still picture without a duration.
+    Here each frame after the first redraws a single pixel in the same colour.
 
     Args:
         picture: grey, RGB or RGBA.
@@ -58,7 +58,7 @@ def still_animation(picture: Image.Image, durations: Sequence[int], exif: Image.
         (
             b"WEBP",
             _chunk(b"VP8X", struct.pack("<I", flags) + _uint24(width - 1) + _uint24(height - 1)),
-            _chunk(b"ANIM", bytes(6)),  # no background, repeated for ever
+            _chunk(b"ANIM", bytes(6)),  # no background, repeat forever
             *frames,
             _chunk(b"EXIF", metadata) if metadata else b"",
         )
@@ -67,7 +67,7 @@ def still_animation(picture: Image.Image, durations: Sequence[int], exif: Image.
 
 
 def _bitstream(picture: Image.Image) -> bytes:
-    """Return the chunk with the pixels, of a WebP file that has nothing else."""
+    """Return the chunk with the pixels, the only one of a WebP file without metadata."""
     file = io.BytesIO()
     picture.save(file, format="webp", lossless=True, exact=True)
     return file.getvalue()[12:]

@@ -1,4 +1,4 @@
-"""Which pictures and films are made of a batch, and what each of them says of itself."""
+"""Arrange a batch as pictures and films, each with its record."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ def arrange_sheet(
 
     Args:
         images: shape (B, H, W, C) in 0..1.
-        records: one for each.
-        frames: how many belong to one image of a trajectory; 1 where the batch is none.
-        columns: how many stand in a row; 0: the frames of one image of a trajectory, else as near
-            to a square as possible.
+        records: one for each image.
+        frames: the number of frames per image of a trajectory; 1 if the batch is not a trajectory.
+        columns: pictures in a row; 0 means the frames of one image for a trajectory, otherwise
+            as close to a square as possible.
     """
     columns = columns or (frames if frames > 1 else square_columns(len(images)))
     return make_sheet(images, columns)[None], [gather_records(records)]
@@ -35,12 +35,12 @@ def arrange_films(
 ) -> tuple[Tensor, list[Record | None]]:
     """Return films, shape (K, F, H', W', C), with the record of each.
 
-    One film shows the batch; of a trajectory, one film shows each image, or with ``grid`` one film
-    all images side by side.
+    A batch becomes one film. A trajectory becomes one film per image or, with ``grid``, one film
+    with all images side by side.
 
     Args:
         images, records, frames: as for ``arrange_sheet``.
-        grid: only counts for a trajectory.
+        grid: used for trajectories only.
         columns: of the grid.
     """
     if frames == 1:

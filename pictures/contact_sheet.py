@@ -1,32 +1,32 @@
-"""Many pictures on one."""
+"""Contact sheets: many pictures in one."""
 
 import math
 
 from torch import Tensor
 
-# A dark grey: on it both black and white pictures have an edge.
+# A dark grey, on which both black and white pictures have a visible edge.
 _BACKGROUND = 40 / 255
 
 
 def square_columns(count: int) -> int:
-    """Return how many pictures stand in a row of the sheet that is nearest to a square."""
+    """Return the number of columns that makes a sheet as close to a square as possible."""
     return math.ceil(math.sqrt(count))
 
 
 def gap_between(height: int, width: int) -> int:
-    """Return the pixels between pictures of this size: a 32nd of the smaller side, at least 1."""
+    """Return the gap between pictures in pixels: 1/32 of the smaller side, at least 1."""
     return max(1, min(height, width) // 32)
 
 
 def make_sheet(images: Tensor, columns: int) -> Tensor:
-    """Lay pictures out in rows, from left to right and from top to bottom.
+    """Lay out pictures in rows, from left to right and from top to bottom.
 
     Args:
-        images: shape (N, H, W, C) in 0..1; of 4 channels the last is alpha.
-        columns: how many stand in a row; more than N means N.
+        images: shape (N, H, W, C) in 0..1; a 4th channel is alpha.
+        columns: pictures in a row; more than N means N.
 
     Returns:
-        Shape (H', W', C); dark grey, and opaque, between the pictures and after the last.
+        Shape (H', W', C); opaque dark grey between the pictures and after the last one.
     """
     count, height, width, channels = images.shape
     gap = gap_between(height, width)

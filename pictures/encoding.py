@@ -1,4 +1,4 @@
-"""Pictures and films as what a file holds: PNG, WebP, animated WebP."""
+"""Encode pictures and films as PNG, WebP and animated WebP."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
@@ -15,52 +15,52 @@ Writer = Callable[[BinaryIO], object]
 """Writes one file."""
 
 _WEBP_SIDE = 16383
-"""Pixels that WebP can have on a side."""
+"""The maximum width and height of a WebP, in pixels."""
 
 _CHANNELS = (1, 3, 4)
-"""What a picture can have: grey, RGB, RGBA."""
+"""Numbers of channels that a picture can have: grey, RGB, RGBA."""
 
 
 def check_picture(file_format: str, height: int, width: int, channels: int, scale: int) -> None:
-    """Raise ValueError where a format cannot hold a picture of this size and these channels."""
+    """Raise ValueError if a format does not support this size or number of channels."""
     if channels not in _CHANNELS:
         raise ValueError(
-            f"{file_format} holds 1, 3 or 4 channels, but these images have {channels}. Choose "
+            f"{file_format} supports 1, 3 or 4 channels, but these images have {channels}. Choose "
             "the format npy."
         )
     height, width = height * scale, width * scale
     if file_format == "webp" and max(height, width) > _WEBP_SIDE:
         raise ValueError(
-            f"The picture would have {width} x {height} pixels, and WebP holds {_WEBP_SIDE} on a "
-            "side. Choose a smaller scale, other columns where it is a grid, or the format png."
+            f"The picture would have {width} x {height} pixels, but the maximum side of a WebP is "
+            f"{_WEBP_SIDE}. Choose a smaller scale, other columns for a grid, or the format png."
         )
-    # Beyond this Pillow takes a picture for an attack and refuses to open it.
-    most = 2 * (Image.MAX_IMAGE_PIXELS or 2**62)
-    if height * width > most:
+    # Pillow treats larger pictures as a decompression bomb and does not open them.
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 2**62)
+    if height * width > limit:
         raise ValueError(
             f"The picture would have {width} x {height} pixels, more than ComfyUI can open again "
-            f"({most / 1e6:.0f} million). Choose a smaller scale or fewer images."
+            f"({limit / 1e6:.0f} million). Choose a smaller scale or fewer images."
         )
 
 
 def check_film(frames: int, height: int, width: int, channels: int) -> None:
-    """Raise ValueError where so many frames do not fit into memory: Pillow wants all at once."""
+    """Raise ValueError if the frames do not fit into memory: Pillow needs all at once."""
     needed, free = frames * height * width * channels, psutil.virtual_memory().available
     if needed > free:
         raise ValueError(
             f"An animation of {frames} frames with {width} x {height} pixels needs "
-            f"{needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. Choose a smaller "
-            "scale or fewer frames."
+            f"{needed / 1e9:.1f} GB of memory, but only {free / 1e9:.1f} GB are free. Choose a "
+            "smaller scale or fewer frames."
         )
 
 
 def picture_writer(image: Tensor, file_format: str, scale: int, texts: dict[str, str]) -> Writer:
-    """Return what writes an image as PNG or lossless WebP.
+    """Return a function that writes an image as PNG or lossless WebP.
 
     Args:
         image: shape (H, W, C) in 0..1 with C = 1 (greyscale), 3 or 4 (alpha).
         file_format: "png" or "webp".
-        scale: whole factor by which the picture is larger.
+        scale: whole factor by which the picture is enlarged.
         texts: metadata, as from ``metadata_texts``.
     """
     return _writer(_picture(image, scale), file_format, texts)
@@ -69,7 +69,7 @@ def picture_writer(image: Tensor, file_format: str, scale: int, texts: dict[str,
 def film_writer(
     film: Tensor, scale: int, durations: Sequence[int], texts: dict[str, str]
 ) -> Writer:
-    """Return what writes a film as one animated, lossless WebP that repeats for ever.
+    """Return a function that writes a film as a lossless animated WebP that repeats forever.
 
     Args:
         film: shape (F, H, W, C), as for ``picture_writer``.

@@ -1,4 +1,4 @@
-"""The conversion between the model's layout and the host's."""
+"""Conversion between the model's layout and the host's."""
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ def image_to_latent(images: Tensor) -> Tensor:
 def to_rgb(images: Tensor) -> Tensor:
     """Return the host's IMAGE, shape (B, H, W, 3), for any number of channels.
 
-    One channel is repeated, of more than three the first three count, and a missing blue is 0.
+    One channel is repeated; of more than three, the first three are used; a missing blue is 0.
     """
     channels = images.shape[-1]
     if channels == 1:
@@ -39,26 +39,27 @@ def to_rgb(images: Tensor) -> Tensor:
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
-    """Return images in a model's channels.
+    """Convert images to a model's channels.
 
-    Grey is the luminance (ITU-R BT.601) of a colour and is repeated to make one. Alpha is 1 where
-    an image has none, and is left out where the model has none.
+    Colour becomes grey by its luminance (ITU-R BT.601); grey is repeated for colour. A missing
+    alpha is 1; alpha is dropped if the model has none.
 
     Args:
         images: shape (B, H, W, 1, 3 or 4): grey, RGB or RGBA.
-        channels: of the result: 1, 3 or 4 as well.
+        channels: of the result: 1, 3 or 4.
 
     Raises:
-        ValueError: either number of channels is another.
+        ValueError: another number of channels.
     """
     if channels not in (1, 3, 4):
         raise ValueError(
-            f"The model has {channels} channels, and what they mean is not known. Only a model of "
-            "1 (grey), 3 (RGB) or 4 (RGBA) can take an image."
+            f"The model has {channels} channels, whose meaning is unknown. Use a model with 1 "
+            "(grey), 3 (RGB) or 4 (RGBA) channels for images."
         )
     if images.shape[-1] not in (1, 3, 4):
         raise ValueError(
-            f"The image has {images.shape[-1]} channels; it can have 1 (grey), 3 (RGB) or 4 (RGBA)."
+            f"The image has {images.shape[-1]} channels. It must have 1 (grey), 3 (RGB) or 4 "
+            "(RGBA)."
         )
     if images.shape[-1] == channels:
         return images

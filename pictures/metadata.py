@@ -1,4 +1,4 @@
-"""What a saved picture says of itself: the graph, for the editor, and how it was made."""
+"""The metadata of a saved picture: the graph, for the editor, and how it was made."""
 
 import json
 import logging
@@ -14,16 +14,16 @@ from .provenance import KEY, Record
 
 logger = logging.getLogger(__name__)
 
-# EXIF tags: the editor reads "name:json" from the first two and those below, as the host's own
-# WebP files have them.
+# EXIF tags: the editor reads "name:json" from the first two and those below, as in the host's own
+# WebP files.
 _EXIF_PROMPT, _EXIF_FIRST_EXTRA, _EXIF_SOFTWARE = 0x0110, 0x010F, 0x0131
 
-_NAME = re.compile("[\x20-\x7e\xa0-\xff]{1,79}")  # of a text in a PNG
+_NAME = re.compile("[\x20-\x7e\xa0-\xff]{1,79}")  # valid names of text chunks in a PNG
 
 
 @dataclass(frozen=True)
 class GraphMetadata:
-    """The graph that made a picture, with which it can be dragged back into the editor."""
+    """A picture's graph, which lets the editor open the picture as a workflow."""
 
     prompt: Any = None
     extra: dict[str, Any] | None = None
@@ -49,10 +49,10 @@ def webp_exif(texts: dict[str, str]) -> Image.Exif:
 
 
 def metadata_texts(graph: GraphMetadata, record: Record | None) -> dict[str, str]:
-    """Return what a picture says of itself, as JSON by name.
+    """Return a picture's metadata as JSON by name.
 
-    Other nodes and clients add to the graph's: what a file cannot hold is left out, never the
-    picture.
+    Other nodes and clients add entries to the graph's metadata. An entry that a file cannot store
+    is left out with a warning; the picture is still saved.
     """
     extra = graph.extra if isinstance(graph.extra, dict) else {}
     texts: dict[str, str] = {}
@@ -61,9 +61,9 @@ def metadata_texts(graph: GraphMetadata, record: Record | None) -> dict[str, str
             continue
         try:
             if not _NAME.fullmatch(name):
-                raise ValueError("its name is not of 1 to 79 Latin characters")
+                raise ValueError("its name does not consist of 1 to 79 Latin characters")
             texts[name] = json.dumps(value)
         except (TypeError, ValueError, RecursionError) as error:
             reason = printable(str(error))
-            logger.warning("The pictures do not have the metadata %r: %s", name, reason)
+            logger.warning("The metadata %r is not saved in the pictures: %s", name, reason)
     return texts

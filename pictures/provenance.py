@@ -1,7 +1,7 @@
-"""How a picture was made, carried in the LATENT beside the pixels that it describes.
+"""How a picture was made, stored in the LATENT along with the pixels.
 
-The record of an image is found by the image itself, so that a LATENT whose images were picked,
-reordered or changed by other nodes never gives an image somebody else's seed.
+The record of an image is looked up by the image itself. Other nodes may select, reorder or change
+images of a LATENT, and no image ever gets another one's seed.
 """
 
 import hashlib
@@ -15,28 +15,28 @@ KEY = "unconditional"
 """The LATENT's key, and the name of the metadata in saved pictures."""
 
 _FRAMES = "unconditional_frames"
-"""The key of a trajectory's LATENT: by the digest of all frames of an image, how many they are."""
+"""A trajectory LATENT's key: the number of an image's frames, by the digest of all its frames."""
 
 Record = dict[str, Any]
 
 
 Records = dict[str, list[Record]]
-"""By the digest of an image: one record for each time that it was made, in their order."""
+"""By the digest of an image: a record for each time it was generated, in that order."""
 
 
 def make_records(samples: Tensor, seeds: Sequence[int], settings: Record) -> Records:
-    """Return ``settings`` with its own seed for each image of (B, C, H, W) ``samples``."""
+    """Return ``settings`` and the own seed of each image of ``samples``, shape (B, C, H, W)."""
     return _by_digest(samples, ({"seed": seed, **settings} for seed in seeds))
 
 
 def make_frame_records(
     samples: Tensor, images: Sequence[Record | None], frames: Sequence[Record]
 ) -> Records:
-    """Return the record of each frame: that of its image, and what the frame adds to it.
+    """Return the record of each frame: that of its image, plus what the frame adds.
 
     Args:
-        samples: shape (B * F, C, H, W), the frames of one image side by side.
-        images: of each of the B images.
+        samples: shape (B * F, C, H, W), with the frames of one image next to each other.
+        images: the record of each of the B images.
         frames: what each of the F frames adds.
     """
     return _by_digest(samples, ({**(image or {}), **frame} for image in images for frame in frames))
@@ -50,10 +50,11 @@ def _by_digest(samples: Tensor, records: Iterable[Record]) -> Records:
 
 
 def find_records(latent: dict[str, Any]) -> list[Record | None]:
-    """Return the record of each image of a LATENT, None where it has none.
+    """Return the record of each image of a LATENT, None if it has none.
 
-    Equal images get their records in the order in which they were made. Where a LATENT has more or
-    fewer of them, each gets what those records have in common, and ``one_of`` with their rest.
+    Equal images get their records in the order in which they were generated. If a LATENT has more
+    or fewer of them than records, each gets what those records have in common, and ``one_of`` with
+    the rest of each.
     """
     records = latent.get(KEY)
     known: Records = records if isinstance(records, dict) else {}
@@ -68,7 +69,7 @@ def find_records(latent: dict[str, Any]) -> list[Record | None]:
 
 
 def _one_of(records: Sequence[Record]) -> Record | None:
-    """Return what is certain of a picture that has one of some records."""
+    """Return what is certain about a picture that has one of these records."""
     if not records:
         return None
     common, rest = _common(records)
@@ -90,10 +91,10 @@ def _common(records: Sequence[Record]) -> tuple[Record, list[Record]]:
 
 
 def gather_records(records: Sequence[Record | None]) -> Record | None:
-    """Return one record for a file that holds several pictures, None where nothing is known.
+    """Return one record for a file with several pictures, None if nothing is known.
 
-    What all have in common stands once; ``images`` has the rest of each, in their order, and None
-    for a picture without a record.
+    It has what all records have in common; ``images`` has the rest of each, in their order, and
+    None for a picture without a record.
     """
     known = [record for record in records if record is not None]
     if not known:
@@ -104,20 +105,20 @@ def gather_records(records: Sequence[Record | None]) -> Record | None:
 
 
 def mark_frames(samples: Tensor, frames: int) -> dict[str, Any]:
-    """Return what the LATENT of a trajectory carries.
+    """Return the entry that marks a LATENT as a trajectory.
 
     Args:
-        samples: shape (B * frames, C, H, W), the frames of one image side by side.
-        frames: how many belong to one image.
+        samples: shape (B * frames, C, H, W), with the frames of one image next to each other.
+        frames: the number of frames per image.
     """
     return {_FRAMES: {digest(stack): frames for stack in samples.split(frames)}}
 
 
 def find_frames(latent: dict[str, Any]) -> int:
-    """Return how many images of a LATENT are the frames of one; 1 where it is no trajectory.
+    """Return the number of frames per image of a LATENT; 1 if it is not a trajectory.
 
-    Only a LATENT that consists of whole trajectories of one length is one, whatever other nodes
-    left of its keys: those may have picked, reordered, changed or added images.
+    Only a LATENT that consists of whole trajectories of equal length is one. Other nodes may have
+    selected, reordered, changed or added images and kept its keys.
     """
     marks, samples = latent.get(_FRAMES), latent["samples"]
     known = marks if isinstance(marks, dict) else {}
@@ -130,5 +131,5 @@ def find_frames(latent: dict[str, Any]) -> int:
 
 
 def digest(image: Tensor) -> str:
-    """Return what an image is found by: equal for equal float32 values."""
+    """Return the key of an image: equal for equal float32 values."""
     return hashlib.sha256(image.float().cpu().contiguous().numpy().tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Any picture at the size that a model draws."""
+"""Resize any picture to a model's size."""
 
 from typing import Literal
 
@@ -9,14 +9,14 @@ Fit = Literal["crop", "stretch", "keep size"]
 
 
 def resize(images: Tensor, height: int, width: int, fit: Fit) -> Tensor:
-    """Return image values at another size; those that have it already are not touched.
+    """Return image values at another size; images of that size are not changed.
 
     Args:
         images: shape (B, H, W, C), in 0..1.
         height: of the result, in pixels.
         width: of the result, in pixels.
-        fit: "crop" cuts the centre out, in the proportions of the result, before it resizes;
-            "stretch" does not; "keep size" changes nothing.
+        fit: "crop" crops the centre to the proportions of the result before resizing; "stretch"
+            does not; "keep size" changes nothing.
 
     Returns:
         float32, shape (B, height, width, C), in 0..1; (B, H, W, C) with "keep size".
@@ -32,7 +32,7 @@ def resize(images: Tensor, height: int, width: int, fit: Fit) -> Tensor:
 
 
 def _centre(images: Tensor, height: int, width: int) -> Tensor:
-    """Return the largest centre that has the proportions of height x width."""
+    """Return the largest centre crop with the proportions of height x width."""
     have_height, have_width = images.shape[1:3]
     scale = min(have_height / height, have_width / width)
     keep_height = min(have_height, max(1, round(height * scale)))

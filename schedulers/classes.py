@@ -1,7 +1,7 @@
 """Which process a ``scheduler_config.json`` describes, by diffusers' class names and its fields.
 
-Many of diffusers' scheduler classes solve one process, DDPM's: their betas are all that matters.
-A model of another process would draw noise here, so it is an error that names the process.
+Many of diffusers' scheduler classes solve the same process, DDPM's, and only their betas matter
+here. A model of another process would generate noise, so it raises an error that names the process.
 """
 
 import json
@@ -13,7 +13,7 @@ from .errors import ScheduleError
 
 _STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012}
 
-# Classes with DDPM's process, each with the defaults in which its betas differ from DDPM's.
+# Classes with DDPM's process, each with those defaults for betas that differ from DDPM's.
 _SAME_PROCESS: dict[str, dict[str, Any]] = {
     "DDPMScheduler": {},
     "DDPMParallelScheduler": {},
@@ -37,7 +37,7 @@ _SAME_PROCESS: dict[str, dict[str, Any]] = {
     "RePaintScheduler": {},
     "UnCLIPScheduler": {"beta_schedule": "squaredcos_cap_v2"},
 }
-# The same process, but the network was distilled to be drawn by that class in a few steps.
+# The same process, but the network was distilled for sampling with that class in a few steps.
 _DISTILLED: dict[str, dict[str, Any]] = {
     "LCMScheduler": {**_STABLE_DIFFUSION, "beta_schedule": "scaled_linear"},
     "TCDScheduler": {**_STABLE_DIFFUSION, "beta_schedule": "scaled_linear"},
@@ -87,14 +87,14 @@ _ANOTHER_PROCESS: dict[str, str] = {
     "IPNDMScheduler": _IPNDM,
 }
 
-# Settings by which the classes of DDPM's process leave it.
+# Settings with which the classes of DDPM's process use another one.
 _SWITCHES: dict[tuple[str, Any], str] = {
     ("use_flow_sigmas", True): _FLOW,
     ("prediction_type", "flow_prediction"): _FLOW,
     ("prediction_type", "trigflow"): _TRIGFLOW,
     ("timestep_type", "continuous"): f"continuous noise levels, as in {_EDM}",
 }
-# Fields that only the classes of another process have; the first that is there names it.
+# Fields that only classes of another process have; the first one present decides.
 _TELLTALES: dict[str, str] = {
     "clip_denoised": _CONSISTENCY,
     "snr": _SCORE_VE,
@@ -118,7 +118,7 @@ _TELLTALES: dict[str, str] = {
 }
 _DISTILLED_TELLTALE = "original_inference_steps"
 
-# Fields of the classes with DDPM's process that say how to solve it. No sampler here reads them.
+# Solver options of the classes with DDPM's process. No sampler here uses them.
 _ABOUT_SOLVING = {
     *("algorithm_type", "corrector_order", "disable_corrector", "eta", "euler_at_final"),
     *("final_sigmas_type", "flow_shift", "interpolation_type", "lambda_min_clipped"),
@@ -133,9 +133,9 @@ _ABOUT_SOLVING = {
 
 @dataclass(frozen=True)
 class WrittenBy:
-    """What the class that wrote a configuration means for a model of DDPM's process.
+    """What the class that wrote a configuration implies for a model of DDPM's process.
 
-    ``defaults`` are those of its options that differ from DDPM's; ``warnings`` are for the user.
+    ``defaults`` has the options whose defaults differ from DDPM's; ``warnings`` are for the user.
     """
 
     defaults: dict[str, Any]
@@ -145,15 +145,15 @@ class WrittenBy:
 def recognise(
     given: Mapping[str, Any], *, options: set[str], variance_exploding: bool = False
 ) -> WrittenBy:
-    """Judge a ``scheduler_config.json`` by its ``_class_name`` and its fields.
+    """Determine the process by the ``_class_name`` and the fields of a ``scheduler_config.json``.
 
     Args:
-        given: its fields, without those that are null.
-        options: the names of the fields that are read.
-        variance_exploding: whether the network is one of a variance-exploding score SDE.
+        given: its fields, without nulls.
+        options: the names of the fields that are used.
+        variance_exploding: whether the network belongs to a variance-exploding score SDE.
 
     Raises:
-        ScheduleError: the model is of another process, or the class is unknown.
+        ScheduleError: the model uses another process, or the class is unknown.
     """
     name = given.get("_class_name")
     # Flax's classes write the same fields.
@@ -175,8 +175,8 @@ def recognise(
     if process == _IPNDM and "trained_betas" in given:
         process = None
         warnings.append(
-            "The model's scheduler is an IPNDMScheduler, whose times are 1 to 0. It is drawn by "
-            "its trained_betas as DDPM would; if the pictures are noise, its process is another."
+            "The model's scheduler is an IPNDMScheduler, whose times run from 1 to 0. Its "
+            "trained_betas are used as for DDPM. If the images are noise, it uses another process."
         )
     if process is not None and not (process == _SCORE_VE and variance_exploding):
         raise ScheduleError(_refusal(process, evidence))
@@ -191,28 +191,28 @@ def _warnings(given: Mapping[str, Any], name: str, options: set[str]) -> list[st
         what = f"an {name}" if name == "LCMScheduler" else f"a {name}"
         what = what if name in _DISTILLED else f"one with '{_DISTILLED_TELLTALE}'"
         found.append(
-            f"The model's scheduler is {what}: the network was distilled to be drawn by LCM or TCD "
-            "in a few steps. The samplers here draw it as an ordinary DDPM model, and the pictures "
+            f"The model's scheduler is {what}: the network was distilled for sampling with LCM or "
+            "TCD in a few steps. It is sampled here like an ordinary DDPM model, and the images "
             "may be blurred or wrong."
         )
     if "_class_name" in given and not options & given.keys():
         found.append(
-            f"The scheduler configuration says no more than its class, {name}. Its defaults are "
-            "used; if the model was trained with other betas, the pictures are wrong."
+            f"The scheduler configuration contains only its class, {name}. The defaults of that "
+            "class are used. If the model was trained with other betas, the images will be wrong."
         )
     foreign = [field for field in _TELLTALES if field in given and field not in _ABOUT_SOLVING]
     found += [
-        f"The scheduler configuration is one of a {name}, but has the field '{field}' of "
-        f"{_TELLTALES[field]}. The model is drawn by its class, as DDPM's process."
+        f"The scheduler configuration is for a {name}, but has the field '{field}' of "
+        f"{_TELLTALES[field]}. The model is sampled according to its class, with DDPM's process."
         for field in foreign
     ]
     known = options | _ABOUT_SOLVING | set(foreign)
     unknown = sorted(field for field in given if field not in known and not field.startswith("_"))
     if unknown:
-        some = ", ".join(ascii(field)[:60] for field in unknown[:5])
+        listed = ", ".join(ascii(field)[:60] for field in unknown[:5])
         found.append(
-            "The scheduler configuration has fields that are not known here and were ignored: "
-            f"{some}{', ...' if len(unknown) > 5 else ''}."
+            "The scheduler configuration has unknown fields, which were ignored: "
+            f"{listed}{', ...' if len(unknown) > 5 else ''}."
         )
     return found
 
@@ -220,8 +220,8 @@ def _warnings(given: Mapping[str, Any], name: str, options: set[str]) -> list[st
 def _refusal(process: str, evidence: str) -> str:
     later = " Consistency models are not supported yet." if process == _CONSISTENCY else ""
     return (
-        f"The model is of another process than DDPM's: {process} ({evidence})."
-        f"{later} The samplers here would draw noise from it. Draw it with diffusers, "
+        f"The model uses another process than DDPM's: {process} ({evidence})."
+        f"{later} The samplers here would only generate noise with it. Use it with diffusers, "
         'or load a model that was trained as DDPM. If this one was, write "_class_name": '
         '"DDPMScheduler" and the betas of its training into scheduler_config.json.'
     )
@@ -230,8 +230,8 @@ def _refusal(process: str, evidence: str) -> str:
 def _unknown(name: Any) -> str:
     known = ", ".join((*_SAME_PROCESS, *_DISTILLED))
     return (
-        f"The scheduler class {name!r:.80} in scheduler_config.json is unknown, and with it the "
-        f"process that the model was trained with. Known classes of DDPM's process: {known}. If "
-        'the model was trained as DDPM, write "_class_name": "DDPMScheduler" and the betas of its '
-        "training there."
+        f"The scheduler class {name!r:.80} in scheduler_config.json is unknown, so the process "
+        f"that the model was trained with is unknown too. Known classes of DDPM's process: "
+        f'{known}. If the model was trained as DDPM, write "_class_name": "DDPMScheduler" and the '
+        "betas of its training there."
     )

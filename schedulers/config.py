@@ -18,9 +18,8 @@ TimestepSpacing = Literal["leading", "linspace", "trailing"]
 class SchedulerConfig:
     """Every scheduler option that changes an image, with diffusers' defaults.
 
-    One object serves all samplers, whichever scheduler class wrote the file. Of the defaults that
-    are only about solving those classes differ on ``set_alpha_to_one``: None means the sampler's
-    own.
+    One object serves all samplers, whichever scheduler class wrote the file. The samplers'
+    defaults for ``set_alpha_to_one`` differ: None means the sampler's own.
     """
 
     num_train_timesteps: int = 1000
@@ -40,9 +39,9 @@ class SchedulerConfig:
     set_alpha_to_one: bool | None = None
     rescale_betas_zero_snr: bool = False
     timestep_scale: float = 1.0
-    """What the network is told is t times this; diffusers has no such option."""
+    """The network receives t times this; diffusers has no such option."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
-    """What the user should know about the file that these options were read from."""
+    """Warnings for the user about the file that these options were read from."""
 
     @classmethod
     def from_dict(
@@ -50,18 +49,18 @@ class SchedulerConfig:
     ) -> "SchedulerConfig":
         """Parse the contents of a ``scheduler_config.json``, of any class with DDPM's process.
 
-        A field that is null or missing takes its default. Where that decides the betas it is the
-        default of the class that wrote the file: diffusers writes every field, so one is missing
-        only from an old or a hand-written file, and in diffusers too that class fills it in.
+        A null or missing field takes its default. For options that define the betas, it is the
+        default of the class that wrote the file. diffusers writes every field, so fields are
+        missing only in old or hand-written files, and in diffusers the class fills them in too.
 
         Args:
-            given: the fields; names of 2022 are translated.
-            variance_exploding: whether the network is one of a variance-exploding score SDE. Such
+            given: the fields; names from 2022 are translated.
+            variance_exploding: whether the network belongs to a variance-exploding score SDE. Such
                 a model can be loaded and saved.
 
         Raises:
-            ScheduleError: naming the process, where it is another than DDPM's, the class, where it
-                is unknown, or the field with a wrong type or an impossible value.
+            ScheduleError: the process is not DDPM's, the class is unknown, or a field has a wrong
+                type or an invalid value. The message names it.
         """
         known = {f.name for f in fields(cls)} - {"warnings"}
         options = modern_options(given)
@@ -74,19 +73,19 @@ class SchedulerConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the options that are set, as they stand in a ``scheduler_config.json``."""
+        """Return the options that are set, as in a ``scheduler_config.json``."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "warnings"}
         if self.timestep_scale == 1:
             del values["timestep_scale"]
         return {name: value for name, value in values.items() if value is not None}
 
     def changed(self, **changes: Any) -> "SchedulerConfig":
-        """Return these options with others in their place.
+        """Return these options with the given changes.
 
-        Betas that were given one by one end where their number or formula changes.
+        A change of the number of timesteps or of the beta schedule discards ``trained_betas``.
 
         Raises:
-            ScheduleError: naming the option with an impossible value.
+            ScheduleError: an option has an invalid value. The message names it.
         """
         if {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule"} & changes.keys():
             changes["trained_betas"] = None
@@ -99,19 +98,22 @@ class SchedulerConfig:
             value = getattr(self, name)
             if value not in options:
                 raise ScheduleError(
-                    f"The scheduler option '{name}' is {value!r:.100}; it can be "
-                    f"{', '.join(options)}."
+                    f"The scheduler option '{name}' must be one of {', '.join(options)}, not "
+                    f"{value!r:.100}."
                 )
         for name in ("clip_sample", "thresholding", "rescale_betas_zero_snr", "set_alpha_to_one"):
             value = getattr(self, name)
             if not (isinstance(value, bool) or (value is None and name == "set_alpha_to_one")):
-                raise ScheduleError(f"The scheduler option '{name}' must be true or false.")
+                raise ScheduleError(
+                    f"The scheduler option '{name}' must be true or false, not {value!r:.100}."
+                )
         for name, (kind, low, high) in _RANGES.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
                 raise ScheduleError(
-                    f"The scheduler option '{name}' is {value!r:.100}; it must be a "
-                    f"{'whole number' if kind is int else 'number'} from {low:g} to {high:g}."
+                    f"The scheduler option '{name}' must be a "
+                    f"{'whole number' if kind is int else 'number'} from {low:g} to {high:g}, not "
+                    f"{value!r:.100}."
                 )
         betas = self.trained_betas
         if betas is not None:
@@ -128,12 +130,12 @@ _OLD_NAMES = {"timesteps": "num_train_timesteps", "clip_predicted_image": "clip_
 
 
 def modern_options(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that are not null, those of 2022 under today's names.
+    """Return the fields that are not null, with names from 2022 replaced by the current ones.
 
-    Where a file has a field under both names, today's counts.
+    If a file has a field under both names, the current one takes precedence.
 
     Raises:
-        ScheduleError: what the network predicts is said twice, and not alike.
+        ScheduleError: ``predict_epsilon`` and ``prediction_type`` contradict each other.
     """
     modern = {name: value for name, value in given.items() if value is not None}
     for old, new in _OLD_NAMES.items():
@@ -141,13 +143,16 @@ def modern_options(given: dict[str, Any]) -> dict[str, Any]:
             modern.setdefault(new, modern.pop(old))
     predicts_epsilon = modern.pop("predict_epsilon", True)
     if not isinstance(predicts_epsilon, bool):
-        raise ScheduleError("The scheduler option 'predict_epsilon' must be true or false.")
-    # True was the default, and stayed in files that were given a prediction_type later.
+        raise ScheduleError(
+            "The scheduler option 'predict_epsilon' must be true or false, not "
+            f"{predicts_epsilon!r:.100}."
+        )
+    # True was the default, and is still in files that got a prediction_type later.
     if not predicts_epsilon and modern.setdefault("prediction_type", "sample") == "epsilon":
         raise ScheduleError(
             "The scheduler options contradict each other: 'predict_epsilon' is false, which means "
-            "the prediction_type 'sample', but 'prediction_type' is 'epsilon'. Remove the wrong "
-            "one from scheduler_config.json."
+            "'prediction_type' 'sample', but 'prediction_type' is 'epsilon'. Remove the wrong one "
+            "from scheduler_config.json."
         )
     return modern
 
@@ -156,8 +161,8 @@ def _ambiguous_nulls(given: dict[str, Any]) -> tuple[str, ...]:
     if "clip_sample" not in given or given["clip_sample"] is not None:
         return ()
     return (
-        "In the scheduler configuration 'clip_sample' is null. That is taken as its default, true; "
-        "diffusers takes it as false. Write true or false there.",
+        "'clip_sample' is null in the scheduler configuration. Null means the default, true, here, "
+        "but false in diffusers. Set it to true or false.",
     )
 
 
@@ -167,7 +172,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "variance_type": get_args(VarianceType),
     "timestep_spacing": get_args(TimestepSpacing),
 }
-# JSON as Python reads it has infinity, and whole numbers beyond every float.
+# Python's JSON parser accepts infinity and integers too large for any float.
 _LARGEST = 1e15
 _NUMBER = cast(type, (int, float))
 _RANGES: dict[str, tuple[type, float, float]] = {

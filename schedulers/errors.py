@@ -1,23 +1,23 @@
-"""What can be wrong with a noise schedule, or with what is asked of one."""
+"""Errors about noise schedules and sampler settings, and printable messages."""
 
 from collections.abc import Iterable
 
 
 def printable(text: str) -> str:
-    """Return a text with escapes for what no encoding has, such as undecodable bytes of a path.
+    """Escape characters that cannot be encoded, for example undecodable bytes of a path.
 
-    Such text in an error message stops the host's queue: its log cannot write it.
+    In an error message they would stop the host's queue, because its log cannot write them.
     """
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def printable_cause(error: Exception) -> Exception | None:
-    """Return an error as the cause of another, None where its own message cannot be printed."""
+    """Return an error as the cause of another, None if its own message is not printable."""
     return error if printable(str(error)) == str(error) else None
 
 
 class UserError(ValueError):
-    """An error whose message quotes what a user typed or what is on a disk; it is printable."""
+    """An error whose message quotes user input or data from disk, made printable."""
 
     def __init__(self, message: str):
         super().__init__(printable(message))
@@ -30,8 +30,8 @@ class ScheduleError(UserError):
 def check_choice(name: str, value: str, options: Iterable[str]) -> None:
     """Raise ``ScheduleError`` unless ``value`` is one of ``options``.
 
-    Older hosts do not compare a choice with the list that they offer.
+    Older hosts do not validate a choice against their own list.
     """
     options = tuple(options)
     if value not in options:
-        raise ScheduleError(f"{name} is {value!r}; it can be {', '.join(options)}.")
+        raise ScheduleError(f"{name} must be one of {', '.join(options)}, not {value!r}.")

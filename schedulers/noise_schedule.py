@@ -29,7 +29,7 @@ class NoiseSchedule:
 
         Args:
             config: the options.
-            dtype: float32 gives diffusers' tables bit for bit; float64 is for measuring errors.
+            dtype: float32 gives exactly diffusers' tables; float64 is for measuring errors.
             rescale_zero_snr: overrides ``config.rescale_betas_zero_snr``.
         """
         betas = make_betas(config, dtype=dtype)

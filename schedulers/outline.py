@@ -1,4 +1,4 @@
-"""A noise schedule as few points, for drawing it: a million training steps fit no picture."""
+"""Reduce a noise schedule, which may have a million timesteps, to the points of a plot."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ class ScheduleOutline:
     alphas_cumprod: list[float]
 
 
-def outline(schedule: NoiseSchedule, most: int = 1000) -> ScheduleOutline:
-    """Return at most ``most`` points, at least 2, evenly spread from timestep 0 to T-1.
+def outline(schedule: NoiseSchedule, max_points: int = 1000) -> ScheduleOutline:
+    """Return at most ``max_points`` (at least 2) points, evenly spaced from timestep 0 to T-1.
 
-    All T where there are no more.
+    If T is not larger, all timesteps are returned.
     """
-    T = schedule.num_train_timesteps
-    times = range(T) if most >= T else [i * (T - 1) // (most - 1) for i in range(most)]
+    T, n = schedule.num_train_timesteps, max_points
+    times = range(T) if n >= T else [i * (T - 1) // (n - 1) for i in range(n)]
     t = list(times)
     return ScheduleOutline(t, schedule.betas[t].tolist(), schedule.alphas_cumprod[t].tolist())

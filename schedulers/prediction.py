@@ -17,8 +17,8 @@ def to_x0_eps(
     """Return the predicted image and the predicted noise, each shaped like ``x_t``.
 
     Args:
-        output: what the network said, shape (B, C, H, W).
-        x_t: what it was asked about, shape (B, C, H, W).
+        output: the network's output, shape (B, C, H, W).
+        x_t: the network's input, shape (B, C, H, W).
         a: alphas_cumprod at its time, 0-d, in 0..1.
         prediction_type: what ``output`` is.
     """
@@ -33,9 +33,9 @@ def to_x0_eps(
 
 
 def from_x0(x0: Tensor, x_t: Tensor, a: Tensor, prediction_type: PredictionType) -> Tensor:
-    """Return the network's output that means this image: the inverse of ``to_x0_eps``.
+    """Return the network output that corresponds to an image: the inverse of ``to_x0_eps``.
 
-    ``a`` must be above 0 and below 1, since the noise is what remains of ``x_t``.
+    ``a`` must be above 0 and below 1, because the noise is computed as the rest of ``x_t``.
     """
     alpha, sigma = a.sqrt(), (1 - a).sqrt()
     match prediction_type:
@@ -48,7 +48,7 @@ def from_x0(x0: Tensor, x_t: Tensor, a: Tensor, prediction_type: PredictionType)
 
 
 def add_noise(x0: Tensor, noise: Tensor, a: Tensor) -> Tensor:
-    """Return x_t, the image as far noised as ``a``, alphas_cumprod[t] (Ho et al. 2020, eq. 4)."""
+    """Return x_t, the image noised to ``a`` = alphas_cumprod[t] (Ho et al. 2020, eq. 4)."""
     return a.sqrt() * x0 + (1 - a).sqrt() * noise
 
 
@@ -60,9 +60,9 @@ def to_eps(output: Tensor, x_t: Tensor, a: Tensor, prediction_type: PredictionTy
 
 
 def clip_x0(x0: Tensor, config: SchedulerConfig) -> Tensor:
-    """Keep a predicted image within its range, as the scheduler options say.
+    """Clip a predicted image to its range according to the scheduler options.
 
-    ``thresholding`` (Saharia et al. 2022, section 2.3) comes before ``clip_sample``.
+    ``thresholding`` (Saharia et al. 2022, section 2.3) takes precedence over ``clip_sample``.
     """
     if config.thresholding:
         flat = x0.flatten(1)

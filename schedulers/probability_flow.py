@@ -1,4 +1,4 @@
-"""The differential equation whose solutions deterministic samplers follow."""
+"""The differential equation that deterministic samplers solve."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from torch import Tensor
 def derivative(x: Tensor, eps: Tensor, a: Tensor, log_slope: Tensor) -> Tensor:
     """Return dx/dt of the probability flow (Song et al. 2021, "Score-Based Generative Modeling").
 
-    It is what the transfer of PNDM becomes when both times meet:
+    It is the limit of PNDM's transfer for equal times:
     dx/dt = (ln a)' / 2 * (x - eps / sqrt(1 - a)).
 
     Args:

@@ -1,4 +1,4 @@
-"""Noise that belongs to an image, not to its batch or its device."""
+"""Noise that depends on the image's seed only, not on its batch or device."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -6,24 +6,24 @@ import torch
 from torch import Tensor
 
 SEEDS = 2**64
-"""Seeds are 0 .. SEEDS - 1. torch's CPU generator reads the low 32 bits of them."""
+"""Seeds are 0 .. SEEDS - 1. torch's CPU generator uses their low 32 bits."""
 
 
 def image_seeds(seed: int, indices: Iterable[int]) -> list[int]:
-    """Return the seed of each image of a batch: seed + index, and 0 again after the last seed."""
+    """Return the seed of each image of a batch: seed + index, wrapping to 0 after the last seed."""
     return [(seed + index) % SEEDS for index in indices]
 
 
 class SeededNoise:
     """Draws noise for a batch from one CPU generator per image, in float32.
 
-    An image's draws are bit for bit the same alone, in any batch, and for any device.
+    An image's noise is bit for bit the same alone, in any batch, and for any device.
 
     Args:
         seeds: one for each of B images.
         shape: (C, H, W) of one image.
-        before_draw: called before each draw, also before those that are left out; what it raises
-            ends a run that the user has cancelled.
+        before_draw: called before each draw, including skipped ones; it may raise to cancel the
+            run.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class SeededNoise:
         return self._draw()
 
     def skip(self, draws: int) -> None:
-        """Leave out the next ``draws`` draws, so that draw i is the same wherever a run begins.
+        """Skip the next ``draws`` draws, so that draw i is the same wherever a run starts.
 
-        It takes their time at the next draw, so that a sampler that draws nothing spends none.
+        They are skipped at the next draw: a sampler that draws nothing spends no time on them.
         """
         self._to_skip += draws
 

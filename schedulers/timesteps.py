@@ -1,6 +1,6 @@
-"""Which training steps a sampler visits, in descending order.
+"""Which timesteps a sampler visits, in descending order.
 
-The time after the last step, the data, is written ``END``.
+The time after the last step, the data, is ``END``.
 """
 
 import logging
@@ -16,16 +16,16 @@ END = -1
 
 
 def make_timesteps(config: SchedulerConfig, steps: int, whole: float | None = None) -> list[int]:
-    """Return N = ``steps`` training steps, strictly descending, each in 0 .. T-1.
+    """Return N = ``steps`` timesteps, strictly descending, each in 0 .. T-1.
 
-    Spacings as in Lin et al. 2024, table 2. "leading" is kept as diffusers has it also where it
+    Spacings as in Lin et al. 2024, table 2. "leading" is the same as in diffusers even if it
     starts late: N = 600 of T = 1000 starts at 599, and N = 1 is the list [0].
 
     Args:
         config: the options; T is its ``num_train_timesteps``.
         steps: N, in 1 .. T.
-        whole: M in N .. T: the last N of a list of M, which need not be a whole number, as from
-            ``end_of_list``. Their gap is T / M. None: N, the whole list.
+        whole: M in N .. T, for the last N of a list of M; as returned by ``end_of_list``, it need
+            not be a whole number. Their gap is T / M. None means N, the whole list.
 
     Raises:
         ScheduleError: N is not in 1 .. T, or ``steps_offset`` leads beyond T-1.
@@ -44,8 +44,8 @@ def make_timesteps(config: SchedulerConfig, steps: int, whole: float | None = No
     if times[0] >= T:
         raise ScheduleError(
             f"The scheduler option steps_offset = {config.steps_offset} leads to timestep "
-            f"{times[0]}, but the model has {T} (0 to {T - 1}). Use fewer steps, or a smaller "
-            "steps_offset in the model's scheduler_config.json."
+            f"{times[0]}, but the model's timesteps are 0 to {T - 1}. Use fewer steps, or a "
+            "smaller steps_offset in the model's scheduler_config.json."
         )
     return times
 
@@ -53,11 +53,11 @@ def make_timesteps(config: SchedulerConfig, steps: int, whole: float | None = No
 def end_of_list(steps: int, denoise: float, num_train_timesteps: int) -> tuple[int, float]:
     """Return (N, M): the N timesteps below ``denoise`` * T are the last of a list of M.
 
-    M = N / denoise, which need not be a whole number. N is ``steps``, or all the timesteps that lie
-    there, where those are fewer; at least 1.
+    M = N / denoise, which need not be a whole number. N is ``steps``, or the number of timesteps
+    below ``denoise`` * T if that is smaller; at least 1.
 
     Args:
-        steps: how many were asked for, at least 1.
+        steps: the requested number, at least 1.
         denoise: above 0, at most 1.
         num_train_timesteps: T.
     """
@@ -69,10 +69,10 @@ def end_of_list(steps: int, denoise: float, num_train_timesteps: int) -> tuple[i
 
 
 def begins_with_noise(timesteps: Sequence[int], num_train_timesteps: int) -> bool:
-    """Whether x is noise alone at the first of these timesteps, not a noised image.
+    """Whether x is pure noise at the first of these timesteps, not a noised image.
 
-    That is so where no more step fits above the first. A leading list begins lower where N does
-    not divide T: it is known by its gap, T // N.
+    It is if no other step fits above the first. A leading list starts lower if N does not divide
+    T; it is recognised by its gap, T // N.
     """
     T, first = num_train_timesteps, timesteps[0]
     if len(timesteps) == 1:
@@ -96,12 +96,12 @@ def step_pairs(timesteps: Sequence[int], end: int = END) -> list[tuple[int, int]
 
 
 def warn_of_late_start(first: float, num_train_timesteps: int) -> None:
-    """Log a warning where the first timestep is so low that pure noise is no valid input."""
+    """Log a warning if the first timestep is too low for pure noise as input."""
     if first < 0.8 * num_train_timesteps:
         logger.warning(
-            "The first timestep is %g of %d, where the model expects an image that can already be "
-            "recognised, not pure noise; the result will be poor. Use a number of steps that "
-            "divides %d, or another timestep_spacing.",
+            "The first timestep is %g of %d, where the model expects a recognisable image instead "
+            "of pure noise, so the results will be poor. Use a number of steps that divides %d, or "
+            "another timestep_spacing.",
             first,
             num_train_timesteps,
             num_train_timesteps,
@@ -109,25 +109,26 @@ def warn_of_late_start(first: float, num_train_timesteps: int) -> None:
 
 
 def parse_timesteps(text: str, num_train_timesteps: int) -> list[int]:
-    """Read timesteps that somebody typed: whole numbers, falling, with commas or spaces between.
+    """Parse a user's timesteps: descending whole numbers, separated by commas or spaces.
 
     Raises:
-        ScheduleError: an entry is no timestep of the model, or does not fall.
+        ScheduleError: there are none, one is not a timestep of the model, or they do not descend.
     """
     last = num_train_timesteps
     times: list[int] = []
     for word in text.replace(",", " ").split():
         if not (word.isascii() and word.isdigit() and int(word) < num_train_timesteps):
             raise ScheduleError(
-                f"'{word:.20}' in timesteps is no timestep of this model: those are the whole "
-                f"numbers 0 to {num_train_timesteps - 1}."
+                f"'{word:.20}' is not a timestep of this model. Enter whole numbers from 0 to "
+                f"{num_train_timesteps - 1} in timesteps."
             )
         if int(word) >= last:
             raise ScheduleError(
-                f"The timesteps must fall, but {word} comes after {last}. Write the largest first."
+                f"The timesteps must be in descending order, but {word} comes after {last}. Enter "
+                "the largest first."
             )
         last = int(word)
         times.append(last)
     if not times:
-        raise ScheduleError("There is no timestep in timesteps. Write such as 999, 500, 0.")
+        raise ScheduleError("The timesteps field is empty. Enter for example 999, 500, 0.")
     return times

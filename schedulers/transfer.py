@@ -1,4 +1,4 @@
-"""The transfer of PNDM: how a pseudo numerical method goes from one time to another."""
+"""The transfer of PNDM: how a pseudo numerical method moves x from one time to another."""
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ def transfer(x: Tensor, eps: Tensor, a: Tensor, a_prev: Tensor) -> Tensor:
         eps: the noise to follow, shape (B, C, H, W).
         a, a_prev: alphas_cumprod at both times, 0-d, in 0..1 and above 0.
     """
-    # In this order of operations a schedule that begins at a = 2e-9 (cosine, trailing), where the
-    # two terms nearly cancel, rounds as it does in diffusers.
+    # With this order of operations, a schedule that starts at a = 2e-9 (cosine, trailing), where
+    # the two terms nearly cancel, rounds as in diffusers.
     divisor = a * (1 - a_prev).sqrt() + (a * (1 - a) * a_prev).sqrt()
     return (a_prev / a).sqrt() * x - (a_prev - a) * eps / divisor

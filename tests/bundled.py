@@ -10,7 +10,7 @@ import torch
 from comfyui_unconditional.checkpoints.files import find_files, read_json
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.unet.placement import arrange
+from comfyui_unconditional.unet.placement import place_weights
 from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import UNet2DModel
 from float64 import SEEDS, widened
@@ -34,7 +34,7 @@ RUNS: list[tuple[str, int, float]] = [
 
 def network() -> UNet2D:
     """Our network as the pack runs it."""
-    return arrange(read_checkpoint(_FILES).build(UNet2D), torch.device("cpu"))
+    return place_weights(read_checkpoint(_FILES).build(UNet2D), torch.device("cpu"))
 
 
 @cache

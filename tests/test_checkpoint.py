@@ -103,7 +103,7 @@ def test_other_weights_of_equal_size_and_time_have_another_fingerprint(
 
 
 def test_a_missing_folder_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no folder"):
+    with pytest.raises(CheckpointError, match=r"folder .* does not exist"):
         load(tmp_path / "nowhere")
 
 
@@ -115,7 +115,7 @@ def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
 def test_a_folder_without_weights_says_what_to_put_there(tmp_path: Path) -> None:
     toys.write_checkpoint(tmp_path, toys.TINY)
     (tmp_path / SAFETENSORS).unlink()
-    with pytest.raises(CheckpointError, match=f"put {SAFETENSORS} or"):
+    with pytest.raises(CheckpointError, match=f"Put {SAFETENSORS} or"):
         load(tmp_path)
 
 
@@ -126,7 +126,7 @@ def test_a_folder_without_weights_says_what_to_put_there(tmp_path: Path) -> None
         (b"", "not valid JSON"),
         (b"\xff\xfe\x00", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
-        (b"[1, 2]", "a list"),
+        (b"[1, 2]", "contains a list"),
     ],
     ids=lambda value: repr(value)[:20],
 )
@@ -168,7 +168,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None
     path = tmp_path / "diffusion_pytorch_model.bin"
     for write in (torch.save, lambda o, p: Path(p).write_bytes(pickle.dumps(o))):
         write({"conv_in.weight": Payload()}, path)
-        with pytest.raises(CheckpointError, match="holds code"):
+        with pytest.raises(CheckpointError, match="contains code"):
             load(tmp_path)
     assert not evidence.exists()
 
@@ -218,7 +218,7 @@ def test_a_weight_that_becomes_infinite_in_the_chosen_dtype_is_named(
     weights = load_file(tmp_path / SAFETENSORS)
     weights["conv_out.weight"].view(-1)[3] = value
     save_file(weights, tmp_path / SAFETENSORS)
-    with pytest.raises(CheckpointError, match=rf"conv_out\.weight holds values up to .*{remedy}"):
+    with pytest.raises(CheckpointError, match=rf"conv_out\.weight has values up to .*{remedy}"):
         load(tmp_path, dtype)
     if stored != torch.float64:
         for wide in (torch.float32, torch.bfloat16):
@@ -273,11 +273,11 @@ def write_pipeline(folder: Path, class_name: str = "DDPMPipeline", **parts: Any)
         ({"movq": ["diffusers", "VQModel"]}, "latents"),
         ({"first": ["my_package", "AutoencoderTiny"]}, "latents"),
         ({"mel": ["audio", "Mel"], "vqvae": ["diffusers", "AutoencoderKL"]}, "latents"),
-        ({"text_encoder": ["transformers", "CLIPTextModel"]}, "from a text"),
-        ({"tokenizer": ["transformers", "CLIPTokenizer"]}, "from a text"),
-        ({"bert": ["latent_diffusion", "LDMBertModel"]}, "from a text"),
-        ({"prior": ["diffusers", "PriorTransformer"]}, "from a text"),
-        ({"image_encoder": ["transformers", "CLIPVisionModel"]}, "given image"),
+        ({"text_encoder": ["transformers", "CLIPTextModel"]}, "from text"),
+        ({"tokenizer": ["transformers", "CLIPTokenizer"]}, "from text"),
+        ({"bert": ["latent_diffusion", "LDMBertModel"]}, "from text"),
+        ({"prior": ["diffusers", "PriorTransformer"]}, "from text"),
+        ({"image_encoder": ["transformers", "CLIPVisionModel"]}, "edits or upscales"),
     ],
     ids=str,
 )

@@ -25,7 +25,7 @@ def test_a_file_that_is_replaced_after_it_was_opened_keeps_its_own_sha256(path: 
     replacement.write_bytes(b"another")
     replacement.replace(path)
     assert digest.sha256 == expected
-    with pytest.raises(CheckpointError, match="was changed while it was read"):
+    with pytest.raises(CheckpointError, match="changed while it was being read"):
         digest.check_unchanged()
 
 

@@ -352,5 +352,5 @@ def test_each_listed_name_is_found_and_no_other_place_than_the_first(
     (root / "owner--name").mkdir()  # which is no model
     assert folders.model_files("owner--name@v1").weights.parent.name == "owner--name@v1"
     for name in ("x@fp8", "f", "x/none", ""):
-        with pytest.raises(CheckpointError, match="There is no model"):
+        with pytest.raises(CheckpointError, match="was not found"):
             folders.check_name(name)

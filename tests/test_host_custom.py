@@ -202,10 +202,10 @@ def test_timesteps_may_be_typed(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"timesteps": "1000, 0"}, "'1000' in timesteps is no timestep"),
-        ({"timesteps": "9.5"}, "'9.5' in timesteps is no timestep"),
-        ({"timesteps": "5, 5"}, "must fall, but 5 comes after 5"),
-        ({"timesteps": ","}, "no timestep in timesteps"),
+        ({"timesteps": "1000, 0"}, "'1000' is not a timestep of this model"),
+        ({"timesteps": "9.5"}, "'9.5' is not a timestep of this model"),
+        ({"timesteps": "5, 5"}, "must be in descending order, but 5 comes after 5"),
+        ({"timesteps": ","}, "The timesteps field is empty"),
         ({"steps": 1001}, "steps must be from 1 to 1000"),
         ({"denoise": float("nan")}, "denoise must be from 0 to 1"),
         ({"steps": 1000, "steps_offset": 5}, "steps_offset = 5 leads to timestep 1004"),
@@ -411,7 +411,7 @@ def test_sigmas_that_rise_are_refused_in_words(bench: Bench) -> None:
     wires("TestSaveLatent", samples=node, name="x")
     run = bench.client.run(wires.graph)
     assert run.error
-    assert "These SIGMAS rise" in run.error["exception_message"]
+    assert "These SIGMAS are not in descending order" in run.error["exception_message"]
 
 
 @pytest.mark.parametrize("scheduler", ["karras", "exponential", "normal", "sgm_uniform", "beta"])

@@ -135,7 +135,7 @@ def test_a_malicious_index_is_refused(client: Client, models: Path) -> None:
     content: dict[str, Any] = json.loads(index.read_text())
     content["weight_map"]["conv_in.weight"] = "../single.safetensors"
     index.write_text(json.dumps(content))
-    words = "nothing outside the model's folder is opened"
+    words = "Files outside the model's folder are not opened"
     fails(client, graph(model_name="malicious"), "1", words)
 
 

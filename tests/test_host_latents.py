@@ -103,7 +103,7 @@ def test_an_empty_latent_of_the_host_gets_the_channels_of_the_model(bench: Bench
 @pytest.mark.parametrize(
     ("samples", "denoise", "words"),
     [
-        (torch.ones(1, 4, 16, 16), 0.5, "4 channels, and the model draws pixels with 1"),
+        (torch.ones(1, 4, 16, 16), 0.5, "4 channels, but the model works on pixels with 1"),
         (torch.zeros(1, 1, 5, 16, 16), 1.0, "still images"),
         (torch.zeros(1, 1, 15, 16), 1.0, "divisible by 4"),
         (None, 0.5, "no latent is connected"),

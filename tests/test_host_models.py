@@ -89,7 +89,11 @@ def test_a_model_of_skip_blocks_and_tables_samples_in_each_precision(
     ("fields", "inputs", "words"),
     [
         (CLASSES, {}, "Set class_label (0 to 4)"),
-        (CLASSES, {"class_label": 5}, "class_label 5 is not one of this model's classes, 0 to 4"),
+        (
+            CLASSES,
+            {"class_label": 5},
+            "not one of this model's classes. Use 0 to 4",
+        ),
         (toys.TINY, {"class_label": 0}, "without classes"),
         ({**toys.TINY, "time_embedding_type": "fourier"}, {}, "trained on noise levels (sigmas)"),
     ],
@@ -257,7 +261,7 @@ def test_saving_again_takes_the_next_free_name_and_says_so(host: Host, client: C
 
 @pytest.mark.parametrize(
     ("prefix", "words"),
-    [("../outside", "cannot be the name"), ("", "cannot be the name")],
+    [("../outside", "is not a valid model name"), ("", "is not a valid model name")],
 )
 def test_a_bad_name_of_a_saved_model_is_an_error_on_its_node(
     prefix: str, words: str, client: Client

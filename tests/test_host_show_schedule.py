@@ -117,16 +117,16 @@ def test_a_variance_exploding_model_of_ours_is_an_error_on_the_node(
     toys.write_checkpoint(models / "drawn-ve", {**toys.TINY, "time_embedding_type": "fourier"})
     wires = Wires()
     node = wires("UnconditionalShowSchedule", model=wires.model("drawn-ve"), steps=50)
-    refused(bench, wires, node, "no alphas_cumprod and betas to draw")
+    refused(bench, wires, node, "no alphas_cumprod and betas to plot")
 
 
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
         ({"steps": 1001}, "steps must be from 1 to 1000"),
-        ({"sigmas": "flipped"}, "These SIGMAS rise"),
-        ({"sigmas": "empty"}, "hold no step"),
-        ({"sigmas": "one"}, "hold no step"),
+        ({"sigmas": "flipped"}, "These SIGMAS are not in descending order"),
+        ({"sigmas": "empty"}, "contain no step"),
+        ({"sigmas": "one"}, "contain no step"),
     ],
     ids=str,
 )

@@ -122,7 +122,7 @@ def test_a_folder_of_another_model_is_never_touched(hub: Hub, root: Path) -> Non
     hub.repos[MODEL.repo_id].revisions += ("a/b", "a--b")
     folder = download(root, HubModel(MODEL.repo_id, "a/b"))
     before = contents(root)
-    with pytest.raises(DownloadError, match=r"holds another model.*Move or rename"):
+    with pytest.raises(DownloadError, match=r"contains another model.*Move or rename"):
         download(root, HubModel(MODEL.repo_id, "a--b"))
     assert contents(root) == before
     assert folder == root / HubModel(MODEL.repo_id, "a--b").folder_name

@@ -10,7 +10,7 @@ from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.checkpoints.saving import save_model
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.placement import arrange
+from comfyui_unconditional.unet.placement import place_weights
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import Parity, compare_evaluations, widened
 
@@ -30,7 +30,7 @@ def test_an_arranged_network_predicts_the_same(fields: dict, parity: Parity) -> 
     x = torch.randn(2, 3, 32, 64)
     with torch.inference_mode():
         expected, exact = network(x, 7), widened(network)(x.double(), 7)
-        assert arrange(network, CPU) is network
+        assert place_weights(network, CPU) is network
         assert network.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
         parity("UNet, channels last", compare_evaluations(network(x, 7), expected, exact))
 
@@ -43,7 +43,7 @@ def test_weights_stay_as_they_are_in_half_precision_and_for_a_gpu(
 ) -> None:
     network = UNet2D(UNetConfig.from_dict(toys.TINY), dtype=dtype)
     before = strides(network)
-    assert strides(arrange(network, torch.device(device))) == before
+    assert strides(place_weights(network, torch.device(device))) == before
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
@@ -56,7 +56,7 @@ def test_an_arranged_network_does_not_change_with_its_file(
     save_model(tmp_path, network.state_dict(), network.config, SchedulerConfig())
     files = find_files(tmp_path)
     checkpoint = read_checkpoint(files, dtype if own else torch.bfloat16)
-    arranged = arrange(checkpoint.build(UNet2D), torch.device(device))
+    arranged = place_weights(checkpoint.build(UNet2D), torch.device(device))
     before = {name: tensor.clone() for name, tensor in arranged.state_dict().items()}
     with files.weights.open("r+b") as file:
         file.write(b"\0" * files.weights.stat().st_size)
@@ -67,13 +67,13 @@ def test_an_arranged_network_does_not_change_with_its_file(
 def test_an_arranged_network_is_saved_as_it_was_loaded(tmp_path) -> None:
     network = UNet2D(UNetConfig.from_dict(toys.TINY))
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    arrange(network, CPU)
+    place_weights(network, CPU)
     save_model(tmp_path / "m", network.state_dict(), network.config, SchedulerConfig())
     saved = read_checkpoint(find_files(tmp_path / "m")).weights
     assert all(torch.equal(saved[name], tensor) for name, tensor in weights.items())
 
 
 def test_an_arranged_network_can_be_trained() -> None:
-    network = arrange(UNet2D(UNetConfig.from_dict(toys.TINY)), CPU)
+    network = place_weights(UNet2D(UNetConfig.from_dict(toys.TINY)), CPU)
     network(torch.randn(2, 3, 8, 8), 3).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())

@@ -93,7 +93,7 @@ def test_a_run_breaks_the_bound_where_an_option_of_the_network_is_wrong() -> Non
 
 def test_the_bundled_model_draws_readable_digits_of_every_kind() -> None:
     judgement = judge(DIGITS)
-    assert judgement.undivided >= 0.90
+    assert judgement.unanimous >= 0.90
     assert min(judgement.shares) >= 0.04
     # Samples, not copies: as far from the real digits as those are from each other.
     assert judgement.distances.median > 0.8 * judgement.distances_real.median

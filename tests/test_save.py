@@ -74,7 +74,7 @@ def test_a_name_that_leads_outside_or_is_none_is_refused(
     tmp_path: Path, checkpoint: Checkpoint, name: str
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ValueError, match="cannot be the name"):
+    with pytest.raises(ValueError, match="is not a valid model name"):
         save(tmp_path / "saved", name, checkpoint)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -119,7 +119,7 @@ def test_where_a_folder_cannot_be_renamed_onto_an_empty_one_models_are_saved_too
 def test_a_name_that_windows_takes_for_a_device_is_rejected(
     tmp_path: Path, checkpoint: Checkpoint, name: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"takes '.*' for a device"):
+    with pytest.raises(ValueError, match=r"'.*' is a device on Windows"):
         save(tmp_path / "saved", name, checkpoint)
     assert save(tmp_path / "saved", "control", checkpoint) == "control"
 

@@ -81,7 +81,7 @@ def test_the_workflow_of_a_release_is_not_written_a_second_time(
     path = tmp_path / f"{version()}.json"
     path.write_text("{}")
     assert saved_workflow.main() == 1
-    assert "raise the version" in capsys.readouterr().err
+    assert "Increase the version" in capsys.readouterr().err
     assert path.read_text() == "{}"
 
 

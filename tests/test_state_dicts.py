@@ -141,7 +141,7 @@ def test_averaged_weights_without_names_take_them_from_the_configuration(tmp_pat
     with pytest.raises(ConfigError, match=r"ema\.shadow_params have no names.*model\.json"):
         read_checkpoint(find_files(tmp_path / "model.pt"))
     ema["shadow_params"].pop()
-    with pytest.raises(CheckpointError, match="their number or shapes are not those"):
+    with pytest.raises(CheckpointError, match="their number or shapes do not match"):
         load(tmp_path, {"ema": ema})
 
 
@@ -209,9 +209,9 @@ def test_averaged_weights_that_do_not_fit_are_an_error_and_not_replaced_by_the_p
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"unet": PLAIN, "unet_2": AVERAGED}, "2 networks that differ: unet, unet_2"),
-        ({"ema_0.999": PLAIN, "ema_0.9999": AVERAGED}, "differ: ema_0.999, ema_0.9999"),
-        ({**prefixed(PLAIN, "a."), **prefixed(AVERAGED, "b.c.")}, r"differ: a, b\.c"),
+        ({"unet": PLAIN, "unet_2": AVERAGED}, "2 different networks: unet, unet_2"),
+        ({"ema_0.999": PLAIN, "ema_0.9999": AVERAGED}, "different networks: ema_0.999, ema_0.9999"),
+        ({**prefixed(PLAIN, "a."), **prefixed(AVERAGED, "b.c.")}, r"different networks: a, b\.c"),
     ],
     ids=range(3),
 )
@@ -225,7 +225,7 @@ def test_several_networks_that_differ_are_an_error_that_names_them(
 @pytest.mark.parametrize(
     ("beside", "words"),
     [("first_stage_model.decoder.conv.weight", "autoencoder"), ("vae.x.weight", "autoencoder"),
-     ("cond_stage_model.transformer.weight", "needs a text")],
+     ("cond_stage_model.transformer.weight", "needs text")],
 )  # fmt: skip
 def test_a_network_beside_an_autoencoder_or_a_text_encoder_is_no_pixel_model(
     beside: str, words: str, tmp_path: Path
@@ -258,7 +258,7 @@ def test_what_is_no_network_is_refused_by_its_first_keys_and_without_advice_to_r
 def test_nested_lists_that_lead_to_themselves_end_in_a_message(tmp_path: Path) -> None:
     content: dict[str, Any] = {"a": 1}
     content["b"] = [content] * 100
-    with pytest.raises(CheckpointError, match="nested too often"):
+    with pytest.raises(CheckpointError, match="lists and dicts"):
         load(tmp_path, content)
 
 
@@ -302,7 +302,7 @@ class _Settings:
 
 
 def test_the_message_about_code_in_a_file_names_it(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"holds code \(.*test_state_dicts\._Settings\)"):
+    with pytest.raises(CheckpointError, match=r"contains code \(.*test_state_dicts\._Settings\)"):
         load(tmp_path, {"model": PLAIN, "config": _Settings()})
 
 
@@ -313,7 +313,7 @@ def test_a_download_that_is_no_pickle_is_not_advised_to_be_run(
 ) -> None:
     path = tmp_path / f"model{suffix}"
     path.write_bytes(start)
-    with pytest.raises(CheckpointError, match=r"a web page, or a Git LFS pointer") as caught:
+    with pytest.raises(CheckpointError, match=r"a web page or a Git LFS pointer") as caught:
         read_checkpoint(find_files(path))
     assert "weights_only" not in str(caught.value)
 
@@ -322,7 +322,7 @@ def test_a_download_that_is_no_pickle_is_not_advised_to_be_run(
 def test_torchscript_is_called_a_program(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
-    with pytest.raises(CheckpointError, match=r"It is a program \(TorchScript\)"):
+    with pytest.raises(CheckpointError, match=r"It is a TorchScript program"):
         read_checkpoint(find_files(path))
 
 

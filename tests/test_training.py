@@ -103,9 +103,9 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"learning_rate": 0.5}, "learning_rate was 0.001 there and is 0.5 here"),
-        ({"steps": 60}, "steps was 6 there and is 60 here"),
-        ({"batch_size": 3}, "batch_size was 4 there and is 3 here"),
+        ({"learning_rate": 0.5}, "learning_rate was 0.001 and is now 0.5"),
+        ({"steps": 60}, "steps was 6 and is now 60"),
+        ({"batch_size": 3}, "batch_size was 4 and is now 3"),
         ({"flip": False}, "flip was True there and is False here"),
         ({"seed": 1}, "seed was 0 there and is 1 here"),
     ],
@@ -131,7 +131,7 @@ def test_resuming_may_change_how_often_the_state_is_saved(tmp_path: Path):
 
 def test_a_damaged_state_is_an_error_in_words(tmp_path: Path):
     (tmp_path / "training.pt").write_bytes(b"not an archive")
-    with pytest.raises(ValueError, match="is not the state of a training, or is damaged"):
+    with pytest.raises(ValueError, match="is not a training state, or is damaged"):
         make_run(tmp_path)
 
 
@@ -267,7 +267,7 @@ def test_a_size_that_cannot_be_halved_is_refused_and_the_others_are_named(
 
 
 def test_an_impossible_width_is_refused():
-    with pytest.raises(ValueError, match="must be 32 or a multiple of it, not 40"):
+    with pytest.raises(ValueError, match="must be a multiple of 32, not 40"):
         default_unet(64, 3, width=40)
 
 
@@ -309,7 +309,7 @@ def test_the_command_goes_on_after_ctrl_c(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingRun, "_train_step", interrupted)
         assert main(command) == 130
-    assert "The same command continues after step 1" in capsys.readouterr().out
+    assert "Run the same command to continue after step 1" in capsys.readouterr().out
     assert not (tmp_path / "model" / "model_index.json").exists()
 
     assert main(command) == 0
@@ -352,7 +352,7 @@ def test_a_background_that_is_no_colour_is_an_error_that_says_how_to_write_one(
 ):
     with pytest.raises(SystemExit):
         main(train_on(picture_folder, tmp_path / "model", "--background", colour))
-    assert f"'{colour}' is not a colour; write a name such as black" in capsys.readouterr().err
+    assert f"'{colour}' is not a colour; enter a name, for example black" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ def test_judging_another_model_than_one_of_digits_is_an_error_in_words(
 ):
     save_model(tmp_path, UNet2D(UNET).state_dict(), UNET, SCHEDULER)
     assert digits_main(["judge", str(tmp_path)]) == 1
-    assert "8 x 8 pixels and 1 channel; only models of digits" in capsys.readouterr().err
+    assert "8 x 8 pixels and 1 channel. Only digit models" in capsys.readouterr().err
 
 
 # Judgement
@@ -451,7 +451,7 @@ def test_copies_of_real_digits_are_seen_as_copies():
     judgement = compare(samples, images, labels)
     assert judgement.distances.median == 0
     assert judgement.distances_real.smallest > 0
-    assert judgement.undivided == judgement.undivided_real == 1
+    assert judgement.unanimous == judgement.unanimous_real == 1
     assert judgement.shares == pytest.approx([1 / 9] * 9 + [0])
     assert judgement.rarest == 9
 
@@ -460,7 +460,7 @@ def test_between_two_digits_the_vote_is_divided_and_the_nearer_one_wins():
     images = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.9, 0.95]).reshape(-1, 1, 1, 1)
     labels = torch.tensor([7, 4, 4, 7, 2, 2])
     judgement = compare(torch.zeros(1, 1, 16, 16), images.expand(-1, 1, 16, 16), labels)
-    assert judgement.undivided == 0
+    assert judgement.unanimous == 0
     assert judgement.shares[7] == 1
 
 

@@ -183,7 +183,7 @@ def test_of_an_animation_or_of_pages_the_first_is_taken_and_the_log_says_so(
     with caplog.at_level(logging.INFO):
         (image,) = load_pictures(tmp_path, 8, 3)
     assert image[:, 4, 4].tolist() == pytest.approx([255, 0, 0], abs=4)
-    assert "1 of 1 are animated or have pages; the first was taken" in caplog.text
+    assert "1 of 1 pictures have several frames or pages; the first is used" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_values_of_an_unknown_range_are_skipped_with_a_warning_and_not_clipped(
     Image.new(mode, (8, 8), value).save(tmp_path / "a.tiff")
     Image.new("RGB", (8, 8)).save(tmp_path / "b.tiff")
     assert len(load_pictures(tmp_path, 8, 3)) == 1
-    assert "its values go from" in caplog.text
+    assert "its values range from" in caplog.text
 
 
 def test_reading_and_training_have_the_pictures_in_memory_once(tmp_path: Path):
@@ -286,5 +286,5 @@ def test_no_picture_at_all_is_an_error_in_words(tmp_path: Path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(ValueError, match="none of its 1 pictures can be read"):
         load_pictures(tmp_path, 8, 3)
-    with pytest.raises(ValueError, match="There is no folder"):
+    with pytest.raises(ValueError, match="does not exist"):
         load_pictures(tmp_path / "missing", 8, 3)

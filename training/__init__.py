@@ -1,4 +1,4 @@
-"""How to make a model from your own pictures.
+"""Train a model on your own pictures.
 
 The dependencies are in the ``train`` extra.
 """

@@ -15,13 +15,13 @@ from ..schedulers.config import SchedulerConfig
 from ..unet.config import UNetConfig
 from .trainer import TrainingOptions, TrainingRun
 
-# What the `train` extra installs, by module. What imports it is imported where it is used.
+# Packages of the `train` extra, by module. Modules that need them are imported on use.
 _EXTRA = {"sklearn": "scikit-learn", "tqdm": "tqdm"}
 
 _INTERRUPTED = 130
 _WARMUP = TrainingOptions().warmup_steps
 
-# For the user's own pictures: the values of diffusers' train_unconditional.py, where it has any.
+# Defaults for the user's own pictures, as in diffusers' train_unconditional.py if it has them.
 _FOLDER_OPTIONS = TrainingOptions(steps=50_000, batch_size=16, learning_rate=1e-4)
 _BETA_SCHEDULES = ("linear", "squaredcos_cap_v2")
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_command(given: argparse.Namespace) -> int:
     """Run ``given.command`` and return the exit status: 0, 1 for the user's errors, 130 for Ctrl-C.
 
-    Errors of the user, and a missing package of the ``train`` extra, are printed as one sentence.
+    A user's error, or a missing package of the ``train`` extra, is printed without a traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
@@ -75,9 +75,9 @@ def train(
     """Train with a progress bar, save the model, and return the exit status.
 
     Args:
-        given: with the arguments of ``add_training_arguments``.
+        given: the arguments of ``add_training_arguments``.
         images, unet, scheduler: as for ``TrainingRun``.
-        defaults: of the options that ``given`` leaves out.
+        defaults: for the options that are not in ``given``.
     """
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -100,34 +100,34 @@ def train(
                 bar.set_postfix_str(f"mean loss {sum(losses) / len(losses):.4f}", refresh=False)
                 bar.update()
     except KeyboardInterrupt:
-        print(_where_to_go_on(run))
+        print(_how_to_continue(run))
         return _INTERRUPTED
     save_model(given.out, run.ema, unet, scheduler)
     print(
         f"The model is in {given.out}. To use it, copy that folder into ComfyUI/models/diffusers "
-        "(without training.pt, which is only for continuing), press R in the editor and choose it "
+        "(training.pt is only needed to continue training), press R in the editor and choose it "
         'in the node "Load Unconditional UNet".'
     )
     return 0
 
 
-def _where_to_go_on(run: TrainingRun) -> str:
+def _how_to_continue(run: TrainingRun) -> str:
     if run.saved_step:
         return (
-            f"Stopped in step {run.step + 1}. The same command continues after step "
+            f"Stopped in step {run.step + 1}. Run the same command to continue after step "
             f"{run.saved_step}, the last one that was saved."
         )
     return (
-        f"Stopped in step {run.step + 1}, before anything was saved (every "
-        f"{run.options.save_every} steps). The same command starts again."
+        f"Stopped in step {run.step + 1}, before anything was saved (which happens every "
+        f"{run.options.save_every} steps). Run the same command to start again."
     )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m comfyui_unconditional.training",
-        description="Train a model for the nodes of this pack. The same command continues a run "
-        "that was stopped.",
+        description="Train a model for the nodes of this pack. Run the same command to continue a "
+        "stopped run.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -136,13 +136,13 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument(
         "pictures",
         type=Path,
-        help="folder with PNG, JPEG, WebP, TIFF, GIF, AVIF or BMP files, also in subfolders",
+        help="folder of PNG, JPEG, WebP, TIFF, GIF, AVIF or BMP files; subfolders are included",
     )
     folder.add_argument(
-        "--size", type=_size, required=True, help="pixels: one side, or HEIGHTxWIDTH"
+        "--size", type=_size, required=True, help="in pixels: one side, or HEIGHTxWIDTH"
     )
     channels = folder.add_mutually_exclusive_group()
-    channels.add_argument("--grey", action="store_true", help="one channel in place of RGB")
+    channels.add_argument("--grey", action="store_true", help="one channel instead of RGB")
     channels.add_argument(
         "--alpha",
         action="store_true",
@@ -152,15 +152,15 @@ def _parser() -> argparse.ArgumentParser:
         "--background",
         type=_colour,
         default="white",
-        help="what transparent pixels show without --alpha: a name such as black, or #rrggbb "
-        "(default: white)",
+        help="colour behind transparent pixels without --alpha: a name, for example black, or "
+        "#rrggbb (default: white)",
     )
     folder.add_argument("--flip", action="store_true", help="mirror half of the pictures")
     folder.add_argument(
         "--width",
         type=int,
-        help="channels of the network's first level, a multiple of 32; fewer train faster and "
-        "draw worse (default: 128, or 64 below 32 pixels)",
+        help="channels of the network's first level, a multiple of 32; a lower number trains "
+        "faster and gives worse images (default: 128, or 64 below 32 pixels)",
     )
 
     add_training_arguments(folder, _FOLDER_OPTIONS)
@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def add_training_arguments(command: argparse.ArgumentParser, defaults: TrainingOptions) -> None:
-    """Add what every training command takes: where to, the schedule, and the trainer's options."""
+    """Add the arguments of every training command: output, schedule and the trainer's options."""
     command.add_argument("--out", type=Path, required=True, help="folder for the model")
     command.add_argument(
         "--beta-schedule",
@@ -185,25 +185,27 @@ def add_training_arguments(command: argparse.ArgumentParser, defaults: TrainingO
     command.add_argument(
         "--save-every",
         type=int,
-        help=f"steps between the states to continue from (default: {defaults.save_every})",
+        help=f"steps between saved states to continue from (default: {defaults.save_every})",
     )
 
 
 def _colour(text: str) -> tuple[int, int, int]:
     from PIL import ImageColor
 
-    words = f"{text!r} is not a colour; write a name such as black, or #rrggbb"
+    message = f"{text!r} is not a colour; enter a name, for example black, or #rrggbb"
     try:
         colour = ImageColor.getrgb(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(words) from error
+        raise argparse.ArgumentTypeError(message) from error
     if len(colour) != 3:
-        raise argparse.ArgumentTypeError(words)  # a background is not transparent itself
+        raise argparse.ArgumentTypeError(message)  # a background cannot be transparent
     return colour
 
 
 def _size(text: str) -> int | tuple[int, int]:
     sides = text.split("x")
     if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 64 or 64x96 (height first)")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size; enter for example 64, or 64x96 (height first)"
+        )
     return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))

@@ -1,4 +1,4 @@
-"""The user's own pictures, and a network to train on them."""
+"""Read the user's own pictures, and choose a network to train on them."""
 
 import logging
 from collections import Counter
@@ -16,14 +16,14 @@ from ..unet.config import UNetConfig
 
 logger = logging.getLogger(__name__)
 
-# Pillow's formats for pictures of pixels (EPS, for one, would start Ghostscript). AVIF depends on
-# how Pillow was built, HEIF and JXL on plugins.
+# Pillow's raster formats (EPS, for example, would start Ghostscript). AVIF depends on how Pillow
+# was built, HEIF and JXL on plugins.
 _FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "PCX", "PNG", "PPM", "QOI"),
     *("SGI", "TGA", "TIFF", "WEBP"),
 )
 KINDS = "PNG, JPEG, WebP, TIFF, GIF, AVIF or BMP"
-"""The usual ones, for messages."""
+"""The usual formats, for messages."""
 
 Colour = tuple[int, int, int]
 """RGB, each 0 to 255."""
@@ -42,9 +42,9 @@ class _Layout:
     smallest: int
     width: int
     multiples: tuple[int, ...]
-    """Each level's channels, in widths."""
+    """Each level's channels, as multiples of ``width``."""
     attention: int
-    """Which level has it."""
+    """The index of the level with attention."""
 
     @property
     def divisor(self) -> int:
@@ -63,14 +63,14 @@ _LAYOUTS = (
 def load_pictures(
     folder: Path, size: Size, channels: Literal[1, 3, 4], background: Colour = (255, 255, 255)
 ) -> Tensor:
-    """Read all pictures below a folder that Pillow opens, sorted by their paths.
+    """Read all pictures below a folder that Pillow can open, sorted by their paths.
 
-    Each is turned as its EXIF data says, resized so that its shorter side fits, and cropped to
-    its centre. Of an animation the first frame is taken. What cannot be read is skipped with a
+    Each is rotated according to its EXIF data, resized so that it covers the size, and cropped to
+    its centre. The first frame of an animation is used. Unreadable files are skipped with a
     warning.
 
-    With 1 or 3 channels, transparent pixels show the background. With 4 the transparency is kept,
-    and the colour of pixels that are fully transparent, which nobody sees, becomes 0.
+    With 1 or 3 channels, transparent pixels show the background. With 4, the transparency is kept,
+    and the invisible colour of fully transparent pixels is set to 0.
 
     Args:
         folder: searched with all its subfolders.
@@ -82,16 +82,18 @@ def load_pictures(
         uint8 in 0..255, shape (n, channels, height, width).
 
     Raises:
-        ValueError: the folder is missing or holds no readable picture, or the size or the
-            channels are impossible.
+        ValueError: the folder is missing or has no readable picture, or the size or the number of
+            channels is not valid.
     """
     height, width = _sides(size)
     if channels not in _MODES:
-        raise ValueError(f"Pictures have 1 channel (grey), 3 (RGB) or 4 (RGBA), not {channels}.")
+        raise ValueError(
+            f"The number of channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not {channels}."
+        )
     if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}.")
+        raise ValueError(f"The folder {folder} does not exist.")
     paths = _picture_paths(folder)
-    # One tensor from the beginning: a list of pictures and their stack would need twice the memory.
+    # Allocated up front: a list of pictures and their stack would need twice the memory.
     pictures = torch.empty(len(paths), channels, height, width, dtype=torch.uint8)
     n = transparent = animated = 0
     for path in tqdm(paths, desc="Reading pictures", unit="picture"):
@@ -104,7 +106,7 @@ def load_pictures(
             picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
             pixels = np.array(picture)
         except Exception as error:  # Pillow raises many types on a damaged file
-            logger.warning("Skipped %s, which cannot be read: %s", path, error)
+            logger.warning("Skipped %s because it cannot be read: %s", path, error)
             continue
         if channels == 4:
             pixels[pixels[..., 3] == 0] = 0
@@ -118,18 +120,20 @@ def load_pictures(
             f"There is nothing to train on in {folder}: {found}. Put {KINDS} files there."
         )
     if animated:
-        logger.info("%d of %d are animated or have pages; the first was taken.", animated, n)
+        logger.info(
+            "%d of %d pictures have several frames or pages; the first is used.", animated, n
+        )
     if channels == 4:
         logger.info(
-            "%d of %d pictures have transparency, which is kept. Where a pixel is fully "
-            "transparent its colour is set to 0.",
+            "%d of %d pictures have transparency, which is kept. The colour of fully transparent "
+            "pixels is set to 0.",
             transparent,
             n,
         )
     elif transparent:
         logger.info(
-            "%d of %d pictures have transparency, which shows the background, RGB %s (choose "
-            "another with --background, or keep transparency with --alpha).",
+            "%d of %d pictures have transparency. Transparent pixels show the background, RGB %s. "
+            "Choose another with --background, or keep the transparency with --alpha.",
             transparent,
             n,
             background,
@@ -149,7 +153,7 @@ def _picture_paths(folder: Path) -> list[Path]:
     others = sorted((kind, count) for kind, count in others.items() if kind not in suffixes)
     if others:
         kinds = ", ".join(f"{kind or 'no suffix'} ({count})" for kind, count in others)
-        logger.info("Left out what is not read as a picture: %s", kinds)
+        logger.info("Ignored files that are not pictures: %s", kinds)
     return sorted(
         (path for path in files if path.suffix.lower() in suffixes),
         key=lambda path: path.relative_to(folder).as_posix(),
@@ -165,18 +169,18 @@ def default_unet(size: Size, channels: int, width: int | None = None) -> UNetCon
         width: channels of the first level; None takes 128, or 64 for pictures below 32 pixels.
 
     Raises:
-        ValueError: the network cannot have this size or width; the message says which it can.
+        ValueError: the network cannot have this size or width; the message says which are valid.
     """
     h, w = _sides(size)
     layout = next((layout for layout in _LAYOUTS if min(h, w) >= layout.smallest), None)
     if layout is None or h % layout.divisor or w % layout.divisor:
         raise ValueError(
             f"Pictures of {h} x {w} pixels (height x width) do not fit the network. Choose sides "
-            f"that are {_allowed_sides()} (the shorter side decides)."
+            f"that are {_allowed_sides()} (the range depends on the shorter side)."
         )
     width = layout.width if width is None else width
     if width < 1 or width % _WIDTH_MULTIPLE:
-        raise ValueError(f"The width must be {_WIDTH_MULTIPLE} or a multiple of it, not {width}.")
+        raise ValueError(f"The width must be a multiple of {_WIDTH_MULTIPLE}, not {width}.")
     down = ["DownBlock2D"] * len(layout.multiples)
     down[layout.attention] = "AttnDownBlock2D"
     return UNetConfig(
@@ -186,7 +190,7 @@ def default_unet(size: Size, channels: int, width: int | None = None) -> UNetCon
         down_block_types=tuple(down),
         up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(down)),
         block_out_channels=tuple(width * multiple for multiple in layout.multiples),
-        # At least four channels to a group: with one, a norm would erase a channel's brightness.
+        # At least four channels per group: with one, a norm would erase a channel's brightness.
         norm_num_groups=min(32, width // 4),
     )
 
@@ -199,9 +203,9 @@ def _sides(size: Size) -> tuple[int, int]:
 
 
 def _read(path: Path) -> tuple[Image.Image, bool]:
-    """Return one picture with 8 bits, upright, and whether it is the first of several.
+    """Return an 8-bit, upright picture, and whether it is the first of several frames.
 
-    Its mode is RGBA only where any of it is transparent.
+    Its mode is RGBA only if any part of it is transparent.
     """
     with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as file:
         is_animated = getattr(file, "is_animated", False)
@@ -216,14 +220,14 @@ def _read(path: Path) -> tuple[Image.Image, bool]:
 
 
 def _in_eight_bits(picture: Image.Image) -> Image.Image:
-    """Scale grey of 16 bits, or of floats in 0..1; convert() would clip it."""
+    """Scale 16-bit grey, or grey floats in 0..1; convert() would clip them."""
     pixels = np.asarray(picture)
     low, high = pixels.min(), pixels.max()
     largest = 1 if picture.mode == "F" else 65535
     if not 0 <= low <= high <= largest:
         raise ValueError(
-            f"its values go from {low} to {high}; of this kind of picture ({picture.mode}) only "
-            f"0 to {largest} is read"
+            f"its values range from {low} to {high}, but only 0 to {largest} is supported for this "
+            f"kind of picture ({picture.mode})"
         )
     grey = Image.fromarray((pixels * (255 / largest)).round().astype(np.uint8))
     hidden = picture.info.get("transparency")

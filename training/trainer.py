@@ -1,7 +1,7 @@
 """Train a UNet2D to predict the noise in noised images (Ho et al. 2020, algorithm 1).
 
-A run is resumable and repeatable: everything random in step i is drawn from a generator seeded by
-the run's seed and i, so stopping anywhere and going on gives the uninterrupted run's weights.
+A run is resumable and repeatable: all random numbers of step i come from a generator that is seeded
+with the run's seed and i, so a resumed run gives the same weights as an uninterrupted one.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train. ``learning_rate`` rises over ``warmup_steps``, then falls as a cosine to 0.
+    """How to train. ``learning_rate`` warms up over ``warmup_steps``, then decays as a cosine to 0.
 
     Raises:
         ValueError: a number is out of its range.
@@ -65,11 +65,11 @@ class TrainingRun:
 
     Args:
         images: shape (n, C, H, W), uint8 in 0..255 or float32 in -1..1.
-        folder: where the state and, at the end, the model go; a state found there is resumed.
+        folder: for the state and, at the end, the model; an existing state is resumed.
 
     Raises:
-        ValueError: there are no images, they do not fit the network, dropout is asked for (which
-            could not be repeated), or ``folder`` holds a run with other settings or pictures.
+        ValueError: there are no images, they do not fit the network, dropout is not 0 (which could
+            not be repeated), or ``folder`` contains a run with other settings or pictures.
     """
 
     def __init__(
@@ -90,17 +90,17 @@ class TrainingRun:
             )
         unet.check_size(*images.shape[-2:])
         if unet.dropout:
-            raise ValueError("The network's dropout must be 0: a resumed run would not repeat it.")
+            raise ValueError("The network's dropout must be 0: a resumed run cannot repeat it.")
         if folder.exists() and not folder.is_dir():
-            raise ValueError(f"{folder} is a file. Name a folder for the training's results.")
+            raise ValueError(f"{folder} is a file. Choose a folder for the results.")
         self.images, self.folder, self.options = images, folder, options
         self.unet_config, self.scheduler_config = unet, scheduler
         self.step = 0
         self.saved_step = 0
-        """How far the state in ``folder`` has got; 0 also where there is none."""
+        """The step of the state saved in ``folder``; 0 if there is none."""
 
-        with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers alone
-            torch.manual_seed(options.seed)  # the layers' own initialisation
+        with torch.random.fork_rng(devices=[]):  # keeps the caller's random state
+            torch.manual_seed(options.seed)  # for the layers' own initialisation
             self.model = UNet2D(unet)
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.ema = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -110,7 +110,7 @@ class TrainingRun:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What must be the same for a run to go on. ``save_every`` may change."""
+        """What must be the same for a run to be resumed. ``save_every`` may change."""
         settings = {
             "unet": self.unet_config.to_dict(),
             "scheduler": self.scheduler_config.to_dict(),
@@ -120,12 +120,12 @@ class TrainingRun:
         return json.loads(json.dumps(settings))
 
     def run(self, stop_after: int | None = None) -> Iterator[float]:
-        """Train, yielding the loss of each step; stop early after ``stop_after`` steps in all.
+        """Train, yielding the loss of each step; stop early after a total of ``stop_after`` steps.
 
         The state is saved every ``save_every`` steps and at the end.
 
         Raises:
-            ValueError: the loss is no longer a number; what was saved before is kept.
+            ValueError: the loss is NaN or infinite; what was saved before is kept.
         """
         end = self.options.steps if stop_after is None else min(self.options.steps, stop_after)
         self.model.train()
@@ -133,8 +133,8 @@ class TrainingRun:
             loss = self._train_step(self.step)
             if not math.isfinite(loss):
                 raise ValueError(
-                    f"The training diverged: the loss of step {self.step + 1} is {loss}. Begin "
-                    "anew in another folder, with a lower learning rate than "
+                    f"The training diverged: the loss of step {self.step + 1} is {loss}. Start "
+                    "again in another folder, with a lower learning rate than "
                     f"{self.options.learning_rate:g}."
                 )
             self.step += 1
@@ -146,7 +146,7 @@ class TrainingRun:
         options = self.options
         g = torch.Generator().manual_seed(random.Random(f"{options.seed}/{step}").getrandbits(32))
 
-        # Data, and a time for each image: one from each of batch_size equal slices of 0 .. T-1,
+        # Data, and a timestep for each image: one from each of batch_size equal slices of 0 .. T-1,
         # which makes the loss less noisy than independent draws.
         x0 = self._batch(step, g)
         slices = torch.arange(len(x0)) + torch.rand(len(x0), generator=g)
@@ -171,7 +171,7 @@ class TrainingRun:
         return loss.item()
 
     def _batch(self, step: int, g: torch.Generator) -> Tensor:
-        """The step's images, float32 in -1..1: each picture once per pass, in a new order."""
+        """Return the step's images, float32 in -1..1: each once per epoch, in a new order."""
         n, size = len(self.images), self.options.batch_size
         positions = range(step * size, (step + 1) * size)
         chosen = [int(_order(self.options.seed, p // n, n)[p % n]) for p in positions]
@@ -207,7 +207,7 @@ class TrainingRun:
 
     @cached_property
     def _pictures_sha256(self) -> str:
-        # A view, not the bytes themselves, which would be a second copy of all pictures.
+        # A view of the data: bytes would be a second copy of all pictures.
         return hashlib.sha256(self.images.contiguous().reshape(-1).numpy().data).hexdigest()
 
     def _resume(self) -> None:
@@ -219,33 +219,34 @@ class TrainingRun:
             saved, sha256 = state["settings"], state.get("pictures_sha256")
         except Exception as error:  # torch raises many types on a damaged archive
             raise ValueError(
-                f"{path} is not the state of a training, or is damaged ({type(error).__name__}). "
-                "Use another folder, or delete that file to begin anew."
+                f"{path} is not a training state, or is damaged ({type(error).__name__}). Use "
+                "another folder, or delete that file to start again."
             ) from error
         changes = list(_changes(saved, self.settings))
-        # The first states did not say which pictures they were made from.
+        # The first states did not record the pictures that they were trained on.
         if sha256 not in (None, self._pictures_sha256):
             changes.append("the pictures are not the same")
         if changes:
             raise ValueError(
-                f"{path} belongs to another run: {'; '.join(changes)}. To go on with it, use its "
-                "settings and pictures; else use another folder, or delete that file to begin anew."
+                f"{path} belongs to another run: {'; '.join(changes)}. To continue it, use its "
+                "settings and pictures. Otherwise use another folder, or delete that file to start "
+                "again."
             )
         self.step = self.saved_step = state["step"]
         self.model.load_state_dict(state["model"])
         self.ema = state["ema"]
         self.optimizer.load_state_dict(state["optimizer"])
-        logger.info("Going on after step %d of %s", self.step, path)
+        logger.info("Continuing after step %d of %s", self.step, path)
 
 
 def _changes(saved: dict[str, Any], own: dict[str, Any]) -> Iterator[str]:
-    """Yield each setting that differs, in words."""
+    """Yield a description of each setting that differs."""
     for name in sorted(saved.keys() | own.keys()):
         before, now = saved.get(name), own.get(name)
         if isinstance(before, dict) and isinstance(now, dict):
             yield from _changes(before, now)
         elif before != now:
-            yield f"{name} was {before} there and is {now} here"
+            yield f"{name} was {before} and is now {now}"
 
 
 @lru_cache(maxsize=2)

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 
 def _gelu(x: Tensor, inplace: bool = False) -> Tensor:
-    # The one that has no such argument.
+    # F.gelu has no `inplace` argument.
     return torch.ops.aten.gelu_(x) if inplace else F.gelu(x)
 
 
-# Each also takes `inplace`, to overwrite its input.
+# Each also accepts `inplace`, which overwrites its input.
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "silu": F.silu,
     "swish": F.silu,

@@ -9,11 +9,11 @@ from .normalization import group_norm
 
 
 class Attention(nn.Module):
-    """GroupNorm, multi-head attention over H*W positions, and a residual; (B, C, H, W) to the same.
+    """GroupNorm, multi-head attention over H*W positions, and a residual; keeps (B, C, H, W).
 
     Args:
-        head_dim: None means one head over all channels. Where it does not divide the channels,
-            the heads are as many as fit, and together narrower than the channels.
+        head_dim: None means one head over all channels. If it does not divide the channels,
+            as many heads are used as fit, and together they are narrower than the channels.
         groups: of the normalisation; None leaves it out.
 
     Raises:
@@ -44,20 +44,20 @@ class Attention(nn.Module):
         self.to_q = operations.Linear(channels, inner, **factory)
         self.to_k = operations.Linear(channels, inner, **factory)
         self.to_v = operations.Linear(channels, inner, **factory)
-        # A list of one: the state dict calls the projection `to_out.0`.
+        # A list with one entry, because the state dict calls the projection `to_out.0`.
         self.to_out = nn.ModuleList([operations.Linear(inner, channels, **factory)])
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         hidden = x if self.group_norm is None else self.group_norm(x)
-        # (B, C, H, W) -> (B, H*W, C), copied once, or each of the three projections would copy it
+        # (B, C, H, W) -> (B, H*W, C). Copied once here; otherwise each projection would copy it.
         hidden = hidden.flatten(2).transpose(1, 2).contiguous()
         # (B, H*W, heads * head_dim) -> (B, heads, H*W, head_dim)
         query_key_value = (
             project(hidden).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for project in (self.to_q, self.to_k, self.to_v)
         )
-        # Without names of their own the three are freed before the output is projected.
+        # Unnamed, so that all three are freed before the output projection.
         hidden = F.scaled_dot_product_attention(*query_key_value)
         hidden = self.to_out[0](hidden.transpose(1, 2).flatten(2))
         # (B, H*W, C) -> (B, C, H, W)

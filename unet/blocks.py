@@ -1,9 +1,10 @@
 """The kinds of blocks that a configuration may name.
 
-A new kind is one class in a file beside this one, or arguments to one that is there, and one line
-in a table. A block going down maps ``(x, temb, image)`` to ``(x, skips, image)``, one going up
-``(skips, temb, image)`` to ``(x, image)``, where its input is the last of ``skips``: it takes it
-from there, since an argument would stay alive until the block returns. Most leave the image alone.
+To add a kind, write a class in a file next to this one, or pass other arguments to an existing
+class, and add one line to a table. A down block maps ``(x, temb, image)`` to ``(x, skips, image)``.
+An up block maps ``(skips, temb, image)`` to ``(x, image)``. Its input is the last of ``skips``; it
+pops it from there, because an argument would stay alive until the block returns. Most blocks pass
+the image on unchanged.
 """
 
 from collections.abc import Callable
@@ -52,10 +53,10 @@ def build_block(table: dict[str, Builder], kind: str, level: Level, **layers: An
     Raises:
         ConfigError: ``kind`` is not in ``table``, or its channels do not fit its groups.
     """
-    # Configurations older than diffusers 0.4 write the names with this prefix.
+    # Configurations from before diffusers 0.4 write the names with this prefix.
     builder = table.get(kind.removeprefix("UNetRes"))
     if builder is None:
         raise ConfigError(
-            f"The block '{shown(kind)}' is not supported. Supported here: {', '.join(table)}."
+            f"The block '{shown(kind)}' is not supported. Supported blocks: {', '.join(table)}."
         )
     return builder(level, **layers)

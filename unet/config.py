@@ -11,7 +11,7 @@ from .errors import CheckpointError, ConfigError, shown
 from .fields import read_fields
 from .normalization import quarter_groups
 
-# The options that are a choice. How to resample may be left open, which means "conv".
+# The options with a fixed set of values. A resampling type of None means "conv".
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "time_embedding_type": ("positional", "fourier", "learned"),
     "mid_block_type": ("UNetMidBlock2D", None),
@@ -22,11 +22,11 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
 }
 
 SKIP_IMAGE_CHANNELS = 3
-"""Skip blocks carry an image of three channels along, whatever else a model has."""
+"""Skip blocks pass on an image of three channels, whatever the model's own channels."""
 
-# Far beyond any model, and small enough that no product of two overflows.
-_MOST_CHANNELS = 65_536
-_MOST_ENTRIES = 2**24
+# Far beyond any model, and small enough that the product of two does not overflow.
+_MAX_CHANNELS = 65_536
+_MAX_ENTRIES = 2**24
 
 
 @dataclass(frozen=True)
@@ -75,24 +75,24 @@ class UNetConfig:
     num_class_embeds: int | None = None
     num_train_timesteps: int | None = None
     warnings: tuple[str, ...] = field(default=(), compare=False)
-    """What the user should know about the file that this configuration was read from."""
+    """Warnings for the user about the file that this configuration was read from."""
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "UNetConfig":
         """Parse the contents of a ``config.json``.
 
-        A field that is null takes its default, unless null is one of its values. An unknown field
-        is ignored with a warning, as in diffusers.
+        A null field takes its default, unless null is a valid value. An unknown field is ignored
+        with a warning, as in diffusers.
 
         Raises:
-            ConfigError: naming the field that is of the wrong type, contradictory or not supported,
-                or that is unknown and changes what the network answers.
+            ConfigError: a field has the wrong type, contradicts another or is not supported, or it
+                is unknown and changes the network's output. The message names the field.
         """
         class_name = fields.get("_class_name") or "UNet2DModel"
         if class_name != "UNet2DModel":
             raise ConfigError(
-                f"This is a '{shown(str(class_name))}'. Only unconditional pixel-space models "
-                "(diffusers' 'UNet2DModel') can be loaded here."
+                f"This model is a '{shown(str(class_name))}'. Only unconditional pixel-space "
+                "models (diffusers' 'UNet2DModel') can be loaded here."
             )
         types_by_name = get_type_hints(cls)
         del types_by_name["warnings"]
@@ -114,21 +114,21 @@ class UNetConfig:
 
     @property
     def time_input_channels(self) -> int:
-        """Width of a timestep's embedding before the network widens it."""
+        """Width of a timestep's embedding before the MLP widens it."""
         return self.block_out_channels[0] * (2 if self.is_variance_exploding else 1)
 
     @property
     def is_variance_exploding(self) -> bool:
-        """Whether the network is told sigmas, not timesteps (NCSN++, Song et al. 2021)."""
+        """Whether the network takes sigmas instead of timesteps (NCSN++, Song et al. 2021)."""
         return self.time_embedding_type == "fourier"
 
     @property
     def has_classes(self) -> bool:
-        """Whether the network must be told what class of image to make."""
+        """Whether the network needs a class label."""
         return self.class_embed_type is not None or self.num_class_embeds is not None
 
     def groups(self, channels: int) -> int:
-        """How many groups ``channels`` have in the middle and at the end of the network."""
+        """Return the number of groups for ``channels`` in the mid block and the output layers."""
         return quarter_groups(channels) if self.norm_num_groups is None else self.norm_num_groups
 
     @property
@@ -136,12 +136,12 @@ class UNetConfig:
         """Height and width that the model was trained at, in pixels.
 
         Raises:
-            ConfigError: the configuration does not say.
+            ConfigError: the configuration has no ``sample_size``.
         """
         if self.sample_size is None:
             raise ConfigError(
-                "The model's config.json has no 'sample_size', so the size of its images is not "
-                'known. Write it there, for example "sample_size": 64.'
+                "The model's config.json has no 'sample_size', so the size of its images is "
+                'unknown. Add it, for example "sample_size": 64.'
             )
         if isinstance(self.sample_size, int):
             return self.sample_size, self.sample_size
@@ -153,7 +153,7 @@ class UNetConfig:
         return 2 ** (len(self.block_out_channels) - 1)
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise ``ConfigError`` unless the network can halve this size on each of its levels."""
+        """Raise ``ConfigError`` unless this size can be halved at each of the network's levels."""
         if height % self.size_multiple or width % self.size_multiple:
             raise ConfigError(
                 f"Height and width must be divisible by {self.size_multiple} for this model "
@@ -161,25 +161,25 @@ class UNetConfig:
             )
 
     def check_unconditional(self) -> None:
-        """Raise ``CheckpointError`` unless the network makes an image from noise and the time.
+        """Raise ``CheckpointError`` unless the network's only inputs are x_t and the timestep.
 
-        It then has as many outputs as inputs, or twice as many (a learned variance).
+        Such a network has as many outputs as inputs, or twice as many (a learned variance).
         """
         if self.in_channels > self.out_channels:
             raise CheckpointError(conditioned(self.in_channels, self.out_channels))
         if self.out_channels not in (self.in_channels, 2 * self.in_channels):
             raise CheckpointError(
                 f"The network has {self.in_channels} in_channels and {self.out_channels} "
-                "out_channels. A model that makes images from noise has as many outputs as inputs, "
-                "or twice as many with a learned variance, so it cannot be loaded."
+                "out_channels, so it cannot be loaded. An unconditional model has as many outputs "
+                "as inputs, or twice as many with a learned variance."
             )
 
     def check_class_label(self, label: int | None) -> None:
-        """Raise ``ConfigError`` unless the network can be told this class; None is no class."""
+        """Raise ``ConfigError`` unless the network accepts this class; None means no class."""
         if not self.has_classes:
             if label is not None:
                 raise ConfigError(
-                    f"This model was trained without classes, so it cannot take class_label "
+                    f"This model was trained without classes, so it does not accept class_label "
                     f"{label}. Set class_label to -1."
                 )
             return
@@ -187,21 +187,22 @@ class UNetConfig:
         if label is None:
             known = "a number from 0" if count is None else f"0 to {count - 1}"
             raise ConfigError(
-                f"This model was trained with classes and needs to know which one to make. Set "
-                f"class_label ({known})."
+                f"This model was trained with classes and needs a class label. Set class_label "
+                f"({known})."
             )
         if label < 0 or (count is not None and label >= count):
             raise ConfigError(
-                f"class_label {label} is not one of this model's classes"
-                f"{'' if count is None else f', 0 to {count - 1}'}."
+                f"class_label {label} is not one of this model's classes. Use "
+                f"{'0 or more' if count is None else f'0 to {count - 1}'}."
             )
         if self.class_embed_type == "timestep" and self.is_variance_exploding and label == 0:
             raise ConfigError(
-                "This model takes the logarithm of class_label, so 0 is not possible."
+                "class_label must not be 0 for this model, which takes its logarithm. Use 1 or "
+                "more."
             )
 
     def _class_count(self) -> int | None:
-        """How many classes there are; None where any number is one."""
+        """Return the number of classes, or None if any number is valid."""
         if self.class_embed_type is None:
             return self.num_class_embeds
         if self.class_embed_type == "timestep" and self.time_embedding_type == "learned":
@@ -230,7 +231,7 @@ class UNetConfig:
     def _check_levels(self) -> None:
         levels = len(self.block_out_channels)
         if not 1 <= levels <= 16:
-            raise ConfigError(f"A model has 1 to 16 levels, not {levels} block_out_channels.")
+            raise ConfigError(f"'block_out_channels' must have 1 to 16 entries, not {levels}.")
         for name in ("down_block_types", "up_block_types"):
             if len(getattr(self, name)) != levels:
                 raise ConfigError(
@@ -247,13 +248,13 @@ class UNetConfig:
             "attn_norm_num_groups",
             "attention_head_dim",
         )
-        counts = [(name, getattr(self, name), _MOST_CHANNELS) for name in channels]
+        counts = [(name, getattr(self, name), _MAX_CHANNELS) for name in channels]
         counts += [
-            (f"block_out_channels[{i}]", width, _MOST_CHANNELS)
+            (f"block_out_channels[{i}]", width, _MAX_CHANNELS)
             for i, width in enumerate(self.block_out_channels)
         ]
         counts += [
-            (name, getattr(self, name), _MOST_ENTRIES)
+            (name, getattr(self, name), _MAX_ENTRIES)
             for name in ("num_class_embeds", "num_train_timesteps")
         ]
         for name, value, most in counts:
@@ -279,35 +280,35 @@ class UNetConfig:
     def _check_time(self) -> None:
         if self.time_embedding_type == "learned" and self.num_train_timesteps is None:
             raise ConfigError(
-                "'time_embedding_type' is 'learned', a table of 'num_train_timesteps' entries, but "
-                "the configuration does not say how many."
+                "'time_embedding_type' is 'learned', which needs 'num_train_timesteps', the number "
+                "of entries in the table. Add it to the configuration."
             )
         frequencies = self.block_out_channels[0] // 2
         if self.time_embedding_type == "positional" and frequencies == self.freq_shift > 0:
             raise ConfigError(
-                f"'freq_shift' must not be {self.freq_shift}, half of the first of "
-                "'block_out_channels': the time would be divided by zero."
+                f"'freq_shift' must not be {self.freq_shift}, half of the first entry of "
+                "'block_out_channels': the time embedding would divide by zero."
             )
 
     def _check_skips(self) -> None:
-        """Skip blocks hand an image on to each other, so none may be left out between them."""
+        """Skip blocks pass an image to the next one, so there may be no gap between them."""
         down, up = (
             ["Skip" in kind for kind in kinds]
             for kinds in (self.down_block_types, self.up_block_types)
         )
-        # The lowest level and, going up, the highest do not resample: they need no image.
+        # The lowest level and, on the way up, the highest do not resample and need no image.
         if sorted(down[:-1], reverse=True) != down[:-1]:
             raise ConfigError(
-                "'down_block_types': a Skip block needs the image that the level above it has "
-                "shrunk, so all levels above it must be Skip blocks too."
+                "'down_block_types': a Skip block needs the downsampled image from the level above "
+                "it, so all levels above it must be Skip blocks too."
             )
         if any(down[:-1]) and self.in_channels != SKIP_IMAGE_CHANNELS:
             raise ConfigError(f"Skip blocks need 3 'in_channels', not {self.in_channels}.")
         if any(up[:-1]):
             if not all(up[up.index(True) :]):
                 raise ConfigError(
-                    "'up_block_types': a Skip block leaves an image that the next level must "
-                    "enlarge, so all levels after it must be Skip blocks too."
+                    "'up_block_types': a Skip block passes on an image that the next level must "
+                    "upsample, so all levels after it must be Skip blocks too."
                 )
             if self.out_channels != SKIP_IMAGE_CHANNELS:
                 raise ConfigError(f"Skip blocks need 3 'out_channels', not {self.out_channels}.")
@@ -329,11 +330,11 @@ class UNetConfig:
 
 
 def conditioned(inputs: int, outputs: int) -> str:
-    """Say why a network that takes an image beside the noisy one cannot be used."""
+    """Return the message for a network that takes another image along with the noisy one."""
     return (
-        f"The network takes {inputs} channels and returns {outputs}: beside the noisy image it "
-        "needs another image, as models for super-resolution, colouring or inpainting do. The "
-        "samplers here pass none, so it cannot be loaded. Use the program that it was made for."
+        f"The network takes {inputs} channels and returns {outputs}: along with the noisy image it "
+        "needs another image, like models for super-resolution, colourisation or inpainting. These "
+        "samplers do not provide one, so it cannot be loaded. Use the program it was made for."
     )
 
 

@@ -1,4 +1,4 @@
-"""Time and class as the network sees them: a vector each, then a small MLP."""
+"""The embeddings of the timestep and the class: a vector each, then a small MLP."""
 
 import math
 from typing import Any
@@ -12,14 +12,14 @@ from .config import UNetConfig
 def sinusoidal_embedding(
     timesteps: Tensor, channels: int, *, flip_sin_to_cos: bool, freq_shift: float
 ) -> Tensor:
-    """Embed timesteps as sines and cosines of geometrically falling frequencies.
+    """Embed timesteps as sines and cosines of geometrically decreasing frequencies.
 
     (DDPM, section 3.3 and appendix B.)
 
     Args:
         timesteps: shape (B,), in training steps 0 .. T-1; fractions are allowed.
         channels: width of the result; an odd width is padded with one zero column.
-        flip_sin_to_cos: cosines first where True, sines first where False.
+        flip_sin_to_cos: cosines first if True, sines first if False.
         freq_shift: subtracted from the number of frequencies in the exponent (0 or 1 in practice).
 
     Returns:
@@ -63,15 +63,15 @@ class FourierTime(nn.Module):
 
     def forward(self, timesteps: Tensor) -> Tensor:
         frequencies = self.weight.to(timesteps.device).float()
-        # In this order: an angle is some thousand radians, so each rounding shows.
+        # Angles reach thousands of radians, so rounding, and with it the order, matters here.
         angles = timesteps.float().log()[:, None] * frequencies[None, :] * 2 * math.pi
         return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
 
 def make_time_projection(config: UNetConfig, *, operations: Any, **factory: Any) -> nn.Module:
-    """Build what turns a timestep into ``config.time_input_channels`` numbers.
+    """Build the module that maps a timestep to ``config.time_input_channels`` numbers.
 
-    A learned one is a table and takes whole numbers of an integer dtype.
+    A learned one is a table and takes an integer dtype.
     """
     if config.time_embedding_type == "fourier":
         return FourierTime(config.block_out_channels[0], **factory)
@@ -95,14 +95,14 @@ class MLP(nn.Module):
 
 
 class IdentityClass(nn.Module):
-    """The class is the embedding: vectors of shape (B, C), or a number for all C (B,)."""
+    """The labels are the embedding: shape (B, C), or (B,) with one number for all C channels."""
 
     def forward(self, labels: Tensor) -> Tensor:
         return labels[:, None] if labels.ndim == 1 else labels
 
 
 def make_class_embedding(config: UNetConfig, **layers: Any) -> nn.Module | None:
-    """Build what turns class labels into something to add to the time; None without classes."""
+    """Build the module whose output is added to the time embedding; None without classes."""
     if config.class_embed_type == "timestep":
         return MLP(config.time_input_channels, config.time_channels, **layers)
     if config.class_embed_type == "identity":

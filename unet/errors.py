@@ -1,4 +1,4 @@
-"""What can be wrong with a model on disk. Every message says what was found and what to do."""
+"""Errors about a model on disk. Every message says what was found and what to do."""
 
 from ..schedulers.errors import UserError, printable
 
@@ -11,6 +11,6 @@ class ConfigError(CheckpointError):
     """A configuration is unreadable, contradictory, or asks for something unsupported."""
 
 
-def shown(text: str, most: int = 200) -> str:
-    """Return a text from a file as it can stand in a message: not endless, and printable."""
-    return printable(text[:most])
+def shown(text: str, limit: int = 200) -> str:
+    """Return text from a file in a form that is safe in a message: truncated and printable."""
+    return printable(text[:limit])

@@ -1,4 +1,4 @@
-"""The fields of a ``config.json``: their types, nulls, and names that are not known."""
+"""The fields of a ``config.json``: their types, nulls and unknown names."""
 
 import types
 from collections.abc import Iterable
@@ -8,8 +8,8 @@ from typing import Any, get_args, get_origin
 from ..schedulers.config import SchedulerConfig
 from .errors import ConfigError, shown
 
-# Fields that change nothing in the network. All but the last are written into
-# `unet_ema/config.json` by diffusers' EMAModel: how the weights were averaged.
+# Fields that do not affect the network. All but the last describe how the weights were averaged;
+# diffusers' EMAModel writes them into `unet_ema/config.json`.
 _WITHOUT_EFFECT = {
     "decay",
     "inv_gamma",
@@ -20,20 +20,20 @@ _WITHOUT_EFFECT = {
     "use_ema_warmup",
     "quantization_config",
 }
-# Fields that a UNet2DModel does not have, but that change what a network answers where it has them.
+# Fields that UNet2DModel does not have, but that change the output of a network that has them.
 _CHANGES_OUTPUT = {
-    "addition_embed_type": "it is conditioned on more than the time",
+    "addition_embed_type": "it is conditioned on more than the timestep",
     "cross_attention_dim": "it is conditioned on a text or an image",
     "encoder_hid_dim": "it is conditioned on a text or an image",
-    "num_heads": "only a file in OpenAI's format has it; here it is 'attention_head_dim'",
-    "projection_class_embeddings_input_dim": "it is conditioned on more than the time",
-    "rescale_timesteps": "only a file in OpenAI's format has it",
+    "num_heads": "it is only for files in OpenAI's format; use 'attention_head_dim' here",
+    "projection_class_embeddings_input_dim": "it is conditioned on more than the timestep",
+    "rescale_timesteps": "it is only for files in OpenAI's format",
     "time_cond_proj_dim": "it is conditioned on a guidance scale",
-    "use_new_attention_order": "only a file in OpenAI's format has it",
+    "use_new_attention_order": "it is only for files in OpenAI's format",
     **dict.fromkeys(
         {field.name for field in fields(SchedulerConfig)} - {"num_train_timesteps", "warnings"},
-        "it is a scheduler option, which stands in scheduler_config.json or, for a single file, in "
-        "the entry 'scheduler'",
+        "it is a scheduler option, which belongs in scheduler_config.json or, for a single file, "
+        "in the entry 'scheduler'",
     ),
 }
 
@@ -45,11 +45,11 @@ def read_fields(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the values of the known fields, and warnings for the user about the others.
 
-    A field that is null is left out, unless null is one of its values.
+    A null field is left out, unless null is a valid value.
 
     Raises:
-        ConfigError: naming the field that is of the wrong type, or that is unknown and changes
-            what the network answers.
+        ConfigError: a field has the wrong type, or it is unknown and changes the network's output.
+            The message names the field.
     """
     present = {
         name: value
@@ -65,32 +65,29 @@ def read_fields(
 
 
 def _ambiguous_nulls(given: dict[str, Any]) -> tuple[str, ...]:
-    """Warn of each null that this class takes as true and diffusers as false."""
+    """Warn about each null that means true here and false in diffusers."""
     return tuple(
-        f"In the network's configuration '{name}' is null. That is taken as its default, true; "
-        "diffusers takes it as false. Write true or false there."
+        f"'{name}' is null in the network's configuration. Null means the default, true, here, but "
+        "false in diffusers. Set it to true or false."
         for name in ("flip_sin_to_cos", "add_attention")
         if name in given and given[name] is None
     )
 
 
 def _unknown(names: Iterable[str]) -> tuple[str, ...]:
-    """Warn of the fields that are ignored, or raise ``ConfigError`` for one that must not be."""
+    """Warn about ignored fields; raise ``ConfigError`` for one that must not be ignored."""
     unknown = sorted(n for n in names if not n.startswith("_") and n not in _WITHOUT_EFFECT)
     for name in unknown:
         if name in _CHANGES_OUTPUT:
             raise ConfigError(
-                f"The network's configuration has the field '{name}', which cannot be used there: "
-                f"{_CHANGES_OUTPUT[name]}."
+                f"The network's configuration has the field '{name}', which is not supported "
+                f"there: {_CHANGES_OUTPUT[name]}."
             )
     if not unknown:
         return ()
     more = ", ..." if len(unknown) > 5 else ""
-    some = ", ".join(f"'{shown(name, 60)}'" for name in unknown[:5])
-    return (
-        "The network's configuration has fields that are not known here and were ignored: "
-        f"{some}{more}.",
-    )
+    listed = ", ".join(f"'{shown(name, 60)}'" for name in unknown[:5])
+    return (f"The network's configuration has unknown fields, which were ignored: {listed}{more}.",)
 
 
 def _is_number(value: Any) -> bool:
@@ -100,7 +97,7 @@ def _is_number(value: Any) -> bool:
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """Return a JSON value as the field's type, or raise ``ConfigError`` naming the field."""
     for option in get_args(hint) if get_origin(hint) is types.UnionType else (hint,):
-        # JSON as Python reads it has NaN, infinity and whole numbers beyond every float.
+        # Python's JSON parser accepts NaN, infinity and integers too large for any float.
         if option is float:
             if _is_number(value):
                 return value

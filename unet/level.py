@@ -1,4 +1,4 @@
-"""What a block needs to know of its place in the U, and the layers that it makes from that."""
+"""What a block needs to know about its level, and the layers that it builds from that."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +17,13 @@ class Level:
     in_channels: int
     out_channels: int
     is_last: bool
-    """True on the level that does not resample: the lowest going down, the highest going up."""
+    """True for the level that does not resample: the lowest going down, the highest going up."""
     skip_channels: tuple[int, ...] = ()
-    """Channels of the skip connections an up block takes, in the order in which it takes them."""
+    """Channels of the skip connections that an up block takes, in that order."""
 
     @property
     def resnet_channels(self) -> list[int]:
-        """Input channels of each resnet of the level; all give ``out_channels``."""
+        """Input channels of each resnet of the level; all return ``out_channels``."""
         skips = self.skip_channels or (0,) * self.config.layers_per_block
         return [
             (self.out_channels if i else self.in_channels) + skip for i, skip in enumerate(skips)
@@ -33,7 +33,7 @@ class Level:
 def make_resnet(
     config: UNetConfig, in_channels: int, out_channels: int, **more: Any
 ) -> ResnetBlock:
-    """Build a resnet as ``config`` has them; ``more`` replaces or adds arguments."""
+    """Build a resnet for ``config``; ``more`` replaces or adds arguments."""
     arguments: dict[str, Any] = {
         "temb_channels": config.time_channels,
         "groups": config.norm_num_groups,
@@ -47,7 +47,7 @@ def make_resnet(
 
 
 def make_attention(config: UNetConfig, channels: int, **more: Any) -> Attention:
-    """Build attention as ``config`` has it; ``more`` replaces or adds arguments."""
+    """Build attention for ``config``; ``more`` replaces or adds arguments."""
     arguments: dict[str, Any] = {
         "head_dim": config.attention_head_dim,
         "groups": config.norm_num_groups,

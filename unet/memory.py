@@ -6,7 +6,7 @@ import torch
 
 from .config import SKIP_IMAGE_CHANNELS, UNetConfig
 
-# Numbers in the filter of NCSN++, and how often it is in memory while it is made.
+# Elements of the NCSN++ filter, times the number of copies in memory while it is built.
 _FIR_NUMBERS = 2 * 4 * 4
 
 
@@ -15,13 +15,13 @@ def activation_bytes(
 ) -> int:
     """Return the peak of the intermediate tensors of one UNet2D forward pass in inference mode.
 
-    Counted is every tensor that the layers hand on, the output included. Not counted are weights,
-    the input, and what a kernel uses for itself: the workspace of a convolution, or the matrix of
-    an attention whose head width no fused kernel takes (an odd one on a GPU).
+    Every tensor that the layers pass on is counted, including the output. Not counted are weights,
+    the input, and what a kernel uses internally: the workspace of a convolution, or the matrix of
+    an attention whose head width no fused kernel supports (an odd one on a GPU).
 
     Args:
         shape: of the input, (B, C, H, W); the result is proportional to B.
-        dtype: that the network computes in.
+        dtype: the precision that the network computes in.
     """
     batch, _, height, width = shape
     return batch * dtype.itemsize * _Walk(config, height * width).peak()
@@ -29,19 +29,19 @@ def activation_bytes(
 
 @dataclass
 class _Walk:
-    """A forward pass of one image that only counts; all sizes are numbers of tensor elements."""
+    """A forward pass of one image that only counts tensor elements."""
 
     config: UNetConfig
     pixels: int
-    most: int = 0
+    largest: int = 0
 
     def peak(self) -> int:
         config, area = self.config, self.pixels
         widths = config.block_out_channels
         kinds = (*config.down_block_types, *config.up_block_types)
         skips = [widths[0] * area]
-        # What lives from the first level to the last: the centred input and the image of Skip
-        # blocks (before and after a step, and the sum of both), the time and what is made of it.
+        # Tensors that live from the first level to the last: the centred input, the image of Skip
+        # blocks (before and after a step, and the sum of both), and the time embedding.
         kept = config.in_channels * area if config.center_input_sample else 0
         aside = 4 * config.time_channels + 4 * max(widths)
         if any("Skip" in kind for kind in kinds):
@@ -61,7 +61,7 @@ class _Walk:
                 if _is_resnet(kind, config.downsample_type):
                     more = out * area // 4 if skip else 0
                     self._note(skips, more, _resampling_resnet(out, area, area // 4))
-                else:  # all of it is padded
+                else:  # the whole input is copied for padding
                     self._note(skips, out * area * 2)
                 area //= 4
                 skips.append(out * area)
@@ -92,27 +92,27 @@ class _Walk:
                 else:
                     self._note(skips, out * area, 2 * out * 4 * area)
                 area *= 4
-        return kept + aside + self.most
+        return kept + aside + self.largest
 
     def _note(self, skips: list[int], *sizes: int) -> None:
-        """Take note that these tensors, or layers, are in memory together."""
-        self.most = max(self.most, sum(skips) + sum(sizes))
+        """Record that these tensors, or layers, are in memory at the same time."""
+        self.largest = max(self.largest, sum(skips) + sum(sizes))
 
 
 def _is_resnet(kind: str, resample_type: str | None) -> bool:
-    """Whether a block changes the size in a resnet instead of one convolution."""
+    """Whether a block resamples in a resnet instead of a single convolution."""
     if "Skip" in kind or "Resnet" in kind:
         return True
     return "Attn" in kind and resample_type == "resnet"
 
 
 def _resnet(channels: int, out: int, area: int, *, scaled: bool) -> int:
-    """The most that a resnet adds to its input: around its first convolution, or at its end."""
+    """Peak of a resnet beyond its input: around its first convolution, or at its end."""
     return max(channels + out, (4 if scaled else 3) * out) * area
 
 
 def _resampling_resnet(width: int, area: int, new_area: int) -> int:
-    """The same where both branches change their size first."""
+    """The same for a resnet that resamples both branches first."""
     return width * max(area + 2 * new_area, 4 * new_area)
 
 

@@ -1,4 +1,4 @@
-"""The middle of the U."""
+"""The middle of the network."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from .level import make_attention, make_resnet
 
 
 class MidBlock(nn.Module):
-    """Resnet, attention where the configuration has it, resnet at the lowest level."""
+    """Resnet, attention if the configuration has it, resnet, at the lowest level."""
 
     def __init__(self, config: UNetConfig, **layers: Any):
         super().__init__()
@@ -29,7 +29,7 @@ class MidBlock(nn.Module):
         )
         self.attentions = None
         if config.add_attention:
-            # Where the time scales and shifts, attention is not normalised unless told so.
+            # With scale_shift, attention is normalised only if attn_norm_num_groups is set.
             unset = groups if config.resnet_time_scale_shift == "default" else None
             attention = make_attention(
                 config,

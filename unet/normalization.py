@@ -1,4 +1,4 @@
-"""Group normalisation that says in words which groups do not fit."""
+"""Group normalisation that explains which groups do not fit."""
 
 from typing import Any
 
@@ -13,22 +13,22 @@ def group_norm(
     """Return a GroupNorm of ``operations``.
 
     Raises:
-        ConfigError: ``channels`` cannot be divided into ``groups``, or no groups were chosen.
+        ConfigError: ``channels`` cannot be divided into ``groups``, or ``groups`` is None.
     """
     if groups is None:
         raise ConfigError(
-            "'norm_num_groups' may be null only where all blocks are Skip blocks: those choose "
-            "their own groups. Write a number, usually 32."
+            "'norm_num_groups' may be null only if all blocks are Skip blocks, which choose their "
+            "own groups. Set it to a number, usually 32."
         )
     if groups < 1 or channels % groups:
         raise ConfigError(
-            f"'norm_num_groups' or 'attn_norm_num_groups' must divide the channels that they "
-            f"normalise, but {channels} channels were to be divided into {groups} groups. (Skip "
-            "blocks choose their own: a quarter of the channels, at most 32, and 32 for attention.)"
+            f"{channels} channels cannot be divided into {groups} groups. 'norm_num_groups' and "
+            "'attn_norm_num_groups' must divide the channels that they normalise. (Skip blocks "
+            "choose their own: a quarter of the channels, at most 32, and 32 for attention.)"
         )
     return operations.GroupNorm(groups, channels, eps=eps, **factory)
 
 
 def quarter_groups(channels: int) -> int:
-    """How many groups ``channels`` have where the configuration does not decide (NCSN++)."""
+    """Return the number of groups where the configuration does not set it (NCSN++)."""
     return min(channels // 4, 32)

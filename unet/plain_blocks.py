@@ -1,4 +1,4 @@
-"""The blocks of DDPM and of its successors: resnets, attention between them, then resampling.
+"""The blocks of DDPM and its successors: resnets, attention between them, then resampling.
 
 ``resampler`` is "conv" or "resnet"; the last level has none.
 """
@@ -13,7 +13,7 @@ from .resampling import Downsample, Upsample, average_down, nearest_up
 
 
 class DownBlock(nn.Module):
-    """``layers_per_block`` resnets, each followed by attention where the kind has it."""
+    """``layers_per_block`` resnets, each followed by attention if the kind has it."""
 
     def __init__(self, level: Level, *, attention: bool, resampler: str, **layers: Any):
         super().__init__()
@@ -34,7 +34,7 @@ class DownBlock(nn.Module):
     def forward(
         self, x: Tensor, temb: Tensor, image: Tensor
     ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Return the level's output, what it leaves for the way up, and ``image`` untouched."""
+        """Return the level's output, its skip connections, and ``image`` unchanged."""
         skips = []
         for i, resnet in enumerate(self.resnets):
             x = resnet(x, temb)
@@ -48,7 +48,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """One resnet more than the way down, each over the input joined with a skip connection."""
+    """One resnet more than on the way down, each on its input concatenated with a skip."""
 
     def __init__(self, level: Level, *, attention: bool, resampler: str, **layers: Any):
         super().__init__()
@@ -69,7 +69,7 @@ class UpBlock(nn.Module):
     def forward(
         self, skips: list[Tensor], temb: Tensor, image: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Consume from the end of ``skips`` the input, then one skip for each resnet."""
+        """Pop the input, then one skip for each resnet, from the end of ``skips``."""
         x = skips.pop()
         for i, resnet in enumerate(self.resnets):
             x = torch.cat((x, skips.pop()), dim=1)

@@ -1,6 +1,6 @@
-"""Half and twice the size: strided convolution, nearest neighbour, and the filter of NCSN++.
+"""Down- and upsampling by 2: strided convolution, nearest neighbour, and the filter of NCSN++.
 
-All take (B, C, H, W); half the size needs even H and W.
+All take (B, C, H, W); downsampling needs even H and W.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 class Downsample(nn.Module):
     """A 3x3 convolution of stride 2: (B, C, H, W) to (B, C, H/2, W/2).
 
-    ``padding`` 0 pads one pixel right and below instead of all around, as Ho et al.'s code does.
+    With ``padding`` 0, one pixel is padded right and below only, as in Ho et al.'s code.
     """
 
     def __init__(self, channels: int, *, padding: int, operations: Any, **factory: Any):
@@ -52,11 +52,11 @@ def fir_up(x: Tensor) -> Tensor:
 
 
 def fir_down(x: Tensor) -> Tensor:
-    """Half the size through the same filter; outside the image is zero."""
+    """Half the size through the same filter, with zero padding."""
     return F.conv2d(x, _fir_kernel(x), stride=2, padding=1, groups=x.shape[1])
 
 
 def _fir_kernel(x: Tensor) -> Tensor:
-    """The filter for each channel of ``x``, of sum 1: shape (C, 1, 4, 4)."""
+    """Return the filter for each channel of ``x``, with sum 1, shape (C, 1, 4, 4)."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
     return torch.outer(taps, taps).expand(x.shape[1], 1, 4, 4)

@@ -13,20 +13,20 @@ Resample = Callable[[Tensor], Tensor]
 
 
 class ResnetBlock(nn.Module):
-    """GroupNorm, activation, 3x3 convolution, twice, with the time brought in between.
+    """GroupNorm, activation, 3x3 convolution, twice, with the time embedding added in between.
 
     Shapes: x (B, in, H, W) and temb (B, temb_channels) to (B, out, H, W), or to another size
-    where ``resample`` makes one.
+    with ``resample``.
 
     Args:
         groups, groups_out: of the first and the second normalisation.
-        scale_shift: the time scales and shifts the second normalisation (Dhariwal & Nichol 2021)
-            instead of being added before it.
+        scale_shift: the time embedding scales and shifts the second normalisation (Dhariwal &
+            Nichol 2021) instead of being added before it.
         resample: applied to both branches before the first convolution.
-        always_shortcut: a 1x1 convolution on the residual even where the width stays.
+        always_shortcut: use a 1x1 convolution on the residual even if the width does not change.
 
     Raises:
-        ConfigError: the widths cannot be divided into the groups, or a number of them is None.
+        ConfigError: the widths cannot be divided into the groups, or ``groups`` is None.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ResnetBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
-        # Training needs what the norms give; else the activation may overwrite it.
+        # Training needs the output of the norms; otherwise the activation may overwrite it.
         inplace = not torch.is_grad_enabled()
         hidden = self.activation(self.norm1(x), inplace=inplace)
         if self.resample is not None:

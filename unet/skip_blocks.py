@@ -1,7 +1,7 @@
-"""The blocks of NCSN++ (Song et al. 2021): the image itself is carried along at each size.
+"""The blocks of NCSN++ (Song et al. 2021), which also pass on the image itself at each size.
 
-Going down, the shrunken input image is added on every level. Going up, every level adds its part
-to an image that grows along, and the network's output is added to that.
+On the way down, the downsampled input image is added at every level. On the way up, every level
+adds its part to an upsampled image, to which the network's output is added.
 """
 
 import math
@@ -23,7 +23,7 @@ _ATTENTION_GROUPS = 32
 
 
 class SkipDownBlock(nn.Module):
-    """Resnets, each followed by attention where the kind has it; then half the size."""
+    """Resnets, each followed by attention if the kind has it; then half the size."""
 
     def __init__(self, level: Level, *, attention: bool, **layers: Any):
         super().__init__()
@@ -42,7 +42,7 @@ class SkipDownBlock(nn.Module):
     def forward(
         self, x: Tensor, temb: Tensor, image: Tensor
     ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Return the level's output, what it leaves for the way up, and the image at its size."""
+        """Return the level's output, its skip connections, and the image at its size."""
         skips = []
         for i, resnet in enumerate(self.resnets):
             x = resnet(x, temb)
@@ -57,15 +57,15 @@ class SkipDownBlock(nn.Module):
 
 
 class SkipUpBlock(nn.Module):
-    """Resnets, one attention after all of them where the kind has it; then twice the size."""
+    """Resnets, one attention after all of them if the kind has it; then twice the size."""
 
     def __init__(self, level: Level, *, attention: bool, **layers: Any):
         super().__init__()
         config, out = level.config, level.out_channels
         resnets = []
         for channels, skip in zip(level.resnet_channels, level.skip_channels, strict=True):
-            # A quarter of all channels without attention, but of the skip's alone with it: so
-            # have diffusers' models been trained.
+            # A quarter of all channels without attention, but only of the skip's with it: this is
+            # how diffusers' models were trained.
             groups = min(channels - skip + skip // 4, 32) if attention else quarter_groups(channels)
             resnets.append(_resnet(level, channels, groups, **layers))
         self.resnets = nn.ModuleList(resnets)
@@ -79,10 +79,10 @@ class SkipUpBlock(nn.Module):
     def forward(
         self, skips: list[Tensor], temb: Tensor, image: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Consume from the end of ``skips`` the input, then one skip for each resnet.
+        """Pop the input, then one skip for each resnet, from the end of ``skips``.
 
-        Return the output and the image with the level's part; ``image`` is None before the first
-        level that adds to it.
+        Return the output and the image with this level's part added; ``image`` is None before the
+        first level that adds to it.
         """
         x = skips.pop()
         for resnet in self.resnets:

@@ -20,8 +20,8 @@ class UNet2D(nn.Module):
 
     Args:
         config: what to build.
-        operations: where ``Conv2d``, ``Linear``, ``GroupNorm`` and ``Embedding`` come from; a host
-            passes its own, which cast and move weights as they are used.
+        operations: provides ``Conv2d``, ``Linear``, ``GroupNorm`` and ``Embedding``; a host passes
+            its own, which cast and move weights when they are used.
         dtype, device: of the parameters.
 
     Raises:
@@ -81,16 +81,16 @@ class UNet2D(nn.Module):
             x: noisy images, shape (B, in_channels, H, W), model range about -1..1 plus noise.
             timesteps: shape (B,) or one number for all, in training steps 0 .. T-1; sigmas above
                 0 where ``config.is_variance_exploding``.
-            class_labels: shape (B,) or one number for all, where and only where
-                ``config.has_classes``; for class_embed_type "identity" also (B, time_channels),
-                the embeddings themselves.
+            class_labels: shape (B,) or one number for all; for class_embed_type "identity" also
+                (B, time_channels), the embeddings themselves. Given if and only if
+                ``config.has_classes``.
 
         Returns:
             Shape (B, out_channels, H, W), in the dtype of ``x``.
 
         Raises:
-            ConfigError: H or W cannot be halved on each level, a label is missing or one too
-                many, or a learned time embedding has no entry for a timestep.
+            ConfigError: H or W cannot be halved at each level, a label is missing or unexpected,
+                or a learned time embedding has no entry for a timestep.
         """
         config = self.config
         config.check_size(*x.shape[-2:])
@@ -102,7 +102,7 @@ class UNet2D(nn.Module):
             raise ConfigError(
                 "This model was trained with classes and needs class_labels."
                 if config.has_classes
-                else "This model was trained without classes and takes no class_labels."
+                else "This model was trained without classes and does not accept class_labels."
             )
         if self.class_embedding is not None:
             labels = torch.as_tensor(class_labels, device=x.device)
@@ -111,7 +111,7 @@ class UNet2D(nn.Module):
                 labels = self._project(labels).to(x.dtype)
             temb = temb + self.class_embedding(labels).to(x.dtype)
 
-        # Down, middle, up. Skip blocks carry the image itself along.
+        # Down, middle, up. Skip blocks pass on the image itself.
         if config.center_input_sample:
             x = 2 * x - 1
         image = x
@@ -126,7 +126,7 @@ class UNet2D(nn.Module):
         image = None
         for block in self.up_blocks:
             skips.append(x)
-            del x  # so that the block's input is freed as soon as it was joined with a skip
+            del x  # frees the block's input as soon as it is concatenated with a skip
             x, image = block(skips, temb, image)
 
         x = self.conv_out(F.silu(self.conv_norm_out(x)))
@@ -137,13 +137,14 @@ class UNet2D(nn.Module):
         )
 
     def _project(self, t: Tensor) -> Tensor:
-        """Embed timesteps, or labels treated as such: (B,) to (B, config.time_input_channels)."""
+        """Embed timesteps, or labels as if they were: (B,) to (B, config.time_input_channels)."""
         if not isinstance(self.time_proj, nn.Embedding):
             return self.time_proj(t)
         whole, entries = t.long(), self.time_proj.num_embeddings
         if (whole != t).any() or (whole < 0).any() or (whole >= entries).any():
             raise ConfigError(
-                f"This model has learned each timestep apart, 0 to {entries - 1}, and knows no "
-                f"{t.tolist()}. Choose a sampler and steps that stay on whole timesteps."
+                f"This model has a learned embedding for each of the timesteps 0 to {entries - 1}, "
+                f"but none for {t.tolist()}. Choose a sampler and a number of steps that use only "
+                "whole timesteps."
             )
         return self.time_proj(whole)

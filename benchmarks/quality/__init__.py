@@ -1,1 +1,1 @@
-"""Quality against evaluations: the claims of the PNDM paper, measured with our own model."""
+"""Quality by evaluations: the claims of the PNDM paper, measured with our own model."""

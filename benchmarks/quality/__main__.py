@@ -1,7 +1,7 @@
 """`python -m benchmarks.quality`: measure what is missing, then print the tables.
 
-The figures are kept in docs/quality.json and drawn in docs/quality.png; docs/quality.md is written
-by hand from the tables.
+The figures are stored in docs/quality.json and plotted in docs/quality.png; docs/quality.md is
+written by hand from the tables.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def _measure_missing(results: Results, given: argparse.Namespace) -> int:
                 bar.set_description(f"{cell.kind} {cell.model} {cell.row} {cell.steps}")
                 results.add(cell, **measure(cell, networks[cell.model], given.batch))
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on with the cell that was not finished.")
+        print("Stopped. Run the same command to continue with the unfinished cell.")
         return _INTERRUPTED
     return 0
 
@@ -82,22 +82,24 @@ def _measure_missing(results: Results, given: argparse.Namespace) -> int:
 def _images_per_second(network: Network, batch: int) -> float:
     x = torch.zeros(batch, *network.shape)
     network(x, 0)
-    begin, calls = time.perf_counter(), 10
+    start, calls = time.perf_counter(), 10
     for _ in range(calls):
         network(x, 0)
-    return calls * batch / (time.perf_counter() - begin)
+    return calls * batch / (time.perf_counter() - start)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a small part, in minutes; prints it")
-    parser.add_argument("--report", action="store_true", help="print the tables, measure nothing")
-    parser.add_argument("--model", choices=tuple(FOLDERS), help="measure this one only")
     parser.add_argument(
-        "--hours", type=float, default=float("inf"), help="begin no cell after so many hours"
+        "--quick", action="store_true", help="measure and print a small part, in a few minutes"
+    )
+    parser.add_argument("--report", action="store_true", help="print the tables, measure nothing")
+    parser.add_argument("--model", choices=tuple(FOLDERS), help="measure only this model")
+    parser.add_argument(
+        "--hours", type=float, default=float("inf"), help="start no cell after this many hours"
     )
     parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="of torch, on the CPU"
+        "--threads", type=int, default=torch.get_num_threads(), help="CPU threads for torch"
     )
     parser.add_argument("--batch", type=int, default=64, help="images at once (default: 64)")
     return parser

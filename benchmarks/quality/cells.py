@@ -1,4 +1,4 @@
-"""Which cells there are, in the order in which they tell most for their time."""
+"""The cells of the tables, most informative for their time first."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +19,7 @@ HALF_COLUMNS = (20, 50)
 
 SET_IMAGES = 1797
 DISTANCE_IMAGES = 256
-# The first is what the others, and all distances, are compared with.
+# All distances, and the other references, are compared with the first one.
 REFERENCES = (
     ("F-PNDM", 1000),
     ("DDIM, unclipped", 1000),
@@ -30,7 +30,7 @@ EXACT_ROWS = tuple(name for name, row in ROWS.items() if row.is_exact)
 
 
 def find(kind: str, network: Network, row: str, column: int, seed: int = 0) -> Cell | None:
-    """Return the cell of a table's row and column: the largest N that fits, or None."""
+    """Return the cell of a table's row and column, with the largest N that fits, or None."""
     steps = ROWS[row].steps_within(network.config, column)
     return Cell(kind, network.name, row, steps, seed) if steps else None  # type: ignore[arg-type]
 

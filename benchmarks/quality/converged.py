@@ -1,7 +1,7 @@
-"""The images that every exact sampler comes to with more and more steps.
+"""The images to which every exact sampler converges with more and more steps.
 
-There are two, since runs end at two levels: at the data, or at the noise of timestep 0. One run
-gives both: its last step goes from the second to the first.
+There are two, because runs end at one of two levels: at the data, or at the noise of timestep 0.
+One run gives both: its last step goes from the second to the first.
 """
 
 from dataclasses import replace

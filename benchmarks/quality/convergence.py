@@ -1,6 +1,6 @@
-"""How fast each method's error falls with the number of steps, on data with a known answer.
+"""How fast each method's error decreases with the number of steps, on data with a known solution.
 
-Everything is float64 and continuous in time, so that nothing but the method makes an error.
+Everything is float64 and continuous in time, so all errors come from the method.
 """
 
 import math
@@ -25,7 +25,7 @@ STEPS = (80, 160, 320, 640)
 METHODS = ("DDIM", "S-PNDM", "F-PNDM", "PLMS", "FON")
 POINTS = 64
 SMOOTH_END, LATE_END = 0.05, 0.001
-"""Where a run ends, in units of T: where the noise is still smooth in time, and near the data."""
+"""Where a run ends, in units of T: where eps is still smooth in time, and near the data."""
 
 # The betas of the linear schedule, 1e-4 and 0.02 in each of 1000 steps, as rates over all of T.
 _FIRST_RATE, _LAST_RATE = 0.1, 20.0
@@ -34,7 +34,7 @@ _TOLERANCE = 1e-12
 
 @dataclass(frozen=True)
 class ContinuousGrid:
-    """N equal steps from T to ``stop`` T; the time k counts the steps that are left.
+    """N equal steps from T to ``stop`` T; the time k counts the remaining steps.
 
     Attributes:
         steps: N.
@@ -52,7 +52,7 @@ class ContinuousGrid:
 
     @property
     def table(self) -> Tensor:
-        """alphas_cumprod at the end of each step; no method here looks it up."""
+        """alphas_cumprod at the end of each step; not used by the methods here."""
         return torch.stack([self.alpha_cumprod(k) for k in range(self.steps)])
 
     def alpha_cumprod(self, t: float) -> Tensor:
@@ -88,7 +88,7 @@ def log_slope(s: float) -> Tensor:
 
 
 def true_end(mixture: Mixture, x: Tensor, stop: float) -> Tensor:
-    """Follow the probability flow from T to ``stop`` T, each point by itself.
+    """Solve the probability flow from T to ``stop`` T, for each point separately.
 
     Args:
         mixture: the data.
@@ -118,7 +118,7 @@ class OnGrid(PNDM):
 
 
 def run(method: str, mixture: Mixture, x: Tensor, steps: int, stop: float) -> Tensor:
-    """Return where N = ``steps`` steps of a method lead; shapes as in ``true_end``."""
+    """Return x after N = ``steps`` steps of a method; shapes as in ``true_end``."""
     grid = ContinuousGrid(steps, stop)
 
     def model(x: Tensor, t: float) -> Tensor:
@@ -144,7 +144,7 @@ class Convergence:
 
     @property
     def order(self) -> float:
-        """The exponent p with which the error falls like h^p, h being the step length."""
+        """The exponent p of the error, which decreases like h^p with the step length h."""
         slope, _ = np.polyfit(np.log(self.steps), np.log(self.errors), 1)
         return -float(slope)
 

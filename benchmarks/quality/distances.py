@@ -1,4 +1,4 @@
-"""Distances between two sets of images, in the features of the fixed classifier."""
+"""Distances between two sets of images, in the feature space of a fixed classifier."""
 
 from functools import lru_cache
 
@@ -17,7 +17,7 @@ HALVES = 20
 def features_of(images: Tensor) -> Tensor:
     """Return features of images as they would be saved: (n, 1, 16, 16) -> (n, 32), float64.
 
-    They are divided by one number, such that the mean variance of those of real digits is 1.
+    They are scaled by one number so that the mean variance over real digits is 1.
     """
     return _raw_features(images) / _raw_real().var(0).mean().sqrt()
 
@@ -68,7 +68,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
 
 
 def floor() -> dict[str, tuple[float, float]]:
-    """Return mean and standard deviation of both distances between random halves of real digits."""
+    """Return mean and standard deviation of both distances, for random halves of real digits."""
     real, g = real_features(), torch.Generator().manual_seed(0)
     found: dict[str, list[float]] = {"frechet": [], "kid": []}
     half = len(real) // 2

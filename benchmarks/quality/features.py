@@ -1,6 +1,6 @@
-"""A small fixed classifier of digits, whose features the distances between sets are measured in.
+"""A small fixed digit classifier, whose features are used for distances between sets of images.
 
-`python -m benchmarks.quality.features` trains it again, to the same weights, and prints its
+`python -m benchmarks.quality.features` trains it again, with the same result, and prints its
 accuracy.
 """
 
@@ -49,7 +49,7 @@ def load_classifier() -> Classifier:
 
 
 def split() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return (images, labels) to train on, and those to test on; always the same."""
+    """Return (images, labels) for training and for testing; always the same split."""
     images, labels = digits()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     images, labels = as_saved(images)[order], labels[order]
@@ -81,17 +81,17 @@ def train() -> Classifier:
 
 @torch.inference_mode()
 def accuracy(model: Classifier) -> float:
-    """Return the share of the held-out digits that it names rightly."""
+    """Return the share of the held-out digits that are classified correctly."""
     _, (images, labels) = split()
     return (model(images).argmax(1) == labels).double().mean().item()
 
 
 def main() -> None:
-    """Train, write the weights, say how good they are."""
-    torch.set_num_threads(1)  # so that sums are taken in the same order everywhere
+    """Train, write the weights, and print the accuracy."""
+    torch.set_num_threads(1)  # to sum in the same order everywhere
     model = train()
     save_file(model.state_dict(), WEIGHTS)
-    print(f"{accuracy(model):.2%} of the {_HELD_OUT} digits that it was not trained on")
+    print(f"{accuracy(model):.2%} accuracy on {_HELD_OUT} held-out digits")
 
 
 if __name__ == "__main__":

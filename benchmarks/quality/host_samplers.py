@@ -1,4 +1,4 @@
-"""ComfyUI's own samplers with our MODEL, in this process."""
+"""Run ComfyUI's own samplers with our MODEL in this process."""
 
 import sys
 from functools import lru_cache
@@ -18,8 +18,8 @@ def draw(name: str, network: Network, steps: int, noise: Tensor) -> Tensor:
 
     Args:
         name: the sampler's, as in KSampler.
-        network: is told of each call; its weights are loaded a second time, as the host's MODEL.
-        steps: N of the leading list, whose noise levels the sampler gets, with 0 after the last.
+        network: counts the calls; its weights are loaded a second time, as the host's MODEL.
+        steps: N of the leading list, whose noise levels the sampler receives, followed by 0.
         noise: shape (B, C, H, W), of the images.
     """
     _import_host()
@@ -59,14 +59,14 @@ def _import_host() -> None:
         import comfy.options
 
         comfy.options.enable_args_parsing()
-        import comfy.cli_args  # it reads the arguments when it is imported
+        import comfy.cli_args  # parses the arguments on import
     finally:
         sys.argv = arguments
 
 
 @lru_cache
 def _patcher(name: str) -> Any:
-    """Return a model of ours as a MODEL."""
+    """Return a model of this pack as a MODEL."""
     from comfyui_unconditional.checkpoints.files import find_files
     from comfyui_unconditional.nodes.load import load_model
 

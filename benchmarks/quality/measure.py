@@ -1,4 +1,4 @@
-"""Measure one cell: draw its images, compare them."""
+"""Measure one cell: generate its images and compare them."""
 
 import time
 from pathlib import Path
@@ -22,15 +22,15 @@ def images_of(cell: Cell) -> int:
 
 
 def work_of(cell: Cell, network: Network) -> int:
-    """Return how many images are to go through the network, in all, for a cell."""
+    """Return how many images the network has to evaluate for a cell, over all steps."""
     if cell.kind == "distance" and kept_images(cell).exists():
         return 0
     return ROWS[cell.row].evaluations(network.config, cell.steps) * images_of(cell)
 
 
 def measure(cell: Cell, network: Network, batch: int) -> Record:
-    """Return what a cell is about. The first images of seed 0 are kept on disk."""
-    begin = time.process_time()
+    """Return the measurements of a cell. The first images of seed 0 are kept on disk."""
+    start = time.process_time()
     if cell.kind == "reference":
         found = _reference(cell, network, batch)
     else:
@@ -40,7 +40,7 @@ def measure(cell: Cell, network: Network, batch: int) -> Record:
         "evaluations": ROWS[cell.row].evaluations(network.config, cell.steps),
         "images": images_of(cell),
         **found,
-        "cpu_seconds": round(time.process_time() - begin, 1),
+        "cpu_seconds": round(time.process_time() - start, 1),
     }
 
 
@@ -65,7 +65,7 @@ def _squares(a: Tensor, b: Tensor) -> Tensor:
 
 
 def kept_images(cell: Cell) -> Path:
-    """Return where the first images of a cell are kept, of either kind."""
+    """Return the path of a cell's first images, shared by both kinds."""
     return RUNS / "images" / f"{cell.name}.safetensors"
 
 
@@ -103,7 +103,7 @@ def _reference(cell: Cell, network: Network, batch: int) -> Record:
 
 
 def _converged(row: str, steps: int, network: Network, batch: int) -> dict[str, Tensor]:
-    """Return the converged images at each end, drawn where this machine has not kept them."""
+    """Return the converged images at each end, generated unless kept on this machine."""
     path = RUNS / "converged" / f"{Cell('reference', network.name, row, steps).name}.safetensors"
     if not path.exists():
         ends = converge(network, row, steps, range(DISTANCE_IMAGES), batch)

@@ -1,4 +1,4 @@
-"""Data whose true noise is known in closed form: a mixture of Gaussians."""
+"""Data whose expected noise is known in closed form: a mixture of Gaussians."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mixture:
-    """Gaussians of one standard deviation in a space of C dimensions.
+    """Gaussians with equal standard deviations in C dimensions.
 
     Attributes:
         means: shape (K, C).

@@ -1,4 +1,4 @@
-"""A model on disk as the samplers here ask it, with its calls counted."""
+"""A model from disk, as the samplers here call it, with its calls counted."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.unet.placement import arrange
+from comfyui_unconditional.unet.placement import place_weights
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import Tensor
 
@@ -21,13 +21,13 @@ _PRECISIONS = {"digits-16-bfloat16": torch.bfloat16}
 
 
 class Network:
-    """A network in its precision, its noise schedule, and how often it was asked.
+    """A network in its precision, its noise schedule, and its number of calls.
 
     Attributes:
         config: the scheduler options of its folder.
         shape: (C, H, W) of an image.
         calls: how often it was called.
-        on_call: told the number of images of each call.
+        on_call: receives the number of images of each call.
     """
 
     def __init__(self, name: str):
@@ -37,7 +37,7 @@ class Network:
         )
         self.config = SchedulerConfig.from_dict(checkpoint.scheduler or {})
         self.shape = (checkpoint.config.in_channels, *checkpoint.config.size)
-        self.unet = arrange(checkpoint.build(UNet2D), torch.device("cpu"))
+        self.unet = place_weights(checkpoint.build(UNet2D), torch.device("cpu"))
         self.calls = 0
         self.on_call: Callable[[int], object] = id
 
@@ -47,6 +47,6 @@ class Network:
         return self.unet(x.to(self.unet.dtype), t).to(x.dtype)
 
     def count(self, images: int) -> None:
-        """Note one call."""
+        """Count one call."""
         self.calls += 1
         self.on_call(images)

@@ -15,7 +15,7 @@ from .samplers import ROWS
 from .tables import Value, curve, look_up
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # the backend is chosen before
+from matplotlib import pyplot as plt  # after choosing the backend
 
 
 def curves(results: Results, network: Network, floor: float, path: Path) -> None:

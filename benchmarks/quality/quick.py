@@ -1,4 +1,4 @@
-"""A part of the measurements that takes a minute or two, for `python dev.py bench`."""
+"""A subset of the measurements that takes a minute or two, for `python dev.py bench`."""
 
 from .cells import COLUMNS, EXACT_ROWS
 from .converged import converge
@@ -23,7 +23,7 @@ def quick() -> None:
     for name in EXACT_ROWS:
         row = ROWS[name]
         if name.startswith("ComfyUI"):
-            continue  # starting it takes longer than all the rest
+            continue  # starting it takes longer than everything else
         cells = []
         for column in COLUMNS[:-1]:
             steps = row.steps_within(network.config, column)
@@ -41,7 +41,7 @@ def quick() -> None:
 
 
 def order_table(smooth: list[Convergence], late: list[Convergence]) -> str:
-    """Return errors and fitted orders, for runs to where eps is smooth, and to near the data."""
+    """Return errors and fitted orders, for runs that end where eps is smooth or near the data."""
     head = ["method", *(f"N = {n}" for n in smooth[0].steps), "order", "order down to 0.001 T"]
     return table(
         head,

@@ -1,4 +1,4 @@
-"""The tables of docs/quality.md, printed as Markdown; what they mean is written there by hand."""
+"""The tables of docs/quality.md, printed as Markdown; the text there is written by hand."""
 
 from collections.abc import Iterator, Sequence
 
@@ -24,7 +24,7 @@ from .tables import MISSING, Value, curve, evaluations_for, look_up, table, writ
 
 
 def tables(results: Results) -> Iterator[str]:
-    """Yield each table with its title; what is not measured yet is "-"."""
+    """Yield each table with its title; "-" means not measured yet."""
     network = Network("digits-16")
     yield _titled("Order of convergence", order_table(measure(SMOOTH_END), measure(LATE_END)))
     for kind, field, rows, columns in (
@@ -80,7 +80,7 @@ def _agreement(results: Results, network: Network) -> str:
 
 
 def _speed_up(results: Results, network: Network) -> str:
-    """How many evaluations unclipped DDIM needs for the same distance to the converged image."""
+    """Return how many evaluations DDIM needs for the same distance to the converged image."""
     columns = (*COLUMNS, *LONG_COLUMNS)
     fields = ("rms", "median")
     curves = {field: curve(results, network, field, "DDIM, unclipped", columns) for field in fields}
@@ -95,7 +95,7 @@ def _speed_up(results: Results, network: Network) -> str:
 
 
 def _needed(value: Value | None, points: Sequence[Value]) -> list[str]:
-    """A distance, the evaluations that reach it on a curve, and how many times as many."""
+    """Return a distance, the evaluations that reach it on a curve, and their ratio."""
     if value is None:
         return [MISSING] * 3
     distance = f"{value.mean:.4f}"
@@ -104,5 +104,5 @@ def _needed(value: Value | None, points: Sequence[Value]) -> list[str]:
         return [distance, f"{needed:.0f}", f"{needed / value.evaluations:.1f} times"]
     if not points or value.mean > points[0].mean:
         return [distance, MISSING, MISSING]
-    most = points[-1].evaluations
-    return [distance, f"> {most}", f"> {most / value.evaluations:.1f} times"]
+    last = points[-1].evaluations
+    return [distance, f"> {last}", f"> {last / value.evaluations:.1f} times"]

@@ -1,4 +1,4 @@
-"""What has been measured: one JSON line per finished cell, so that a stopped run goes on."""
+"""The results: one JSON line per finished cell, so a stopped run can be continued."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ class Cell:
         model: its name.
         row: the sampler.
         steps: N.
-        seed: which noise; image k of a cell has its own.
+        seed: selects the noise; each image of a cell has its own.
     """
 
     kind: Kind
@@ -35,13 +35,13 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A name for files."""
+        """The name of its files."""
         row = self.row.replace(", ", "-").replace(" ", "-")
         return f"{self.model}_{row}_{self.steps}_{self.seed}"
 
 
 class Results:
-    """Finished cells: those that are committed, and those of this machine's own run."""
+    """Finished cells: the committed ones and those measured on this machine."""
 
     def __init__(self) -> None:
         self._records: dict[Cell, Record] = {}
@@ -53,11 +53,11 @@ class Results:
                 self._keep(json.loads(line))
 
     def get(self, cell: Cell) -> Record | None:
-        """Return what was measured, or None."""
+        """Return the measurements, or None."""
         return self._records.get(cell)
 
     def add(self, cell: Cell, **measured: Any) -> None:
-        """Keep a finished cell, at once also on disk."""
+        """Add a finished cell, also on disk."""
         record = asdict(cell) | measured
         RUNS.mkdir(parents=True, exist_ok=True)
         with LINES.open("a") as file:
@@ -65,7 +65,7 @@ class Results:
         self._keep(record)
 
     def commit(self) -> None:
-        """Write all cells into the file that is committed, one on each line."""
+        """Write all cells into the committed file, one per line."""
         lines = sorted(json.dumps(record) for record in self._records.values())
         COMMITTED.write_text("[\n" + ",\n".join(lines) + "\n]\n")
 

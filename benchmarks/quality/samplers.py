@@ -1,4 +1,4 @@
-"""The rows of the tables: each sampler, what it costs, and its images."""
+"""The rows of the tables: each sampler, its evaluations, and its images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,12 +30,12 @@ class Row:
 
     Attributes:
         name: in the tables.
-        draw: makes the images of one batch.
-        evaluations: (scheduler options, N) -> how often it asks the network.
+        draw: generates the images of one batch.
+        evaluations: (scheduler options, N) -> the number of calls of the network.
         end: where it ends.
-        is_exact: its images depend on the initial noise alone and are clipped nowhere, so that they
-            have a converged image to be compared with.
-        same_as: the row that gives bit for bit the same images.
+        is_exact: whether its images depend on the initial noise alone and are not clipped, so that
+            they converge and can be compared with the converged image.
+        same_as: the row that gives exactly the same images.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Row:
         """Return the images of these seeds, unclipped, float32, shape (n, C, H, W).
 
         Raises:
-            RuntimeError: the network was not asked as often as ``evaluations`` says.
+            RuntimeError: the number of calls of the network is not that of ``evaluations``.
         """
         expected = self.evaluations(network.config, steps)
         batches = []
@@ -66,7 +66,8 @@ class Row:
             batches.append(self.draw(network, steps, noise))
             if network.calls - before != expected:
                 raise RuntimeError(
-                    f"{self.name} asked the network {network.calls - before} times, not {expected}."
+                    f"{self.name} called the network {network.calls - before} times instead of "
+                    f"{expected}."
                 )
         return torch.cat(batches)
 
@@ -107,7 +108,7 @@ def _host(name: str) -> Row:
     def draw(network: Network, steps: int, noise: SeededNoise) -> Tensor:
         return host_samplers.draw(name, network, steps, noise())
 
-    # Without a mask, ComfyUI's ddim is its euler.
+    # Without a mask, ComfyUI's ddim is the same as its euler.
     same_as = "ComfyUI euler" if name == "ddim" else None
     return Row(f"ComfyUI {name}", draw, _each_step, "data", same_as=same_as)
 

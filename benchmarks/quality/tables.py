@@ -1,4 +1,4 @@
-"""What has been measured, looked up and set in tables of Markdown."""
+"""Look up the results and format them as Markdown tables."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MISSING = "-"
 
 @dataclass(frozen=True)
 class Value:
-    """One figure of a table: its values for each seed that is measured, and what it cost."""
+    """One figure of a table: its value for each measured seed, and its evaluations."""
 
     values: tuple[float, ...]
     steps: int
@@ -25,7 +25,7 @@ class Value:
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """The mean over the seeds."""
         return fmean(self.values)
 
     @property
@@ -37,7 +37,7 @@ class Value:
 def look_up(
     results: Results, network: Network, kind: str, field: str, row: str, column: int
 ) -> Value | None:
-    """Return the figure of a sampler within a number of evaluations; None: not measured."""
+    """Return the figure of a sampler within a number of evaluations; None if not measured."""
     row = ROWS[row].same_as or row
     cells = [find(kind, network, row, column, seed) for seed in SEEDS]
     records = [results.get(cell) for cell in cells if cell is not None]
@@ -49,7 +49,7 @@ def look_up(
 
 
 def written(value: Value | None, column: int, digits: int = 3) -> str:
-    """Return a figure as a table has it: with its spread, and N where that is not the column."""
+    """Format a figure for a table: with its spread, and with N if it is not the column's."""
     if value is None:
         return MISSING
     text = f"{value.mean:.{digits}f}"
@@ -67,7 +67,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def curve(
     results: Results, network: Network, field: str, row: str, columns: Iterable[int]
 ) -> list[Value]:
-    """Return the distances to the converged image by rising evaluations, each N once."""
+    """Return the distances to the converged image in ascending order of evaluations."""
     found = [look_up(results, network, "distance", field, row, column) for column in columns]
     values = {value.evaluations: value for value in found if value is not None}
     # A reference with fewer steps is a point of the curve too.
@@ -80,9 +80,9 @@ def curve(
 
 
 def evaluations_for(distance: float, points: Sequence[Value]) -> float | None:
-    """Return how many evaluations reach a distance, between measured points on log-log scales.
+    """Return how many evaluations reach a distance, interpolated on log-log scales.
 
-    None: the distance lies outside them.
+    None if the distance is outside the measured points.
     """
     for left, right in pairwise(points):
         if left.mean >= distance >= right.mean:

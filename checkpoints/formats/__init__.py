@@ -1,6 +1,6 @@
-"""Checkpoint formats: how to tell them by their tensors' names, and what they are in diffusers.
+"""Checkpoint formats: how to recognise them by tensor names, and how to convert them to diffusers.
 
-A new format is one file here and one line in the table; the first that matches is taken.
+To add a format, add one file here and one line to the table. The first match is used.
 """
 
 from collections.abc import Iterable
@@ -19,6 +19,6 @@ __all__ = ["FORMATS", "Converted", "Format", "identify"]
 
 
 def identify(names: Iterable[str]) -> str | None:
-    """Return the key in ``FORMATS`` of a checkpoint with these tensors; None if it is no format."""
+    """Return the key in ``FORMATS`` of a checkpoint with these tensors; None if unknown."""
     names = set(names)
     return next((kind for kind, form in FORMATS.items() if form.matches(names)), None)

@@ -1,4 +1,4 @@
-"""What all formats share: the result of a conversion, and how shapes are asked for."""
+"""What all formats share: the result of a conversion, and helpers for names and shapes."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,10 +14,11 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Converted:
-    """A foreign checkpoint as diffusers would have it.
+    """A checkpoint converted to diffusers' names.
 
-    ``scheduler`` holds the entries of a ``scheduler_config.json`` that are usual for such models,
-    None where nothing is known; ``assumed`` what the tensors do not tell and was taken as usual.
+    ``scheduler`` has the entries of a ``scheduler_config.json`` that are usual for such models;
+    None if nothing is known. ``assumed`` has the fields that cannot be inferred from the tensors
+    and were set to the usual values.
     """
 
     config: UNetConfig
@@ -30,8 +31,8 @@ class Converted:
 class Format:
     """One way in which checkpoints name their tensors.
 
-    ``convert(weights, told)`` takes the tensors and what the user's JSON says: fields of a
-    ``config.json``, which win over what is inferred, and those that only the format knows.
+    ``convert(weights, given)`` takes the tensors and the fields of the user's JSON: those of a
+    ``config.json``, which override what is inferred, and those specific to the format.
     """
 
     matches: Callable[[Iterable[str]], bool]
@@ -46,9 +47,14 @@ def shape_of(weights: Weights, name: str, dimensions: int) -> tuple[int, ...]:
     """
     tensor = weights.get(name)
     if tensor is None:
-        raise CheckpointError(f"The checkpoint lacks the tensor {name}; it may be incomplete.")
+        raise CheckpointError(
+            f"The tensor {name} is missing. The checkpoint may be incomplete; download it again."
+        )
     if tensor.ndim != dimensions or 0 in tensor.shape:
-        raise CheckpointError(f"The tensor {name} has the impossible shape {tuple(tensor.shape)}.")
+        raise CheckpointError(
+            f"The tensor {name} has the shape {tuple(tensor.shape)}, but {dimensions} dimensions, "
+            "none of them 0, are expected."
+        )
     return tuple(tensor.shape)
 
 
@@ -56,19 +62,22 @@ def rename(weights: Weights, new_name: Callable[[str], str]) -> Weights:
     """Return the tensors under new names.
 
     Raises:
-        CheckpointError: two of them would have one name.
+        CheckpointError: two of them would have the same name.
     """
     renamed: Weights = {}
     for name, tensor in weights.items():
         new = new_name(name)
         if new in renamed:
-            raise CheckpointError(f"Two of the tensors become {shown(new)}; one is {shown(name)}.")
+            raise CheckpointError(
+                f"The tensor {shown(name)} would be renamed to {shown(new)}, but so would another "
+                "one. The file is damaged."
+            )
         renamed[new] = tensor
     return renamed
 
 
 def count(names: Iterable[str], prefix: str) -> int:
-    """Return how many numbers follow each other from 0 after ``prefix`` in ``names``."""
+    """Return how many consecutive numbers, from 0, follow ``prefix`` in ``names``."""
     start = len(prefix)
     found = {name[start:].split(".", 1)[0] for name in names if name.startswith(prefix)}
     return next(i for i in range(len(found) + 1) if str(i) not in found)
@@ -80,23 +89,23 @@ def multipliers(widths: tuple[int, ...]) -> tuple[float, ...]:
 
 
 def choose(
-    told: dict[str, Any], inferred: dict[str, Any], assumed: dict[str, Any]
+    given: dict[str, Any], inferred: dict[str, Any], assumed: dict[str, Any]
 ) -> tuple[UNetConfig, dict[str, Any]]:
-    """Return the configuration, what the user said winning, and what was assumed after all.
+    """Return the configuration, in which ``given`` takes precedence, and what was assumed in it.
 
     Raises:
-        ConfigError: the configuration is wrong, or the sample size is not known.
+        ConfigError: the configuration is wrong, or the sample size is unknown.
     """
-    left = {name: value for name, value in assumed.items() if name not in told}
-    config = UNetConfig.from_dict({**inferred, **assumed, **told})
+    left = {name: value for name, value in assumed.items() if name not in given}
+    config = UNetConfig.from_dict({**inferred, **assumed, **given})
     if config.sample_size is None:
         raise ConfigError(
-            "The size of its images cannot be read from the tensors. "
+            "The image size cannot be inferred from the tensors. "
             'Write {"sample_size": 64}, with the right number,'
         )
     return config, left
 
 
 def as_linear(weight: Tensor) -> Tensor:
-    """Return a 1x1 convolution, (out, in, 1...) or (out, in, 1, 1), as a linear layer's weight."""
+    """Return the weight of a 1x1 convolution, (out, in, 1, ...), as that of a linear layer."""
     return weight.flatten(1) if weight.shape[2:].numel() == 1 else weight

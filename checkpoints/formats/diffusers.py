@@ -1,4 +1,4 @@
-"""diffusers' own names, of today and, in the attention layers, of before 0.15."""
+"""diffusers' own names: the current ones and those of attention layers before 0.15."""
 
 import re
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ from .conversion import Converted, Weights, choose, count, rename, shape_of
 _LEGACY_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _LEGACY = re.compile(rf"(attentions\.\d+)\.({'|'.join(_LEGACY_NAMES)})\.")
 
-# What diffusers registers after the layers that a time and an image come in by.
+# The order in which diffusers registers modules, after the input layers.
 _ORDER = ("", "down_blocks", "up_blocks", "mid_block", "conv_norm_out", "conv_out")
 
-# What google/ddpm-* has and no shape tells; files with the names of 2022 are taken for such.
+# Options of google/ddpm-* that do not show in shapes; assumed for files with the names of 2022.
 _GOOGLE = {
     "attention_head_dim": None,
     "downsample_padding": 0,
@@ -30,7 +30,7 @@ _LIBRARY = {
     "freq_shift": 0,
     "norm_eps": 1e-5,
 }
-# google/ddpm-cifar10-32 and google/ddpm-*-256 by their widths.
+# Image sizes of google/ddpm-cifar10-32 and google/ddpm-*-256 by their widths.
 _GOOGLE_SIZES = {(128, 256, 256, 256): 32, (128, 128, 256, 256, 512, 512): 256}
 
 
@@ -38,33 +38,33 @@ def matches(names: Iterable[str]) -> bool:
     """Whether the tensors are those of a diffusers ``UNet2DModel``."""
     names = set(names)
     parts = {name.partition(".")[0] for name in names}
-    # An autoencoder's encoder has all but the time.
+    # An autoencoder's encoder has everything but the time embedding.
     return "conv_in.weight" in names and {"down_blocks", "time_embedding"} <= parts
 
 
-def convert(weights: Weights, told: dict[str, Any]) -> Converted:
-    """Bring the names up to date; infer the configuration where ``told`` is not a whole one.
+def convert(weights: Weights, given: dict[str, Any]) -> Converted:
+    """Modernise the names; infer the configuration unless ``given`` is a whole one.
 
     Raises:
         ConfigError: the configuration is wrong, or cannot be inferred.
         CheckpointError: a tensor is missing.
     """
     modern = rename(weights, _modern)
-    if "_class_name" in told or "block_out_channels" in told:
-        fields = {name: value for name, value in told.items() if name != "scheduler"}
+    if "_class_name" in given or "block_out_channels" in given:
+        fields = {name: value for name, value in given.items() if name != "scheduler"}
         return Converted(UNetConfig.from_dict(fields), modern)
-    told = {name: value for name, value in told.items() if name != "scheduler"}
+    given = {name: value for name, value in given.items() if name != "scheduler"}
     assumed = dict(_GOOGLE if modern.keys() != weights.keys() else _LIBRARY)
     assumed["norm_num_groups"] = 32
     inferred = _infer(modern)
     if assumed["norm_eps"] == _GOOGLE["norm_eps"]:
         assumed["sample_size"] = _GOOGLE_SIZES.get(inferred["block_out_channels"])
-    config, left = choose(told, inferred, assumed)
+    config, left = choose(given, inferred, assumed)
     return Converted(config, modern, assumed=left)
 
 
 def in_order(weights: Weights) -> Weights:
-    """Return tensors with today's names in the order of diffusers' ``parameters()``."""
+    """Return tensors with current names in the order of diffusers' ``parameters()``."""
 
     def rank(name: str) -> tuple[int, int, int]:
         outer, *rest = name.split(".")
@@ -80,12 +80,12 @@ def _modern(name: str) -> str:
 
 
 def _infer(weights: Weights) -> dict[str, Any]:
-    """The fields that the shapes tell."""
+    """Return the fields that can be inferred from names and shapes."""
     special = ("skip_conv.", "resnet_down.", "skip_norm.", "class_embedding.", "time_proj.")
     found = next((name for name in weights if any(part in name for part in special)), None)
     if found is not None or "mid_block.resnets.0.conv1.weight" not in weights:
         raise ConfigError(
-            f"Its configuration cannot be read from the tensors alone (it has "
+            f"The configuration cannot be inferred from the tensors (they include "
             f"{found or 'no mid_block'}). Write the model's whole config.json"
         )
     levels = count(weights, "down_blocks.")
@@ -108,7 +108,7 @@ def _infer(weights: Weights) -> dict[str, Any]:
         if any(f".{way}samplers.0.conv1.weight" in name for name in weights):
             inferred[f"{way}sample_type"] = "resnet"
     if inferred["resnet_time_scale_shift"] == "scale_shift":
-        # Then the middle has no normalisation of its own but where it is asked for.
+        # With scale_shift, the mid block's attention has a norm only if it is configured.
         has_norm = "mid_block.attentions.0.group_norm.weight" in weights
         inferred["attn_norm_num_groups"] = 32 if has_norm else None
     return inferred

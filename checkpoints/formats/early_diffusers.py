@@ -23,8 +23,7 @@ _FIELDS = {
     "num_head_channels": "attention_head_dim",
     "out_ch": "out_channels",
 }
-# Settings of the class that changed nothing in the network as it was run, or that today's fields
-# say too.
+# Settings of the class that did not affect the network, or that current fields cover too.
 _WITHOUT_EFFECT = {
     *("attention_resolutions", "attn_resolutions", "ch", "ch_mult", "ddpm", "ldm"),
     *("conv_resample", "resamp_with_conv"),
@@ -40,25 +39,25 @@ _OLD_DEFAULT_HEAD = 32
 
 
 def modern_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a ``config.json`` of an early class in today's words; another one as it is.
+    """Return a ``config.json`` of an early class with current names; any other one unchanged.
 
     Raises:
-        ConfigError: a setting is one that today's class does not have.
+        ConfigError: a setting does not exist in the current class.
     """
     if fields.get("_class_name") not in CLASS_NAMES:
         return fields
     if fields.get("conv_resample") is False or fields.get("resamp_with_conv") is False:
-        raise ConfigError("It resamples without convolutions, which no UNet2DModel does.")
+        raise ConfigError("The network resamples without convolutions, unlike any UNet2DModel.")
     if fields.get("ldm"):
-        raise ConfigError("It is a part of a latent diffusion model, not a pixel-space one.")
+        raise ConfigError("The network belongs to a latent diffusion model, not a pixel-space one.")
     if "ch_mult" in fields and not fields.get("block_channels"):
-        # Then the weights have the names of Ho et al., whose shapes say the rest.
+        # The weights have the names of Ho et al.; the rest is inferred from their shapes.
         size = fields.get("resolution") or fields.get("image_size")
         return {} if size is None else {"sample_size": size}
     modern: dict[str, Any] = {"attention_head_dim": _OLD_DEFAULT_HEAD}
     for name, value in fields.items():
         target = _FIELDS.get(name, name)
-        # Today's name wins where a file has both.
+        # If a file has both names, the current one takes precedence.
         if name in _WITHOUT_EFFECT or (value is None and name in ("out_ch", "resolution")):
             continue
         if target == name or target not in fields:
@@ -67,16 +66,16 @@ def modern_fields(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def matches(names: Iterable[str]) -> bool:
-    """Whether the blocks have the names of before 0.2."""
+    """Whether the blocks have the names from before 0.2."""
     names = set(names)
     return "conv_in.weight" in names and any(n.startswith("downsample_blocks.") for n in names)
 
 
-def convert(weights: Weights, told: dict[str, Any]) -> Converted:
+def convert(weights: Weights, given: dict[str, Any]) -> Converted:
     """Rename the blocks; see ``diffusers.convert`` for the rest.
 
     Raises:
-        CheckpointError: two tensors that must be one differ.
+        CheckpointError: two tensors that must be equal differ.
     """
     renamed: Weights = {}
     for name, tensor in weights.items():
@@ -86,7 +85,7 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
         new = new.replace("downsamplers.0.op.", "downsamplers.0.conv.")
         if new in renamed and not renamed[new].equal(tensor):
             raise CheckpointError(
-                f"The tensors that become {shown(new)} differ; the file is damaged."
+                f"Two tensors for {shown(new)} differ. The file is damaged; download it again."
             )
         renamed[new] = tensor
-    return diffusers.convert(renamed, told)
+    return diffusers.convert(renamed, given)

@@ -1,8 +1,8 @@
 """The network of Ho et al. 2020 as pesser/pytorch_diffusion, ermongroup/ddim and
 luping-liu/PNDM save it.
 
-The tensors tell everything but the size of the images, which is that of the published model with
-the same levels. Attention is one head; the schedule is Ho et al.'s (section 4).
+Everything is inferred from the tensors except the image size, which is that of the published model
+with the same levels. Attention has one head; the schedule is Ho et al.'s (section 4).
 """  # noqa: D205
 
 import re
@@ -12,8 +12,8 @@ from typing import Any
 from ...unet.errors import ConfigError
 from .conversion import Converted, Weights, as_linear, choose, count, multipliers, rename, shape_of
 
-# Size of the images by the levels' widths relative to the first: CIFAR-10, CelebA, and LSUN and
-# CelebA-HQ. All have attention at 16 x 16.
+# Image size by the levels' widths relative to the first: CIFAR-10, CelebA, and LSUN and CelebA-HQ.
+# All have attention at 16 x 16.
 _SIZES = {
     (1, 2, 2, 2): 32,
     (1, 2, 2, 2, 4): 64,
@@ -52,18 +52,18 @@ def matches(names: Iterable[str]) -> bool:
     return {"temb.dense.0.weight", "down.0.block.0.norm1.weight"} <= set(names)
 
 
-def convert(weights: Weights, told: dict[str, Any]) -> Converted:
-    """Rename the layers and read the configuration from the shapes.
+def convert(weights: Weights, given: dict[str, Any]) -> Converted:
+    """Rename the layers and infer the configuration from the shapes.
 
     Raises:
-        ConfigError: the size of the images is not known.
+        ConfigError: the image size is unknown.
         CheckpointError: a tensor is missing.
     """
     levels = count(weights, "down.")
     widths = tuple(shape_of(weights, f"down.{i}.block.0.conv1.weight", 4)[0] for i in range(levels))
     attention = [f"down.{i}.attn.0.q.weight" in weights for i in range(levels)]
     if any(f"down.{i}.downsample.conv.weight" not in weights for i in range(levels - 1)):
-        raise ConfigError("It resamples without convolutions, which no UNet2DModel does.")
+        raise ConfigError("The network resamples without convolutions, unlike any UNet2DModel.")
     inferred = {
         "in_channels": shape_of(weights, "conv_in.weight", 4)[1],
         "out_channels": shape_of(weights, "conv_out.weight", 4)[0],
@@ -75,11 +75,11 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
         "up_block_types": tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attention[::-1]),
     }
     size = _SIZES.get(multipliers(widths))
-    # Another place of the attention is another size.
+    # Attention at another level means another image size.
     if size is not None and [size >> i == _ATTENTION_SIZE for i in range(levels)] != attention:
         size = None
-    told = {name: value for name, value in told.items() if name != "scheduler"}
-    config, left = choose(told, inferred, {**_CONVENTIONS, "sample_size": size})
+    given = {name: value for name, value in given.items() if name != "scheduler"}
+    config, left = choose(given, inferred, {**_CONVENTIONS, "sample_size": size})
     scheduler = {
         "beta_schedule": "linear",
         "beta_start": 0.0001,
@@ -95,10 +95,10 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
 
 
 def _renamed(name: str, levels: int) -> str:
-    """The name in diffusers; one that is not of the format stays, to be named as unexpected."""
+    """Return the name in diffusers; a name from outside the format is kept and reported later."""
 
     def level(way: str, number: str) -> str:
-        # Levels are counted from the top both ways; diffusers counts as they are run.
+        # Levels are numbered from the top both ways; diffusers numbers them in running order.
         return f"{way}_blocks.{number if way == 'down' else levels - 1 - int(number)}"
 
     def block(match: re.Match[str]) -> str:

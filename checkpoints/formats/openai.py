@@ -1,29 +1,29 @@
 """OpenAI's networks: improved-diffusion (Nichol & Dhariwal 2021), guided-diffusion (2021).
 
 Levels, widths, attention, scale_shift, resampling inside residual blocks and a learned variance
-are read from the tensors. What they do not tell is taken from the published models, and a JSON
-beside the file wins over it (fields of a config.json, and those in brackets):
+are inferred from the tensors. The rest is assumed as in the published models; a JSON file next to
+the weights overrides it (fields of a config.json, and those in brackets):
 
 ==================  ==============================  =====================================
                     improved-diffusion              guided-diffusion
 ==================  ==============================  =====================================
-told by             resampling by convolutions      resampling inside residual blocks
-size of images      by the levels' widths           by the levels' widths
+recognised by       resampling by convolutions      resampling inside residual blocks
+image size          by the levels' widths           by the levels' widths
 heads [num_heads]   4; 1 for the 256 px ones        64 channels each [attention_head_dim]
-order of q, k, v    per head                        per head; at 64 px q, k, v apart
+order of q, k, v    per head                        per head; at 64 px q, k, v separate
                                                     [use_new_attention_order]
 schedule            up to 64 px cosine, 4000;       at 64 px cosine, else linear, 1000
 [scheduler]         else linear, 1000
-times seen          0 to 1000, whatever the number  as they are
-[rescale_timesteps] of steps
+timesteps           rescaled to 0 to 1000           not rescaled
+[rescale_timesteps]
 ==================  ==============================  =====================================
 
-Times that are rescaled become a table ("learned" time embedding) of one row for each step:
-diffusers' networks cannot rescale, and the table holds exactly what the network was told.
+Rescaled timesteps become a table ("learned" time embedding) with one row for each step: diffusers'
+networks cannot rescale, and the table has exactly the embeddings that the network was trained with.
 
 The consistency and EDM models of Song et al. 2023 (openai/consistency_models) are guided-diffusion
-networks without a learned variance. Those published are recognised and refused. Others cannot be
-told from DDPM's, so a network without a learned variance loads with a warning.
+networks without a learned variance. The published ones are recognised and rejected. Others cannot
+be distinguished from DDPM's, so a network without a learned variance loads with a warning.
 """
 
 import re
@@ -82,7 +82,7 @@ _OUTER = {
 
 @dataclass(frozen=True)
 class _Topology:
-    """What the tensors' names and shapes tell."""
+    """What the tensors' names and shapes show."""
 
     widths: tuple[int, ...]
     layers: int
@@ -95,53 +95,53 @@ class _Topology:
 
 
 def matches(names: Iterable[str]) -> bool:
-    """Whether the tensors have the names of OpenAI's UNets; classifiers have no way up."""
+    """Whether the tensors have the names of OpenAI's UNets; classifiers have no output blocks."""
     names = set(names)
     return {"time_embed.0.weight", "input_blocks.0.0.weight", "out.2.weight"} <= names and any(
         name.startswith("output_blocks.0.") for name in names
     )
 
 
-def convert(weights: Weights, told: dict[str, Any]) -> Converted:
-    """Rename the layers, separate q, k and v, and read the configuration from the shapes.
+def convert(weights: Weights, given: dict[str, Any]) -> Converted:
+    """Rename the layers, separate q, k and v, and infer the configuration from the shapes.
 
     Raises:
-        ConfigError: the network cannot be written as a ``UNet2DModel``, or its size or heads are
-            not known.
+        ConfigError: the network cannot be expressed as a ``UNet2DModel``, or its size or heads are
+            unknown.
         CheckpointError: a tensor is missing.
     """
     topology = _topology(weights)
     inferred = _infer(weights, topology)
-    size = told.get("sample_size", _SIZES.get(multipliers(topology.widths)))
+    size = given.get("sample_size", _SIZES.get(multipliers(topology.widths)))
     pixels = size if isinstance(size, int) else None
     guided = topology.resampling_resnets
     learned = inferred["out_channels"] == 2 * inferred["in_channels"]
     warnings: tuple[str, ...] = ()
-    if guided and not learned and "scheduler" not in told:
-        _check_consistency(topology, inferred, str(told.get("_file_name", "")))
+    if guided and not learned and "scheduler" not in given:
+        _check_consistency(topology, inferred, str(given.get("_file_name", "")))
         warnings = (
-            "The file does not say what process the network was trained with; DDPM's is assumed. "
-            "OpenAI's consistency models and EDM models have the same tensors: if it is one, the "
-            "pictures are noise.",
+            "The file does not specify the network's diffusion process; DDPM's is assumed. "
+            "OpenAI's consistency and EDM models have the same tensors: if this is one of them, "
+            "the images will be noise.",
         )
-    scheduler = {**_scheduler(pixels, guided, learned), **told.get("scheduler", {})}
+    scheduler = {**_scheduler(pixels, guided, learned), **given.get("scheduler", {})}
 
     assumed: dict[str, Any] = {
         "sample_size": size,
-        "attention_head_dim": _head_width(topology, told, pixels),
+        "attention_head_dim": _head_width(topology, given, pixels),
         "use_new_attention_order": guided and pixels == 64,
         "rescale_timesteps": not guided,
     }
-    extras = {name: told.get(name, assumed.get(name)) for name in _EXTRAS}
+    extras = {name: given.get(name, assumed.get(name)) for name in _EXTRAS}
     for name in ("use_new_attention_order", "rescale_timesteps"):
         if not isinstance(extras[name], bool):
             raise ConfigError(
-                f"'{name}' must be true or false, not {extras[name]!r:.50}, so change"
+                f"'{name}' must be true or false, not {extras[name]!r:.50}. Write true or false"
             )
-    fields = {name: value for name, value in told.items() if name not in _EXTRAS}
+    fields = {name: value for name, value in given.items() if name not in _EXTRAS}
     usual = {name: value for name, value in assumed.items() if name not in _EXTRAS}
 
-    # What is left over keeps its name, so that the check of the whole names it.
+    # Unexpected tensors keep their names, so the final check reports them.
     converted = dict(weights)
     for old, new in _prefixes(weights, topology).items():
         _convert_layer(converted, old, new)
@@ -149,7 +149,7 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
     if extras["rescale_timesteps"] and steps != _RESCALED_STEPS:
         if type(steps) is not int or not 1 <= steps <= 100_000:
             raise ConfigError(
-                f"'num_train_timesteps' must be 1 to 100000, not {steps!r:.50}, so write another"
+                f"'num_train_timesteps' must be 1 to 100000, not {steps!r:.50}. Write another value"
             )
         inferred |= {"time_embedding_type": "learned", "num_train_timesteps": steps}
         converted["time_proj.weight"] = _time_table(
@@ -159,7 +159,7 @@ def convert(weights: Weights, told: dict[str, Any]) -> Converted:
     converted = _separate_qkv(
         converted, config.attention_head_dim, extras["use_new_attention_order"] is True
     )
-    left |= {name: assumed[name] for name in _EXTRAS if name in assumed and name not in told}
+    left |= {name: assumed[name] for name in _EXTRAS if name in assumed and name not in given}
     config = replace(config, warnings=config.warnings + warnings)
     return Converted(config, converted, scheduler, left)
 
@@ -171,28 +171,28 @@ def _check_consistency(topology: _Topology, inferred: dict[str, Any], file_name:
     published = (topology.widths, topology.layers, scale_shift, classes) in _CONSISTENCY
     if published or _CONSISTENCY_NAME.search(file_name):
         raise ConfigError(
-            "It is a consistency model or an EDM model of openai/consistency_models, by its "
-            f"{'tensors' if published else 'name'}: another process than DDPM's, which is not "
-            "supported yet. If it was trained as DDPM, write its schedule, for example "
+            f"Judging by its {'tensors' if published else 'name'}, this is a consistency or EDM "
+            "model of openai/consistency_models. These use another process than DDPM's, which is "
+            "not supported yet. If it was trained as DDPM, write its schedule, for example "
             '{"scheduler": {"num_train_timesteps": 1000, "beta_schedule": "linear"}},'
         )
 
 
 def _topology(weights: Weights) -> _Topology:
-    """Find the levels: each but the last ends, going up, with something that resamples."""
+    """Find the levels: on the way up, each but the last ends with an upsampling layer."""
     outputs, inputs = count(weights, "output_blocks."), count(weights, "input_blocks.")
     ends = [k for k in range(outputs) if _upsampler(weights, k) is not None]
     levels = len(ends) + 1
     per_level, rest = divmod(outputs, levels)
     if rest or ends != [per_level * (i + 1) - 1 for i in range(levels - 1)] or per_level < 2:
         raise ConfigError(
-            "Its levels differ in their number of residual blocks, or it resamples without "
-            "convolutions; no UNet2DModel is built so, and it cannot be loaded."
+            "The network's levels have different numbers of residual blocks, or it resamples "
+            "without convolutions. A UNet2DModel cannot express that, so it cannot be loaded."
         )
     if inputs != outputs:
         raise CheckpointError(
-            f"The checkpoint has {inputs} input_blocks and {outputs} output_blocks, which must be "
-            "as many; it is incomplete, or resamples without convolutions."
+            f"The checkpoint has {inputs} input_blocks but {outputs} output_blocks. It is "
+            "incomplete, or the network resamples without convolutions."
         )
     firsts = [1 + level * per_level for level in range(levels)]
     return _Topology(
@@ -204,7 +204,7 @@ def _topology(weights: Weights) -> _Topology:
 
 
 def _upsampler(weights: Weights, k: int) -> str | None:
-    """The name of what enlarges the image after the residual block and attention of a block."""
+    """Return the prefix of the upsampling layer in an output block, or None."""
     for part in (1, 2):
         prefix = f"output_blocks.{k}.{part}"
         if f"{prefix}.conv.weight" in weights or f"{prefix}.in_layers.0.weight" in weights:
@@ -215,7 +215,7 @@ def _upsampler(weights: Weights, k: int) -> str | None:
 def _infer(weights: Weights, topology: _Topology) -> dict[str, Any]:
     in_channels = shape_of(weights, "input_blocks.0.0.weight", 4)[1]
     out_channels = shape_of(weights, "out.2.weight", 4)[0]
-    # With a learned variance OpenAI's super-resolution has 6 outputs too.
+    # OpenAI's super-resolution models with a learned variance also have 6 outputs.
     if in_channels == 6:
         raise CheckpointError(conditioned(in_channels, out_channels))
     first = topology.widths[0]
@@ -235,7 +235,7 @@ def _infer(weights: Weights, topology: _Topology) -> dict[str, Any]:
         "downsample_type": resampler,
         "upsample_type": resampler,
         "resnet_time_scale_shift": "scale_shift" if scale_shift else "default",
-        # diffusers leaves the middle's normalisation out beside scale_shift, unless asked.
+        # With scale_shift, diffusers' mid block has no attention norm unless this is set.
         "attn_norm_num_groups": 32 if scale_shift else None,
         "downsample_padding": 1,
         "flip_sin_to_cos": True,
@@ -245,19 +245,19 @@ def _infer(weights: Weights, topology: _Topology) -> dict[str, Any]:
     }
     if shape_of(weights, "time_embed.0.weight", 2)[1] != first:
         raise ConfigError(
-            "Its first level is not as wide as its input convolution, which no UNet2DModel can "
-            "say, so it cannot be loaded."
+            "The network's first level is not as wide as its input convolution. A UNet2DModel "
+            "cannot express that, so it cannot be loaded."
         )
     if "label_emb.weight" in weights:
         inferred["num_class_embeds"] = shape_of(weights, "label_emb.weight", 2)[0]
     return inferred
 
 
-def _head_width(topology: _Topology, told: dict[str, Any], pixels: int | None) -> int | None:
-    """Channels of each head, by the JSON or by what the published models have."""
-    heads = told.get("num_heads")
+def _head_width(topology: _Topology, given: dict[str, Any], pixels: int | None) -> int | None:
+    """Return the channels of each head, from the JSON or as in the published models."""
+    heads = given.get("num_heads")
     if heads is None:
-        if topology.resampling_resnets or "attention_head_dim" in told:
+        if topology.resampling_resnets or "attention_head_dim" in given:
             return _GUIDED_HEAD_WIDTH
         heads = 1 if pixels is not None and pixels >= _LARGE else _IMPROVED_HEADS
     pairs = zip(topology.widths, topology.attention, strict=True)
@@ -265,16 +265,16 @@ def _head_width(topology: _Topology, told: dict[str, Any], pixels: int | None) -
     if type(heads) is not int or heads < 1 or any(width % heads for width in widths):
         raise ConfigError(
             f"'num_heads' ({heads!r:.50}) must divide the {_listed(widths)} channels of each level "
-            "with attention, so write the right number of heads"
+            "with attention. Write the right number of heads"
         )
     if heads == 1:
         return None
     if len(widths) > 1:
         raise ConfigError(
-            f"It has {heads} heads of attention on levels of {_listed(widths)} channels, so heads "
-            "of several widths, but a UNet2DModel has one width for all: it cannot be loaded. If "
-            'it is heads of one width that it has, write {"attention_head_dim": 64}, with the '
-            "right number,"
+            f"With {heads} attention heads on levels of {_listed(widths)} channels, the heads have "
+            "different widths. A UNet2DModel has one width for all, so the model cannot be loaded. "
+            'If its heads do have one width, write {"attention_head_dim": 64}, with the right '
+            "number,"
         )
     return widths.pop() // heads
 
@@ -289,7 +289,7 @@ def _scheduler(pixels: int | None, guided: bool, learned: bool) -> dict[str, Any
 
 
 def _prefixes(weights: Weights, topology: _Topology) -> dict[str, str]:
-    """Where each residual block, attention and resampling layer belongs."""
+    """Return the new prefix of each residual block, attention and resampling layer."""
     found = dict(_OUTER)
     per_level = topology.layers + 1
     for k in range(topology.levels * per_level - 1):
@@ -319,7 +319,7 @@ def _prefixes(weights: Weights, topology: _Topology) -> dict[str, str]:
 
 
 def _convert_layer(weights: Weights, old: str, new: str) -> None:
-    """Rename, in ``weights`` itself, what belongs to one layer."""
+    """Rename the tensors of one layer, in place."""
     layers = {"": "", ".norm": ".group_norm", ".qkv": ".qkv", ".proj_out": ".to_out.0"}
     layers |= {f".{name}": f".{target}" for name, target in _RESNET.items()}
     for name, target in layers.items():
@@ -331,7 +331,7 @@ def _convert_layer(weights: Weights, old: str, new: str) -> None:
 
 
 def _separate_qkv(weights: Weights, head_width: int | None, new_order: bool) -> Weights:
-    """Cut each qkv: (q, k, v) of one head after another, or, ``new_order``, all q, all k, all v."""
+    """Split each qkv: (q, k, v) head by head or, with ``new_order``, all q, all k, all v."""
     separated: Weights = {}
     for name, tensor in weights.items():
         if ".qkv." not in name:
@@ -339,12 +339,15 @@ def _separate_qkv(weights: Weights, head_width: int | None, new_order: bool) -> 
             continue
         channels, rest = divmod(tensor.shape[0] if tensor.ndim else 0, 3)
         if rest or not channels:
-            raise CheckpointError(f"The tensor {shown(name)} has the shape {tuple(tensor.shape)}.")
+            raise CheckpointError(
+                f"The tensor {shown(name)} has the shape {tuple(tensor.shape)}. Its first "
+                "dimension must be a multiple of 3."
+            )
         width = head_width or channels
         if channels % width:
             raise ConfigError(
                 f"Heads of {width} channels do not divide the {channels} channels of a level with "
-                "attention, so write another attention_head_dim"
+                "attention. Write another attention_head_dim"
             )
         if new_order:
             parts = tensor.unflatten(0, (3, channels)).unbind(0)
@@ -357,7 +360,7 @@ def _separate_qkv(weights: Weights, head_width: int | None, new_order: bool) -> 
 
 
 def _time_table(steps: int, channels: int, dtype: torch.dtype) -> Tensor:
-    """What the network was told at each step: the embedding of the step rescaled to 0..1000."""
+    """Return the embedding of each step, rescaled to 0..1000, as in training."""
     times = torch.arange(steps).float() * (_RESCALED_STEPS / steps)
     return sinusoidal_embedding(times, channels, flip_sin_to_cos=True, freq_shift=0).to(dtype)
 
