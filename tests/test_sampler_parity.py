@@ -19,8 +19,8 @@ Figure = Callable[[str, float, float], None]
 
 
 def configs(steps: int, **fixed: object) -> list[SchedulerConfig]:
-    """All schedules and predictions; trailing only where diffusers walks it rightly."""
-    spacings = ("leading", "trailing") if 1000 % steps == 0 else ("leading",)
+    """All schedules and predictions; trailing where diffusers walks it rightly, and differs."""
+    spacings = ("leading", "trailing") if 1000 % steps == 0 and steps < 1000 else ("leading",)
     return [
         SchedulerConfig(
             beta_schedule=schedule, prediction_type=prediction, timestep_spacing=spacing, **fixed
