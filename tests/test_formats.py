@@ -1,8 +1,8 @@
 """Every checkpoint format loads as the network it was, or is refused in words."""
 
 import json
-import re
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -551,14 +551,14 @@ def test_one_file_without_a_size_says_which_json_to_write(tmp_path: Path) -> Non
         load(path)
 
 
-def test_what_was_assumed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_assumptions_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     load(save(foreign.Ho(), tmp_path / "ema.ckpt"))
     assert "'sample_size': 32" in caplog.text
     assert "ema.json" in caplog.text
     assert "fixed_large" in caplog.text
 
 
-def test_something_else_is_refused_by_its_names(tmp_path: Path) -> None:
+def test_a_file_with_unknown_tensor_names_is_rejected(tmp_path: Path) -> None:
     torch.save({"decoder.up.weight": torch.zeros(2)}, tmp_path / "vae.pt")
     with pytest.raises(CheckpointError, match=r"no unconditional pixel-space UNet.*decoder\.up"):
         load(tmp_path / "vae.pt")
@@ -703,7 +703,7 @@ def test_code_in_a_single_file_is_refused_with_how_to_convert(suffix: str, tmp_p
 
 
 @pytest.mark.parametrize("name", ["edm-cifar10-32x32-uncond-vp.pkl", "x.PKL", "x.pickle"])
-def test_an_edm_pickle_is_refused_unopened(name: str, tmp_path: Path) -> None:
+def test_an_edm_pickle_is_rejected_without_opening_it(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(pickle.dumps({"ema": _Evidence(tmp_path / "evidence")}))
     with pytest.raises(CheckpointError, match=r"was not opened\. .*Python code"):

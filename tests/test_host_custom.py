@@ -74,7 +74,7 @@ def test_ddpm_as_sampler_draws_the_noise_of_the_ddpm_sampler(
     assert (one - two).abs().max() < 1e-4
 
 
-def test_denoise_and_masks_act_as_in_the_pndm_sampler(bench: Bench) -> None:
+def test_denoise_and_masks_work_as_in_the_pndm_sampler(bench: Bench) -> None:
     for mask in (None, half_mask()):
         wires = Wires()
         model = wires.model()
@@ -88,7 +88,7 @@ def test_denoise_and_masks_act_as_in_the_pndm_sampler(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_mid_grey_picture_is_a_picture_where_the_sigmas_begin_below_the_noise(
+def test_a_mid_grey_picture_is_a_picture_if_the_sigmas_start_below_the_noise(
     method: str, bench: Bench
 ) -> None:
     for denoise in (0.2, 0.5):
@@ -103,9 +103,7 @@ def test_a_mid_grey_picture_is_a_picture_where_the_sigmas_begin_below_the_noise(
 
 
 @pytest.mark.parametrize("batched", [True, False], ids=["one batch", "one by one"])
-def test_a_learned_variance_acts_whatever_the_cfg_is(
-    batched: bool, bench: Bench, models: Path
-) -> None:
+def test_a_learned_variance_applies_at_any_cfg(batched: bool, bench: Bench, models: Path) -> None:
     config = {**toys.TINY, "out_channels": 6}
     scheduler = {"beta_end": 0.002, "variance_type": "learned_range"}
     toys.write_checkpoint(models / "learned-cfg", config, scheduler=scheduler)
@@ -212,7 +210,7 @@ def test_timesteps_may_be_typed(bench: Bench) -> None:
     ],
     ids=str,
 )
-def test_timesteps_that_cannot_be_are_an_error_on_the_node(
+def test_impossible_timesteps_are_an_error_on_the_node(
     inputs: dict[str, Any], words: str, bench: Bench
 ) -> None:
     wires = Wires()
@@ -375,7 +373,7 @@ def test_ddpm_and_masks_run_on_a_model_shaped_like_stable_diffusion(bench: Bench
     ("kind", "words"),
     [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")],
 )
-def test_models_of_other_processes_are_refused_in_words(
+def test_models_of_other_processes_are_rejected_with_an_explanation(
     kind: str, words: str, bench: Bench
 ) -> None:
     wires = Wires()
@@ -402,7 +400,7 @@ def test_models_of_other_processes_are_refused_in_words(
     assert words in run.error["exception_message"]
 
 
-def test_sigmas_that_rise_are_refused_in_words(bench: Bench) -> None:
+def test_ascending_sigmas_are_rejected(bench: Bench) -> None:
     wires = Wires()
     model = wires.model()
     flipped = wires("FlipSigmas", sigmas=wires.timesteps(model, 5))

@@ -231,7 +231,7 @@ def test_a_model_without_a_size_is_an_error_on_the_sampler(client: Client, model
     fails(client, graph(model_name="sizeless"), "2", "sample_size")
 
 
-def test_a_result_that_is_not_finite_is_said_and_not_drawn_black(
+def test_a_result_that_is_not_finite_is_an_error_and_not_a_black_picture(
     host: Host, client: Client, models: Path
 ) -> None:
     folder = models / "endless"
@@ -252,7 +252,7 @@ def test_a_model_of_another_kind_is_refused_with_what_to_connect(client: Client)
     fails(client, prompt, "2", "Connect 'Load Unconditional UNet'")
 
 
-def test_a_full_or_unwritable_output_folder_is_said_and_leaves_nothing_half_written(
+def test_a_full_or_unwritable_output_folder_is_reported_and_leaves_no_partial_file(
     host: Host, client: Client
 ) -> None:
     # A file where the folder should be: no user, not even root, can write below it.
@@ -261,7 +261,7 @@ def test_a_full_or_unwritable_output_folder_is_said_and_leaves_nothing_half_writ
     assert not list(host.output.rglob("*.unfinished"))
 
 
-def test_a_latent_of_another_shape_is_an_error_in_words(client: Client) -> None:
+def test_a_latent_of_the_wrong_shape_is_rejected_with_an_explanation(client: Client) -> None:
     prompt = graph()
     prompt["2"] = {
         "class_type": "EmptyHunyuanLatentVideo",

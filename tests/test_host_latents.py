@@ -64,7 +64,7 @@ def test_image_k_has_the_seed_of_its_batch_index(bench: Bench) -> None:
         assert (results[0] - torch.cat(results[1:])).abs().max() < 1e-5
 
 
-def test_a_batch_index_of_another_length_is_an_error_in_words(bench: Bench) -> None:
+def test_a_batch_index_of_the_wrong_length_is_rejected(bench: Bench) -> None:
     wires = Wires()
     odd = bench.put(wires, EMPTY, batch_index="[5, 2, 1]")
     node = sampler(wires, "PNDM", wires.model(), latent=odd)

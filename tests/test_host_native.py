@@ -199,7 +199,7 @@ def test_any_cfg_gives_the_same_image(host: Host, client: Client) -> None:
 # Latents
 
 
-def test_an_empty_latent_has_the_models_own_size_unless_it_is_told_another(
+def test_an_empty_latent_has_the_models_size_by_default(
     host: Host, client: Client, models: Path
 ) -> None:
     name = write(models, "native-wide", sample_size=[16, 32])
@@ -211,7 +211,9 @@ def test_an_empty_latent_has_the_models_own_size_unless_it_is_told_another(
     assert array(host, client, prompt).shape == (1, 24, 8, 3)
 
 
-def test_a_model_without_a_size_is_told_one(host: Host, client: Client, models: Path) -> None:
+def test_a_model_without_a_size_needs_one_in_empty_latent(
+    host: Host, client: Client, models: Path
+) -> None:
     prompt = ksampler(write(models, "native-sizeless", sample_size=None))
     prompt["4"] = empty(width=8, height=16)
     assert array(host, client, prompt).shape == (1, 16, 8, 3)
@@ -365,7 +367,7 @@ def test_an_image_for_a_model_without_a_size_must_be_kept(
 
 
 @pytest.mark.parametrize("channels", [2, 5])
-def test_channels_without_a_meaning_are_an_error_in_words(
+def test_an_unknown_number_of_channels_is_rejected(
     channels: int, host: Host, client: Client, models: Path
 ) -> None:
     name = write(models, f"native-{channels}", channels)

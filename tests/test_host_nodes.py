@@ -187,7 +187,7 @@ def test_half_precision_draws_nearly_the_same(dtype: str, host: Host, client: Cl
     assert np.abs(picture - digits([7])[0, ..., 0]).mean() < 0.05
 
 
-def test_a_retrained_model_is_loaded_anew(host: Host, client: Client, models: Path) -> None:
+def test_a_retrained_model_is_loaded_again(host: Host, client: Client, models: Path) -> None:
     folder = models / "retrained"
     shutil.copytree(ours.DIGITS, folder)
     before = client.run(graph(model_name="retrained"))
@@ -236,7 +236,7 @@ def test_the_configurations_that_people_have_load_and_sample(
         assert Image.open(files(host, run)[0]).size == (width, height)
 
 
-def test_a_model_without_a_scheduler_file_is_warned_of(
+def test_a_model_without_a_scheduler_file_gives_a_warning(
     host: Host, client: Client, models: Path
 ) -> None:
     toys.write_checkpoint(models / "bare", toys.TINY)

@@ -69,9 +69,7 @@ def test_a_compiled_model_gives_the_same_image(bench: Bench, parity: Parity) -> 
     model = wires.model()
     compiled = wires("TestWrappedModel", model=model, kind="compiled", name="")
     names = ("F-PNDM", "DDPM", "DDIM")
-    links = [
-        sixteen_images(wires, name, 10, model=m) for name in names for m in (model, compiled)
-    ]
+    links = [sixteen_images(wires, name, 10, model=m) for name in names for m in (model, compiled)]
     results = iter(bench.get(wires, *links))  # in one prompt: it is compiled once
     for name in names:
         plain, result = next(results), next(results)
@@ -108,7 +106,7 @@ def test_a_picture_of_a_patched_model_says_what_other_nodes_put_on_it(bench: Ben
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_patches_of_the_weights_act_and_leave_with_their_node(kind: str, bench: Bench) -> None:
+def test_weight_patches_apply_only_while_their_node_is_connected(kind: str, bench: Bench) -> None:
     wires = Wires()
     model = wires.model()
     patched = wires("TestPatchedModel", model=model)
@@ -120,7 +118,7 @@ def test_patches_of_the_weights_act_and_leave_with_their_node(kind: str, bench: 
 
 
 @pytest.mark.parametrize("kind", ["FreeU", "FreeU_V2", "HyperTile", "attention"])
-def test_patches_for_places_that_the_network_has_not_are_refused(kind: str, bench: Bench) -> None:
+def test_patches_for_parts_that_the_network_lacks_are_rejected(kind: str, bench: Bench) -> None:
     for make in (
         lambda wires: sampler(wires, "DDIM", patched(wires, kind)),
         lambda wires: ksampler(wires, patched(wires, kind), bench.put(wires, EMPTY), steps=2),
@@ -225,7 +223,7 @@ def test_a_trajectory_leaves_out_the_frames_of_an_image_of_nan(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("size", [16, 256])
-def test_the_host_is_told_an_honest_size(size: int, bench: Bench) -> None:
+def test_the_memory_estimate_given_to_the_host_is_realistic(size: int, bench: Bench) -> None:
     wires, shape = Wires(), (2, 1, size, size)
     wires("TestMemory", model=wires.model(), latent=bench.put(wires, torch.zeros(shape)))
     (told,) = bench.run(wires).outputs[str(len(wires.graph))]["bytes"]
@@ -287,7 +285,7 @@ def test_unloaded_and_after_another_model_it_draws_the_same_image(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
-def test_the_flags_of_the_host_act_on_our_models(
+def test_the_hosts_command_line_flags_apply_to_our_models(
     arguments: tuple[str, ...], dtype: str, host: Host, tmp_path: Path
 ) -> None:
     environment = {"OMP_NUM_THREADS": "1"}

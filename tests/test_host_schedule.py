@@ -60,7 +60,7 @@ def test_each_option_wins_over_the_models(
     assert ours.difference(results[2], expected) < 1e-5
 
 
-def test_the_network_is_told_times_on_its_own_scale(bench: Bench) -> None:
+def test_the_network_receives_times_on_its_own_scale(bench: Bench) -> None:
     wires = Wires()
     model = wires.exact(wires.model(num_train_timesteps=4000, timestep_scale=0.25))
     (result,) = bench.get(wires, sampler(wires, "DDIM", model, eta=0.0))
