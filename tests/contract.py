@@ -98,9 +98,7 @@ NODES: dict[str, dict[str, Any]] = {
         "MODEL",
     ),
     "UnconditionalEmptyLatent": _node(
-        "Empty Pixel Latent",
-        {"model": "MODEL", "width": 0, "height": 0, "batch_size": 1},
-        "LATENT",
+        "Empty Pixel Latent", {"model": "MODEL", "width": 0, "height": 0, "batch_size": 1}, "LATENT"
     ),
     "UnconditionalConditioning": _node("Empty Conditioning", {}, "CONDITIONING"),
     "UnconditionalImageToLatent": _node(

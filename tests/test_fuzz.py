@@ -16,6 +16,7 @@ from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from safetensors.torch import load_file, save_file
 
 
+@pytest.mark.slow
 def test_every_damaged_folder_loads_or_raises_one_of_our_errors(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -370,8 +370,7 @@ def test_ddpm_and_masks_run_on_a_model_shaped_like_stable_diffusion(bench: Bench
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
-    [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")],
+    ("kind", "words"), [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")]
 )
 def test_models_of_other_processes_are_rejected_with_an_explanation(
     kind: str, words: str, bench: Bench
@@ -381,11 +380,7 @@ def test_models_of_other_processes_are_rejected_with_an_explanation(
     latent = bench.put(wires, torch.zeros(1, 4, 8, 8))
     node = wires.timesteps(model, 10)
     result = guided(wires, model, select(wires), node, latent)
-    wires("TestSaveLatent", samples=result, name="x")
-    run = bench.client.run(wires.graph)
-    assert run.error
-    assert run.error["node_id"] == node[0]
-    assert words in run.error["exception_message"]
+    bench.fails(wires, result, words, node=node[0])
 
     # With SIGMAS of the host the sampler says it.
     wires = Wires()
@@ -393,11 +388,7 @@ def test_models_of_other_processes_are_rejected_with_an_explanation(
     latent = bench.put(wires, torch.zeros(1, 4, 8, 8))
     sigmas = wires("BasicScheduler", model=model, scheduler="simple", steps=5, denoise=1.0)
     result = guided(wires, model, select(wires), sigmas, latent)
-    wires("TestSaveLatent", samples=result, name="x")
-    run = bench.client.run(wires.graph)
-    assert run.error
-    assert run.error["node_id"] == result[0]
-    assert words in run.error["exception_message"]
+    bench.fails(wires, result, words, node=result[0])
 
 
 def test_ascending_sigmas_are_rejected(bench: Bench) -> None:
@@ -406,10 +397,7 @@ def test_ascending_sigmas_are_rejected(bench: Bench) -> None:
     flipped = wires("FlipSigmas", sigmas=wires.timesteps(model, 5))
     latent = bench.put(wires, torch.zeros(1, 1, 16, 16))
     node = wires.custom(model, select(wires), flipped, latent, seed=0)
-    wires("TestSaveLatent", samples=node, name="x")
-    run = bench.client.run(wires.graph)
-    assert run.error
-    assert "These SIGMAS rise" in run.error["exception_message"]
+    bench.fails(wires, node, "These SIGMAS rise")
 
 
 @pytest.mark.parametrize("scheduler", ["karras", "exponential", "normal", "sgm_uniform", "beta"])

@@ -21,9 +21,7 @@ from hub_lookalike import TOKEN, Hub, Repo
 from PIL import Image
 
 from devtools.client import Client, Graph, RefusedError
-from devtools.environment import ROOT
 from devtools.host import Host
-from devtools.workflows import to_prompt
 
 # Classes and other kinds of models
 
@@ -176,13 +174,6 @@ def test_a_model_that_the_hosts_samplers_cannot_sample_is_an_error_on_them(
     fails(client, prompt, "2", words)
 
 
-def test_a_workflow_saved_before_class_label_still_runs(client: Client) -> None:
-    saved = json.loads((ROOT / "example_workflows" / "ddim.json").read_text())
-    prompt = to_prompt(saved, client.get("/object_info"))
-    assert not any("class_label" in node["inputs"] for node in prompt.values())
-    assert client.run(prompt).error is None
-
-
 # Saving and downloading models
 
 
@@ -231,9 +222,7 @@ def test_a_patched_model_is_saved_as_it_was_loaded(host: Host, client: Client) -
     assert not np.array_equal(*pictures)
 
 
-def test_only_a_name_that_exists_is_reported_as_taken(
-    client: Client,
-) -> None:
+def test_only_a_name_that_exists_is_reported_as_taken(client: Client) -> None:
     for name, saved_as, is_taken in (
         (" written\\otherwise ", "written/otherwise", False),
         ("written\\otherwise", "written/otherwise_00002", True),
@@ -256,8 +245,7 @@ def test_saving_again_uses_the_next_free_name_and_reports_it(host: Host, client:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "words"),
-    [("../outside", "cannot be the name"), ("", "cannot be the name")],
+    ("prefix", "words"), [("../outside", "cannot be the name"), ("", "cannot be the name")]
 )
 def test_a_bad_name_of_a_saved_model_is_an_error_on_its_node(
     prefix: str, words: str, client: Client

@@ -100,9 +100,7 @@ def test_ksampler_with_the_schedulers_of_ddim_draws_what_our_ddim_draws(
     # The same noise, seed 3 alone; ddim_uniform visits other timesteps, so only nearly the same.
     theirs = array(host, client, ksampler(batch_size=1, steps=100, scheduler="ddim_uniform"))
     ours = array(
-        host,
-        client,
-        graph("DDIM", seed=3, steps=100, format="npy", filename_prefix="native"),
+        host, client, graph("DDIM", seed=3, steps=100, format="npy", filename_prefix="native")
     )
     assert np.abs(theirs - ours).mean() < 0.03
 
@@ -153,13 +151,7 @@ def test_the_custom_samplers_draw_what_ksampler_draws(
     else:
         both = {"positive": ["5", 0], "negative": ["5", 0]}
         prompt["2"] = node(
-            "SamplerCustom",
-            model=["1", 0],
-            add_noise=True,
-            noise_seed=3,
-            cfg=1.0,
-            **both,
-            **parts,
+            "SamplerCustom", model=["1", 0], add_noise=True, noise_seed=3, cfg=1.0, **both, **parts
         )
     assert np.abs(array(host, client, prompt) - expected).max() < 1e-5
 
@@ -222,9 +214,7 @@ def test_a_model_without_a_size_needs_one_in_empty_latent(
         fails(client, prompt, "4", "has no 'sample_size'")
 
 
-def test_a_size_that_the_network_cannot_halve_is_an_error_on_the_latent(
-    client: Client,
-) -> None:
+def test_a_size_that_the_network_cannot_halve_is_an_error_on_the_latent(client: Client) -> None:
     prompt = ksampler()
     prompt["4"] = empty(width=18)
     fails(client, prompt, "4", "divisible by 4 for this model (3 levels), not 16 x 18")

@@ -5,7 +5,6 @@ import itertools
 import json
 import shutil
 import threading
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +74,6 @@ def test_a_model_folder_appears_when_it_is_added(client: Client, models: Path) -
     assert "mine/deep/tiny" in names
     assert "pipeline" in names
     assert "pipeline/unet" not in names
-
-
-def test_help_is_served_for_every_node(client: Client) -> None:
-    for node_id in NODES:
-        path = ROOT / "web" / "docs" / f"{node_id}.md"
-        assert path.is_file(), path
-        url = f"{client.url}/extensions/comfyui-unconditional/docs/{node_id}.md"
-        with urllib.request.urlopen(url, timeout=10) as response:
-            assert response.read() == path.read_bytes()
 
 
 # The main job

@@ -125,11 +125,7 @@ def test_patches_for_parts_that_the_network_lacks_are_rejected(kind: str, bench:
     ):
         wires = Wires()
         node = make(wires)
-        wires("TestSaveLatent", samples=node, name="x")
-        run = bench.client.run(wires.graph)
-        assert run.error
-        assert run.error["node_id"] == node[0]
-        assert "Another node has put patches" in run.error["exception_message"]
+        bench.fails(wires, node, "Another node has put patches", node=node[0])
 
 
 def patched(wires: Wires, kind: str) -> Link:
@@ -146,11 +142,7 @@ def test_a_controlnet_is_refused_with_what_to_do(bench: Bench) -> None:
     controlled = wires("TestControl", conditioning=wires("UnconditionalConditioning"))
     latent = bench.put(wires, EMPTY)
     node = ksampler(wires, wires.model(), latent, steps=2, positive=controlled)
-    wires("TestSaveLatent", samples=node, name="x")
-    run = bench.client.run(wires.graph)
-    assert run.error
-    assert run.error["node_id"] == node[0]
-    assert "A ControlNet cannot act on an unconditional model" in run.error["exception_message"]
+    bench.fails(wires, node, "A ControlNet cannot act on an unconditional model", node=node[0])
 
 
 # Images that are not finite
@@ -196,11 +188,7 @@ def test_a_batch_of_nan_ends_at_its_first_evaluation(bench: Bench) -> None:
             node = wires.custom(spoiled, select, sigmas, bench.put(wires, EMPTY), seed=7)
         else:
             node = sampler(wires, "DDIM", spoiled, batch_size=3)
-        wires("TestSaveLatent", samples=node, name="x")
-        run = bench.client.run(wires.graph)
-        assert run.error
-        assert run.error["node_id"] == node[0]
-        assert "NaN or infinite values" in run.error["exception_message"]
+        run = bench.fails(wires, node, "NaN or infinite values", node=node[0])
         assert [done for done, _ in run.progress if done > 0] == []
 
 

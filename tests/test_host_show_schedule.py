@@ -101,8 +101,7 @@ def test_the_hosts_own_schedule_node_is_drawn(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
-    [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")],
+    ("kind", "words"), [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")]
 )
 def test_a_model_without_timesteps_is_an_error_on_the_node(
     kind: str, words: str, bench: Bench

@@ -35,7 +35,8 @@ def test_a_run_on_the_bundled_model_is_that_of_diffusers(
 
 @pytest.mark.parametrize(
     ("sampler", "steps", "eta"),
-    [("DDPM", 7, 0.0), ("DDPM", 50, 0.0), ("DDPM", 1000, 0.0)]
+    [("DDPM", 7, 0.0), ("DDPM", 50, 0.0)]
+    + [pytest.param("DDPM", 1000, 0.0, marks=pytest.mark.slow)]
     + [("DDIM", steps, eta) for steps in (10, 33, 50) for eta in (0.0, 0.5, 1.0)]
     + [("F-PNDM", steps, 0.0) for steps in (4, 10, 40, 50)]
     + [("PLMS", steps, 0.0) for steps in (2, 10, 50)],

@@ -31,7 +31,7 @@ def configs(steps: int, **fixed: object) -> list[SchedulerConfig]:
     ]
 
 
-@pytest.mark.parametrize("steps", [7, 50, 1000])
+@pytest.mark.parametrize("steps", [7, 50, pytest.param(1000, marks=pytest.mark.slow)])
 def test_ddpm_equals_diffusers(steps: int, figure: Figure) -> None:
     for config in configs(steps):
         reference = oracle.run_ddpm(config, steps, Denoiser(config), SEEDS, SHAPE)

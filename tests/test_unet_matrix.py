@@ -61,6 +61,7 @@ def we_accept(fields: dict[str, Any]) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize("number", range(len(CASES)))
 def test_a_random_configuration_equals_diffusers(
@@ -89,6 +90,7 @@ def test_every_pair_of_values_is_in_the_matrix_or_known_to_be_refused() -> None:
     assert covered | refused == set(matrix.all_pairs())
 
 
+@pytest.mark.slow
 def test_a_pair_that_is_left_out_is_refused_by_diffusers_and_by_us() -> None:
     for pair, closest in APART:
         for case in closest:

@@ -11,13 +11,7 @@ from .node import node
 KINDS = ["deep clone", "other device", "not dynamic", "copy.deepcopy"]
 
 
-@node(
-    io.Model.Output(),
-    inputs=(
-        io.Model.Input("model"),
-        io.Combo.Input("kind", options=KINDS),
-    ),
-)
+@node(io.Model.Output(), inputs=(io.Model.Input("model"), io.Combo.Input("kind", options=KINDS)))
 def copied_model(model: Any, kind: str) -> io.NodeOutput:
     """A MODEL of the same, but with a network of its own; which host can do which is the test's."""
 

@@ -38,10 +38,7 @@ def load_latent(name: str, mask: str, batch_index: str) -> io.NodeOutput:
     return io.NodeOutput(latent)
 
 
-@node(
-    inputs=(io.Latent.Input("samples"), io.String.Input("name")),
-    is_output_node=True,
-)
+@node(inputs=(io.Latent.Input("samples"), io.String.Input("name")), is_output_node=True)
 def save_latent(samples: dict[str, object], name: str) -> io.NodeOutput:
     """Writes a LATENT as ``<name>.npy`` and shows its keys."""
     import numpy as np

@@ -27,10 +27,7 @@ def low_vram(model: Any) -> io.NodeOutput:
     return io.NodeOutput(ui={"difference": [difference], "offloaded": [offloaded]})
 
 
-@node(
-    inputs=(io.Model.Input("model"), io.Latent.Input("latent")),
-    is_output_node=True,
-)
+@node(inputs=(io.Model.Input("model"), io.Latent.Input("latent")), is_output_node=True)
 def memory(model: Any, latent: Any) -> io.NodeOutput:
     """Shows the host's estimate of the memory that sampling (B, C, H, W) needs."""
 
