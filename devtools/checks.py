@@ -84,13 +84,15 @@ def run_checks(
         _NOTHING_SELECTED if pytest_arguments else 0,
     )
     if quick:
-        here = [Check("quick tests", ["pytest", "--part=quick", *pytest_arguments])]
-        meanwhile = [types]
+        quick_tests = Check("quick tests", ["pytest", "--part=quick", *pytest_arguments])
+        here, meanwhile = [quick_tests], [types]
     elif pytest_arguments:
         here, meanwhile = [types, Check("tests", ["pytest", *pytest_arguments]), parity], []
     else:
-        here = [Check("tests on one ComfyUI and in a browser", ["pytest", "--part=first"])]
-        meanwhile = [Check("other tests", ["pytest", "--part=second"]), parity, types]
+        # Two halves that take about as long as each other.
+        first = Check("tests on one ComfyUI and in a browser", ["pytest", "--part=first"])
+        here = [types, first, parity]
+        meanwhile = [Check("other tests", ["pytest", "--part=second"])]
     if parity in here + meanwhile and "AVX512" not in torch.backends.cpu.get_cpu_capability():
         print("The parity tests run once: this processor has no more than AVX2.")
         here, meanwhile = ([c for c in part if c is not parity] for part in (here, meanwhile))

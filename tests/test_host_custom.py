@@ -158,10 +158,13 @@ def test_split_sigmas_leave_the_noise_for_the_next_sampler(bench: Bench) -> None
 # SIGMAS
 
 
-def sigmas_of(bench: Bench, **inputs: Any) -> list[float]:
+def sigmas_of(bench: Bench, *inputs: dict[str, Any]) -> list[list[float]]:
+    """The SIGMAS of Timesteps nodes with these inputs, in one prompt."""
     wires = Wires()
-    wires("TestSaveSigmas", sigmas=wires.timesteps(wires.model(), **inputs))
-    return bench.run(wires).outputs[str(len(wires.graph))]["sigmas"]
+    model = wires.model()
+    keys = [wires("TestSaveSigmas", sigmas=wires.timesteps(model, **each))[0] for each in inputs]
+    outputs = bench.run(wires).outputs
+    return [outputs[key]["sigmas"] for key in keys]
 
 
 def expected_sigmas(times: list[int]) -> list[float]:
@@ -171,29 +174,21 @@ def expected_sigmas(times: list[int]) -> list[float]:
 
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
 def test_timesteps_are_those_of_the_schedulers_as_sigmas(spacing: str, bench: Bench) -> None:
-    for steps in (1, 7, 50):
-        config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
-        found = sigmas_of(bench, spacing=spacing, steps=steps)
-        assert found == pytest.approx(expected_sigmas(make_timesteps(config, steps)), rel=1e-5)
     config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
-    for steps, denoise, whole in (
-        (10, 0.5, 20),
-        (7, 0.5, 14),
-        (300, 0.5, 600),
-        (10, 0.3, 10 / 0.3),
-    ):
-        found = sigmas_of(bench, spacing=spacing, steps=steps, denoise=denoise)
+    runs = [(steps, 1.0, steps) for steps in (1, 7, 50)]
+    runs += [(10, 0.5, 20), (7, 0.5, 14), (300, 0.5, 600), (10, 0.3, 10 / 0.3)]
+    inputs = [{"spacing": spacing, "steps": n, "denoise": denoise} for n, denoise, _ in runs]
+    every = {"spacing": spacing, "steps": 1000, "denoise": 0.5}
+    *found, all_of_half, none = sigmas_of(bench, *inputs, every, {"denoise": 0.0})
+    for sigmas, (steps, _, whole) in zip(found, runs, strict=True):
         expected = expected_sigmas(make_timesteps(config, steps, whole))
-        assert found == pytest.approx(expected, rel=1e-5)
-    every = expected_sigmas(list(range(499, -1, -1)))
-    assert sigmas_of(bench, spacing=spacing, steps=1000, denoise=0.5) == pytest.approx(
-        every, rel=1e-5
-    )
-    assert sigmas_of(bench, denoise=0.0) == []
+        assert sigmas == pytest.approx(expected, rel=1e-5)
+    assert all_of_half == pytest.approx(expected_sigmas(list(range(499, -1, -1))), rel=1e-5)
+    assert none == []
 
 
 def test_timesteps_may_be_typed(bench: Bench) -> None:
-    found = sigmas_of(bench, timesteps="999, 500 20,0")
+    (found,) = sigmas_of(bench, {"timesteps": "999, 500 20,0"})
     assert found == pytest.approx(expected_sigmas([999, 500, 20, 0]), rel=1e-5)
 
 
