@@ -1,6 +1,6 @@
 """Try, test or benchmark the pack on any machine: `python dev.py demo`, `test`, `bench`.
 
-Creates `.venv` next to this file, with everything that is needed, and runs the command inside it.
+Creates `.venv` next to this file with everything that is needed, and continues inside it.
 """
 
 import argparse
@@ -11,18 +11,19 @@ from devtools.environment import EnvironmentSetupError, ensure_environment, is_i
 
 
 def main() -> int:
-    """Create the environment, run the command inside it, and return the exit status."""
+    """Create the environment, then run the command inside it; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="run the quick-start workflow in a real ComfyUI")
     test = commands.add_parser("test", help="lint, type check and tests")
+    test.add_argument("--quick", action="store_true", help="without ComfyUI and slow tests")
     test.add_argument("--host", metavar="PATH", help="test on this ComfyUI only")
-    test.add_argument("pytest_arguments", nargs="*", help="passed on to pytest, after --")
-    commands.add_parser("bench", help="quick benchmarks of speed and quality, a few minutes")
-    commands.add_parser("locales", help="write locales/en from the nodes' schemas")
+    test.add_argument("pytest_arguments", nargs="*", help="passed to pytest, after --")
+    commands.add_parser("bench", help="quick speed and quality benchmarks (minutes)")
+    commands.add_parser("locales", help="write locales/en from the nodes' texts")
     arguments = parser.parse_args()
 
-    if sys.version_info < (3, 10):  # noqa: UP036 -- users of older versions get a clear message
+    if sys.version_info < (3, 10):  # noqa: UP036 -- to say so to those who have an older one
         print("Python 3.10 or newer is needed; this is", sys.version.split()[0], file=sys.stderr)
         return 1
     try:
@@ -47,7 +48,7 @@ def main() -> int:
         return write_english()
     from devtools.checks import run_checks
 
-    return run_checks(arguments.pytest_arguments, arguments.host)
+    return run_checks(arguments.pytest_arguments, arguments.host, quick=arguments.quick)
 
 
 if __name__ == "__main__":

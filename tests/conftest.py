@@ -27,8 +27,31 @@ _figures: dict[str, list[tuple[float, float]]] = defaultdict(list)
 _comparisons: dict[str, list[Comparison]] = defaultdict(list)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "parity: also run with other kernels; see devtools/checks")
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--part",
+        choices=["first", "second", "quick"],
+        help="first: those on the first ComfyUI and in the browser; second: all others; "
+        "quick: those that need neither and are not slow",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are not in the part that was asked for."""
+    part = config.getoption("--part")
+    if part is None:
+        return
+    kept, others = [], []
+    for item in items:
+        version = getattr(item, "callspec", None) and item.callspec.params.get("host")  # type: ignore[attr-defined]
+        first = version == versions_to_test()[0] or "browser" in item.path.parts
+        if part == "quick":
+            wanted = not (first or version or item.get_closest_marker("slow"))
+        else:
+            wanted = first == (part == "first")
+        (kept if wanted else others).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=others)
 
 
 @pytest.fixture

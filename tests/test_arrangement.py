@@ -34,7 +34,7 @@ def cell(sheet: Tensor, row: int, column: int, height: int = 3, width: int = 5) 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (5, 3, 2), (6, 3, 2), (4, 1, 4)])
-def test_pictures_stand_in_reading_order_with_grey_between_and_after(
+def test_pictures_are_in_reading_order_with_grey_between_and_after(
     count: int, columns: int, rows: int, channels: int
 ) -> None:
     images = pictures(count, channels=channels)
@@ -79,7 +79,7 @@ def test_of_a_trajectory_each_row_is_one_image() -> None:
 # Films
 
 
-def test_a_batch_is_one_film_and_a_trajectory_one_for_each_image() -> None:
+def test_a_batch_is_one_animation_and_a_trajectory_one_for_each_image() -> None:
     images, records = pictures(6), [{"seed": k // 3, "evaluation": k % 3} for k in range(6)]
     films, (record,) = arrange_films(images, records, frames=1, grid=True, columns=2)
     assert torch.equal(films, images[None])
@@ -117,7 +117,7 @@ def test_the_finished_image_stays_longer() -> None:
 
 
 @pytest.mark.parametrize("fps", [0, -1, 61, float("nan"), float("inf")])
-def test_frames_per_second_that_nobody_can_show_are_refused(fps: float) -> None:
+def test_frames_per_second_out_of_range_are_rejected(fps: float) -> None:
     with pytest.raises(
         ValueError, match=f"fps must be from 0.1 to 60 frames per second, not {fps}"
     ):
@@ -141,7 +141,9 @@ def test_whole_trajectories_are_known_in_any_order_and_number() -> None:
 
 
 @pytest.mark.parametrize("indices", [[0, 1], [1, 2, 3], [0, 2, 1], [0, 3, 1, 4, 2, 5], [0]])
-def test_frames_that_another_node_picked_or_shuffled_are_no_trajectory(indices: list[int]) -> None:
+def test_frames_that_another_node_selected_or_shuffled_are_no_trajectory(
+    indices: list[int],
+) -> None:
     latent = trajectory()
     assert find_frames({**latent, "samples": latent["samples"][indices]}) == 1
 
@@ -181,7 +183,7 @@ def test_equal_images_of_a_batch_get_the_seed_of_each_in_order() -> None:
     assert [record and record["seed"] for record in found] == [7, 8, 9, 10]
 
 
-def test_equal_images_of_which_some_were_picked_get_all_seeds_that_they_can_have() -> None:
+def test_a_selection_of_equal_images_gets_every_possible_seed() -> None:
     samples = pictures(4)
     samples[0] = samples[2] = samples[3]
     records = make_records(samples, [7, 8, 9, 10], {"steps": 5})

@@ -149,7 +149,7 @@ def test_a_root_that_is_a_file_or_a_link_to_nothing_hides_no_other(
     assert [str(saved) in message for message in caplog.messages] == [True, True]
 
 
-def test_an_unreadable_folder_is_warned_of_once(
+def test_an_unreadable_folder_gives_one_warning(
     root: Path, folders: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     (root / "locked").mkdir(mode=0o700)

@@ -74,7 +74,7 @@ def test_ddpm_as_sampler_draws_the_noise_of_the_ddpm_sampler(
     assert (one - two).abs().max() < 1e-4
 
 
-def test_denoise_and_masks_act_as_in_the_pndm_sampler(bench: Bench) -> None:
+def test_denoise_and_masks_work_as_in_the_pndm_sampler(bench: Bench) -> None:
     for mask in (None, half_mask()):
         wires = Wires()
         model = wires.model()
@@ -88,7 +88,7 @@ def test_denoise_and_masks_act_as_in_the_pndm_sampler(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_mid_grey_picture_is_a_picture_where_the_sigmas_begin_below_the_noise(
+def test_a_mid_grey_picture_is_a_picture_if_the_sigmas_start_below_the_noise(
     method: str, bench: Bench
 ) -> None:
     for denoise in (0.2, 0.5):
@@ -103,9 +103,7 @@ def test_a_mid_grey_picture_is_a_picture_where_the_sigmas_begin_below_the_noise(
 
 
 @pytest.mark.parametrize("batched", [True, False], ids=["one batch", "one by one"])
-def test_a_learned_variance_acts_whatever_the_cfg_is(
-    batched: bool, bench: Bench, models: Path
-) -> None:
+def test_a_learned_variance_applies_at_any_cfg(batched: bool, bench: Bench, models: Path) -> None:
     config = {**toys.TINY, "out_channels": 6}
     scheduler = {"beta_end": 0.002, "variance_type": "learned_range"}
     toys.write_checkpoint(models / "learned-cfg", config, scheduler=scheduler)
@@ -160,10 +158,13 @@ def test_split_sigmas_leave_the_noise_for_the_next_sampler(bench: Bench) -> None
 # SIGMAS
 
 
-def sigmas_of(bench: Bench, **inputs: Any) -> list[float]:
+def sigmas_of(bench: Bench, *inputs: dict[str, Any]) -> list[list[float]]:
+    """The SIGMAS of Timesteps nodes with these inputs, in one prompt."""
     wires = Wires()
-    wires("TestSaveSigmas", sigmas=wires.timesteps(wires.model(), **inputs))
-    return bench.run(wires).outputs[str(len(wires.graph))]["sigmas"]
+    model = wires.model()
+    keys = [wires("TestSaveSigmas", sigmas=wires.timesteps(model, **each))[0] for each in inputs]
+    outputs = bench.run(wires).outputs
+    return [outputs[key]["sigmas"] for key in keys]
 
 
 def expected_sigmas(times: list[int]) -> list[float]:
@@ -173,29 +174,21 @@ def expected_sigmas(times: list[int]) -> list[float]:
 
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
 def test_timesteps_are_those_of_the_schedulers_as_sigmas(spacing: str, bench: Bench) -> None:
-    for steps in (1, 7, 50):
-        config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
-        found = sigmas_of(bench, spacing=spacing, steps=steps)
-        assert found == pytest.approx(expected_sigmas(make_timesteps(config, steps)), rel=1e-5)
     config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
-    for steps, denoise, whole in (
-        (10, 0.5, 20),
-        (7, 0.5, 14),
-        (300, 0.5, 600),
-        (10, 0.3, 10 / 0.3),
-    ):
-        found = sigmas_of(bench, spacing=spacing, steps=steps, denoise=denoise)
+    runs = [(steps, 1.0, steps) for steps in (1, 7, 50)]
+    runs += [(10, 0.5, 20), (7, 0.5, 14), (300, 0.5, 600), (10, 0.3, 10 / 0.3)]
+    inputs = [{"spacing": spacing, "steps": n, "denoise": denoise} for n, denoise, _ in runs]
+    every = {"spacing": spacing, "steps": 1000, "denoise": 0.5}
+    *found, all_of_half, none = sigmas_of(bench, *inputs, every, {"denoise": 0.0})
+    for sigmas, (steps, _, whole) in zip(found, runs, strict=True):
         expected = expected_sigmas(make_timesteps(config, steps, whole))
-        assert found == pytest.approx(expected, rel=1e-5)
-    every = expected_sigmas(list(range(499, -1, -1)))
-    assert sigmas_of(bench, spacing=spacing, steps=1000, denoise=0.5) == pytest.approx(
-        every, rel=1e-5
-    )
-    assert sigmas_of(bench, denoise=0.0) == []
+        assert sigmas == pytest.approx(expected, rel=1e-5)
+    assert all_of_half == pytest.approx(expected_sigmas(list(range(499, -1, -1))), rel=1e-5)
+    assert none == []
 
 
 def test_timesteps_may_be_typed(bench: Bench) -> None:
-    found = sigmas_of(bench, timesteps="999, 500 20,0")
+    (found,) = sigmas_of(bench, {"timesteps": "999, 500 20,0"})
     assert found == pytest.approx(expected_sigmas([999, 500, 20, 0]), rel=1e-5)
 
 
@@ -212,7 +205,7 @@ def test_timesteps_may_be_typed(bench: Bench) -> None:
     ],
     ids=str,
 )
-def test_timesteps_that_cannot_be_are_an_error_on_the_node(
+def test_impossible_timesteps_are_an_error_on_the_node(
     inputs: dict[str, Any], words: str, bench: Bench
 ) -> None:
     wires = Wires()
@@ -372,10 +365,9 @@ def test_ddpm_and_masks_run_on_a_model_shaped_like_stable_diffusion(bench: Bench
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
-    [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")],
+    ("kind", "words"), [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")]
 )
-def test_models_of_other_processes_are_refused_in_words(
+def test_models_of_other_processes_are_rejected_with_an_explanation(
     kind: str, words: str, bench: Bench
 ) -> None:
     wires = Wires()
@@ -383,11 +375,7 @@ def test_models_of_other_processes_are_refused_in_words(
     latent = bench.put(wires, torch.zeros(1, 4, 8, 8))
     node = wires.timesteps(model, 10)
     result = guided(wires, model, select(wires), node, latent)
-    wires("TestSaveLatent", samples=result, name="x")
-    run = bench.client.run(wires.graph)
-    assert run.error
-    assert run.error["node_id"] == node[0]
-    assert words in run.error["exception_message"]
+    bench.fails(wires, result, words, node=node[0])
 
     # With SIGMAS of the host the sampler says it.
     wires = Wires()
@@ -395,23 +383,16 @@ def test_models_of_other_processes_are_refused_in_words(
     latent = bench.put(wires, torch.zeros(1, 4, 8, 8))
     sigmas = wires("BasicScheduler", model=model, scheduler="simple", steps=5, denoise=1.0)
     result = guided(wires, model, select(wires), sigmas, latent)
-    wires("TestSaveLatent", samples=result, name="x")
-    run = bench.client.run(wires.graph)
-    assert run.error
-    assert run.error["node_id"] == result[0]
-    assert words in run.error["exception_message"]
+    bench.fails(wires, result, words, node=result[0])
 
 
-def test_sigmas_that_rise_are_refused_in_words(bench: Bench) -> None:
+def test_ascending_sigmas_are_rejected(bench: Bench) -> None:
     wires = Wires()
     model = wires.model()
     flipped = wires("FlipSigmas", sigmas=wires.timesteps(model, 5))
     latent = bench.put(wires, torch.zeros(1, 1, 16, 16))
     node = wires.custom(model, select(wires), flipped, latent, seed=0)
-    wires("TestSaveLatent", samples=node, name="x")
-    run = bench.client.run(wires.graph)
-    assert run.error
-    assert "These SIGMAS are not in descending order" in run.error["exception_message"]
+    bench.fails(wires, node, "These SIGMAS are not in descending order")
 
 
 @pytest.mark.parametrize("scheduler", ["karras", "exponential", "normal", "sgm_uniform", "beta"])

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import toys
 from graphs import fails, graph, model_names, save_graph
 from safetensors.torch import load_file, save_file
@@ -176,44 +175,13 @@ def break_block(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(fields))
 
 
-def break_class(folder: Path) -> None:
-    fields = {**toys.TINY, "_class_name": "UNet2DConditionModel"}
-    (folder / "config.json").write_text(json.dumps(fields))
-
-
-def break_truncate(folder: Path) -> None:
-    path = folder / weights_name(folder)
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def break_shape(folder: Path) -> None:
-    fields = {**toys.TINY, "block_out_channels": [8, 24]}
-    (folder / "config.json").write_text(json.dumps(fields))
-
-
-def break_nan(folder: Path) -> None:
-    path = folder / weights_name(folder)
-    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
-    tensors["conv_in.bias"][0] = torch.nan
-    save_file(tensors, path)
-
-
-def break_size(folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps({**toys.TINY, "sample_size": 15}))
-
-
+# One of each class of error; test_checkpoint.py has all kinds of damage.
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         (break_empty, "has no weights"),
-        (break_json, "not valid JSON"),
         (break_scheduler, "beta_schedule"),
         (break_block, "CrossAttnDownBlock2D"),
-        (break_class, "UNet2DConditionModel"),
-        (break_truncate, "not a readable safetensors file"),
-        (break_shape, "of another shape"),
-        (break_nan, "conv_in.bias contains NaN"),
-        (break_size, "divisible by 2"),
     ],
 )
 def test_a_broken_model_is_an_error_on_the_loader(
@@ -231,7 +199,7 @@ def test_a_model_without_a_size_is_an_error_on_the_sampler(client: Client, model
     fails(client, graph(model_name="sizeless"), "2", "sample_size")
 
 
-def test_a_result_that_is_not_finite_is_said_and_not_drawn_black(
+def test_a_result_that_is_not_finite_is_an_error_and_not_a_black_picture(
     host: Host, client: Client, models: Path
 ) -> None:
     folder = models / "endless"
@@ -252,7 +220,7 @@ def test_a_model_of_another_kind_is_refused_with_what_to_connect(client: Client)
     fails(client, prompt, "2", "Connect 'Load Unconditional UNet'")
 
 
-def test_a_full_or_unwritable_output_folder_is_said_and_leaves_nothing_half_written(
+def test_a_full_or_unwritable_output_folder_is_reported_and_leaves_no_partial_file(
     host: Host, client: Client
 ) -> None:
     # A file where the folder should be: no user, not even root, can write below it.
@@ -261,7 +229,7 @@ def test_a_full_or_unwritable_output_folder_is_said_and_leaves_nothing_half_writ
     assert not list(host.output.rglob("*.unfinished"))
 
 
-def test_a_latent_of_another_shape_is_an_error_in_words(client: Client) -> None:
+def test_a_latent_of_the_wrong_shape_is_rejected_with_an_explanation(client: Client) -> None:
     prompt = graph()
     prompt["2"] = {
         "class_type": "EmptyHunyuanLatentVideo",

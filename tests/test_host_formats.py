@@ -12,10 +12,10 @@ import pytest
 import test_formats
 import torch
 import toys
-from graphs import fails, files, graph, model_names
+from graphs import files, graph, model_names
 from PIL import Image
 
-from devtools.client import Client, RefusedError
+from devtools.client import Client
 from devtools.host import Host
 
 
@@ -114,29 +114,6 @@ def test_the_list_has_networks_variants_and_files_and_nothing_else(
         "lists/variants@fp16",
         "lists/variants/unet_ema",
     ]
-
-
-def refused(client: Client, name: str) -> str:
-    with pytest.raises(RefusedError) as refusal:
-        client.run(graph(model_name=name))
-    return str(refusal.value)
-
-
-def test_an_edm_pickle_is_refused_when_it_is_named(client: Client, models: Path) -> None:
-    (models / "edm.pkl").write_bytes(b"anything")
-    assert "edm.pkl" not in model_names(client)
-    assert "was not opened" in refused(client, "edm.pkl")
-
-
-def test_a_malicious_index_is_refused(client: Client, models: Path) -> None:
-    folder = models / "malicious"
-    toys.write_checkpoint(folder, toys.TINY)
-    index = test_formats.shard(folder)
-    content: dict[str, Any] = json.loads(index.read_text())
-    content["weight_map"]["conv_in.weight"] = "../single.safetensors"
-    index.write_text(json.dumps(content))
-    words = "Files outside the model's folder are not opened"
-    fails(client, graph(model_name="malicious"), "1", words)
 
 
 # What the loader says in its node

@@ -64,15 +64,11 @@ def test_image_k_has_the_seed_of_its_batch_index(bench: Bench) -> None:
         assert (results[0] - torch.cat(results[1:])).abs().max() < 1e-5
 
 
-def test_a_batch_index_of_another_length_is_an_error_in_words(bench: Bench) -> None:
+def test_a_batch_index_of_the_wrong_length_is_rejected(bench: Bench) -> None:
     wires = Wires()
     odd = bench.put(wires, EMPTY, batch_index="[5, 2, 1]")
     node = sampler(wires, "PNDM", wires.model(), latent=odd)
-    wires("TestSaveLatent", samples=node, name="x")
-    run = bench.client.run(wires.graph)
-    assert run.error
-    assert run.error["node_id"] == node[0]
-    assert "3 entries for 2 images" in run.error["exception_message"]
+    bench.fails(wires, node, "3 entries for 2 images", node=node[0])
 
 
 def test_keys_of_a_latent_that_others_put_there_are_kept(bench: Bench) -> None:
@@ -117,11 +113,7 @@ def test_a_latent_that_does_not_fit_is_an_error_on_the_sampler(
     wires = Wires()
     more = {} if samples is None else {"latent": bench.put(wires, samples)}
     node = sampler(wires, "DDIM", wires.model(), denoise=denoise, **more)
-    wires("TestSaveLatent", samples=node, name="x")
-    run = bench.client.run(wires.graph)
-    assert run.error
-    assert run.error["node_id"] == node[0]
-    assert words in run.error["exception_message"]
+    bench.fails(wires, node, words, node=node[0])
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
@@ -169,11 +161,7 @@ def test_pndm_without_an_evaluation_is_refused_and_trailing_is_named(bench: Benc
         wires = Wires()
         latent = bench.put(wires, some_images())
         node = sampler(wires, "PNDM", wires.model(), latent=latent, **more)
-        wires("TestSaveLatent", samples=node, name="x")
-        run = bench.client.run(wires.graph)
-        assert run.error
-        assert run.error["node_id"] == node[0]
-        assert "set timestep_spacing to 'trailing'" in run.error["exception_message"]
+        bench.fails(wires, node, "set timestep_spacing to 'trailing'", node=node[0])
     wires = Wires()
     model = wires.model(timestep_spacing="trailing")
     assert told(bench, wires, sampler(wires, "PNDM", model, steps=1))["evaluations"] == 4

@@ -21,9 +21,7 @@ from hub_lookalike import TOKEN, Hub, Repo
 from PIL import Image
 
 from devtools.client import Client, Graph, RefusedError
-from devtools.environment import ROOT
 from devtools.host import Host
-from devtools.workflows import to_prompt
 
 # Classes and other kinds of models
 
@@ -99,7 +97,7 @@ def test_a_model_of_skip_blocks_and_tables_samples_in_each_precision(
     ],
     ids=["none", "beyond", "unconditional", "variance-exploding"],
 )
-def test_what_a_sampler_cannot_make_is_an_error_on_it(
+def test_a_model_that_a_sampler_cannot_sample_is_an_error_on_the_sampler(
     sampler: str,
     fields: dict[str, Any],
     inputs: dict[str, Any],
@@ -122,7 +120,7 @@ def test_what_a_sampler_cannot_make_is_an_error_on_it(
     ],
     ids=["flow matching", "unknown", "score SDE", "latents", "conditioned"],
 )
-def test_what_no_sampler_here_can_draw_is_an_error_on_the_loader(
+def test_a_model_that_no_sampler_supports_is_an_error_on_the_loader(
     fields: dict[str, Any],
     scheduler: dict[str, Any],
     parts: dict[str, Any],
@@ -136,7 +134,7 @@ def test_what_no_sampler_here_can_draw_is_an_error_on_the_loader(
     fails(client, graph(model_name="other"), "1", words)
 
 
-def test_a_score_sde_of_ncsnpp_is_loaded_and_saved_and_refused_by_the_samplers(
+def test_an_ncsnpp_score_sde_loads_and_saves_but_the_samplers_reject_it(
     host: Host, client: Client, models: Path
 ) -> None:
     fields = {**toys.TINY, "time_embedding_type": "fourier"}
@@ -156,7 +154,7 @@ def test_a_score_sde_of_ncsnpp_is_loaded_and_saved_and_refused_by_the_samplers(
     ],
     ids=["classes", "variance-exploding"],
 )
-def test_what_the_hosts_samplers_cannot_make_is_an_error_on_them(
+def test_a_model_that_the_hosts_samplers_cannot_sample_is_an_error_on_them(
     fields: dict[str, Any], words: str, client: Client, models: Path
 ) -> None:
     toys.write_checkpoint(models / "refused", fields, scheduler={})
@@ -178,13 +176,6 @@ def test_what_the_hosts_samplers_cannot_make_is_an_error_on_them(
         },
     }
     fails(client, prompt, "2", words)
-
-
-def test_a_workflow_saved_before_class_label_still_runs(client: Client) -> None:
-    saved = json.loads((ROOT / "example_workflows" / "ddim.json").read_text())
-    prompt = to_prompt(saved, client.get("/object_info"))
-    assert not any("class_label" in node["inputs"] for node in prompt.values())
-    assert client.run(prompt).error is None
 
 
 # Saving and downloading models
@@ -235,9 +226,7 @@ def test_a_patched_model_is_saved_as_it_was_loaded(host: Host, client: Client) -
     assert not np.array_equal(*pictures)
 
 
-def test_a_name_that_was_only_written_in_another_way_is_not_said_to_be_taken(
-    client: Client,
-) -> None:
+def test_only_a_name_that_exists_is_reported_as_taken(client: Client) -> None:
     for name, saved_as, is_taken in (
         (" written\\otherwise ", "written/otherwise", False),
         ("written\\otherwise", "written/otherwise_00002", True),
@@ -247,7 +236,7 @@ def test_a_name_that_was_only_written_in_another_way_is_not_said_to_be_taken(
         assert ("The name written/otherwise was taken." in told) == is_taken
 
 
-def test_saving_again_takes_the_next_free_name_and_says_so(host: Host, client: Client) -> None:
+def test_saving_again_uses_the_next_free_name_and_reports_it(host: Host, client: Client) -> None:
     # The name of the bundled model would hide the saved one.
     run = client.run(save_graph("digits-16", "digits-16"))
     told = run.outputs["4"]["text"][0]
@@ -387,7 +376,9 @@ def test_a_download_that_fails_is_an_error_on_its_node(hub: Hub, client: Client)
     [{"repo_id": "../x"}, {"repo_id": ""}, {"revision": "../x"}, {"variant": "/x"}],
     ids=str,
 )
-def test_a_download_that_leads_outside_is_refused(inputs: dict[str, str], client: Client) -> None:
+def test_a_download_path_outside_the_models_folder_is_rejected(
+    inputs: dict[str, str], client: Client
+) -> None:
     with pytest.raises(RefusedError) as refusal:
         client.run(download_graph(**{"repo_id": "a/b", **inputs}))
     assert "1" in refusal.value.errors

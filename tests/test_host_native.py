@@ -100,9 +100,7 @@ def test_ksampler_with_the_schedulers_of_ddim_draws_what_our_ddim_draws(
     # The same noise, seed 3 alone; ddim_uniform visits other timesteps, so only nearly the same.
     theirs = array(host, client, ksampler(batch_size=1, steps=100, scheduler="ddim_uniform"))
     ours = array(
-        host,
-        client,
-        graph("DDIM", seed=3, steps=100, format="npy", filename_prefix="native"),
+        host, client, graph("DDIM", seed=3, steps=100, format="npy", filename_prefix="native")
     )
     assert np.abs(theirs - ours).mean() < 0.03
 
@@ -153,13 +151,7 @@ def test_the_custom_samplers_draw_what_ksampler_draws(
     else:
         both = {"positive": ["5", 0], "negative": ["5", 0]}
         prompt["2"] = node(
-            "SamplerCustom",
-            model=["1", 0],
-            add_noise=True,
-            noise_seed=3,
-            cfg=1.0,
-            **both,
-            **parts,
+            "SamplerCustom", model=["1", 0], add_noise=True, noise_seed=3, cfg=1.0, **both, **parts
         )
     assert np.abs(array(host, client, prompt) - expected).max() < 1e-5
 
@@ -199,7 +191,7 @@ def test_any_cfg_gives_the_same_image(host: Host, client: Client) -> None:
 # Latents
 
 
-def test_an_empty_latent_has_the_models_own_size_unless_it_is_told_another(
+def test_an_empty_latent_has_the_models_size_by_default(
     host: Host, client: Client, models: Path
 ) -> None:
     name = write(models, "native-wide", sample_size=[16, 32])
@@ -211,7 +203,9 @@ def test_an_empty_latent_has_the_models_own_size_unless_it_is_told_another(
     assert array(host, client, prompt).shape == (1, 24, 8, 3)
 
 
-def test_a_model_without_a_size_is_told_one(host: Host, client: Client, models: Path) -> None:
+def test_a_model_without_a_size_needs_one_in_empty_latent(
+    host: Host, client: Client, models: Path
+) -> None:
     prompt = ksampler(write(models, "native-sizeless", sample_size=None))
     prompt["4"] = empty(width=8, height=16)
     assert array(host, client, prompt).shape == (1, 16, 8, 3)
@@ -220,9 +214,7 @@ def test_a_model_without_a_size_is_told_one(host: Host, client: Client, models: 
         fails(client, prompt, "4", "has no 'sample_size'")
 
 
-def test_a_size_that_the_network_cannot_halve_is_an_error_on_the_latent(
-    client: Client,
-) -> None:
+def test_a_size_that_the_network_cannot_halve_is_an_error_on_the_latent(client: Client) -> None:
     prompt = ksampler()
     prompt["4"] = empty(width=18)
     fails(client, prompt, "4", "divisible by 4 for this model (3 levels), not 16 x 18")
@@ -365,7 +357,7 @@ def test_an_image_for_a_model_without_a_size_must_be_kept(
 
 
 @pytest.mark.parametrize("channels", [2, 5])
-def test_channels_without_a_meaning_are_an_error_in_words(
+def test_an_unknown_number_of_channels_is_rejected(
     channels: int, host: Host, client: Client, models: Path
 ) -> None:
     name = write(models, f"native-{channels}", channels)

@@ -52,7 +52,7 @@ def test_two_parts_of_pndm_differ_from_the_whole_by_their_warm_up_only(
     assert 0 < (results[0] - results[1]).abs().max() < 0.1
 
 
-def test_a_run_that_stops_early_goes_to_the_image_unless_told_otherwise(bench: Bench) -> None:
+def test_a_run_that_stops_early_ends_in_an_image_by_default(bench: Bench) -> None:
     wires = Wires()
     model, latent = wires.model(), bench.put(wires, EMPTY)
     for kind in SAMPLERS:

@@ -58,15 +58,6 @@ def test_the_drawing_has_the_values_of_the_schedule(options: dict[str, Any], ben
         assert difference < 1e-6, name
 
 
-def test_a_million_timesteps_are_drawn_as_a_thousand_points(bench: Bench) -> None:
-    wires = Wires()
-    found = drawn(bench, wires, wires.model(num_train_timesteps=1_000_000), steps=1000)
-    assert found["T"] == 1_000_000
-    assert len(found["t"]) == len(found["betas"]) == len(found["alphas_cumprod"]) == 1000
-    assert (found["t"][0], found["t"][-1]) == (0, 999_999)
-    assert len(found["timesteps"]) == 1000
-
-
 def test_sigmas_mark_their_own_timesteps(bench: Bench) -> None:
     wires = Wires()
     model = wires.model()
@@ -100,8 +91,7 @@ def test_the_hosts_own_schedule_node_is_drawn(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
-    [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")],
+    ("kind", "words"), [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")]
 )
 def test_a_model_without_timesteps_is_an_error_on_the_node(
     kind: str, words: str, bench: Bench

@@ -35,10 +35,9 @@ SAMPLERS = ("F-PNDM", "S-PNDM", "PLMS", "FON", "DDIM", "DDPM")
 
 def plain(wires: Wires, model: Link, name: str) -> Link:
     """The node that draws what a trajectory with this sampler draws."""
-    kind, settings = {
-        "DDIM": ("DDIM", {"eta": 0.0}),
-        "DDPM": ("DDPM", {}),
-    }.get(name, ("PNDM", {"method": name}))
+    kind, settings = {"DDIM": ("DDIM", {"eta": 0.0}), "DDPM": ("DDPM", {})}.get(
+        name, ("PNDM", {"method": name})
+    )
     return sampler(wires, kind, model, batch_size=2, **settings)
 
 
@@ -165,11 +164,7 @@ def test_the_example_shows_digits_appearing(host: Host, client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "words"),
-    [
-        ({"steps": 1001}, "from 1 to 1000"),
-        ({"class_label": 3}, "class"),
-    ],
+    ("inputs", "words"), [({"steps": 1001}, "from 1 to 1000"), ({"class_label": 3}, "class")]
 )
 def test_what_the_samplers_refuse_is_refused_in_their_words(
     inputs: dict[str, Any], words: str, client: Client

@@ -160,7 +160,7 @@ def test_a_variant_and_a_revision_have_folders_of_their_own(hub: Hub, root: Path
         ((500, ""), False, r"answered 500"),
     ],
 )
-def test_a_refusal_is_said_in_words(
+def test_a_refusal_by_the_hub_is_explained(
     hub: Hub,
     root: Path,
     caplog: pytest.LogCaptureFixture,

@@ -79,7 +79,7 @@ def test_a_picture_without_alpha_becomes_opaque_and_alpha_is_left_out_for_rgb() 
 
 
 @pytest.mark.parametrize(("image", "model"), [(2, 3), (5, 1), (3, 2), (3, 6)])
-def test_channels_without_a_meaning_are_an_error_in_words(image: int, model: int) -> None:
+def test_an_unknown_number_of_channels_is_rejected(image: int, model: int) -> None:
     with pytest.raises(ValueError, match=r"has (2|5|6) channels"):
         to_channels(torch.zeros(1, 4, 4, image), model)
 

@@ -75,6 +75,7 @@ def test_an_evaluation_takes_what_was_estimated_or_a_little_less(
     assert peak <= estimate <= 1.15 * peak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", random.Random(0).sample(range(len(CASES)), 60))
 def test_the_estimate_holds_for_random_configurations(number: int) -> None:
     fields = matrix.fields(CASES[number])

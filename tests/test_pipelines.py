@@ -10,6 +10,7 @@ import torch
 from bundled import CONFIG, RUNS, SHAPE
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.models import judge as judging
 from comfyui_unconditional.models.judge import judge
 from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.unet.unet2d import UNet2D
@@ -34,7 +35,8 @@ def test_a_run_on_the_bundled_model_is_that_of_diffusers(
 
 @pytest.mark.parametrize(
     ("sampler", "steps", "eta"),
-    [("DDPM", 7, 0.0), ("DDPM", 50, 0.0), ("DDPM", 1000, 0.0)]
+    [("DDPM", 7, 0.0), ("DDPM", 50, 0.0)]
+    + [pytest.param("DDPM", 1000, 0.0, marks=pytest.mark.slow)]
     + [("DDIM", steps, eta) for steps in (10, 33, 50) for eta in (0.0, 0.5, 1.0)]
     + [("F-PNDM", steps, 0.0) for steps in (4, 10, 40, 50)]
     + [("PLMS", steps, 0.0) for steps in (2, 10, 50)],
@@ -91,7 +93,11 @@ def test_a_run_breaks_the_bound_where_an_option_of_the_network_is_wrong() -> Non
     assert not compare_runs(result, *bundled.their_runs("DDIM", 10)).holds
 
 
-def test_the_bundled_model_draws_readable_digits_of_every_kind() -> None:
+@pytest.mark.slow
+def test_the_bundled_model_draws_readable_digits_of_every_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(judging, "SAMPLES", 200)
     judgement = judge(DIGITS)
     assert judgement.unanimous >= 0.90
     assert min(judgement.shares) >= 0.04

@@ -77,13 +77,13 @@ def comfy(tree: Path, *arguments: str) -> str:
     return result.stdout
 
 
-def test_the_registry_s_own_tool_finds_nothing_to_say(tree: Path) -> None:
+def test_comfy_node_validate_passes_without_a_warning(tree: Path) -> None:
     said = comfy(tree, "node", "validate")
     assert "All validation checks passed" in said
     assert "arning" not in said
 
 
-def test_its_archive_holds_what_users_need_and_not_our_workshop(tree: Path) -> None:
+def test_the_archive_has_what_users_need_and_no_development_files(tree: Path) -> None:
     comfy(tree, "node", "pack")
     archive = tree / "node.zip"
     with zipfile.ZipFile(archive) as packed:
@@ -107,7 +107,7 @@ def test_its_archive_holds_what_users_need_and_not_our_workshop(tree: Path) -> N
     assert archive_size < 12e6
 
 
-def test_no_user_s_file_imports_from_the_workshop(tree: Path) -> None:
+def test_no_shipped_file_imports_a_development_file(tree: Path) -> None:
     workshop = re.compile(r"^\s*(from|import) (\.+)?(devtools|benchmarks|tests)\b", re.MULTILINE)
     for folder in (
         "checkpoints",
@@ -134,7 +134,7 @@ def test_the_version_is_the_newest_of_the_changelog(pyproject: dict[str, Any]) -
     assert re.fullmatch(r"\d+\.\d+\.\d+", newest), "the registry wants three numbers"
 
 
-def test_the_oldest_comfyui_is_said_alike_everywhere(pyproject: dict[str, Any]) -> None:
+def test_the_oldest_comfyui_is_the_same_everywhere(pyproject: dict[str, Any]) -> None:
     required = pyproject["tool"]["comfy"]["requires-comfyui"]
     oldest = required.removeprefix(">=")
     assert re.fullmatch(r"\d+\.\d+\.\d+", oldest)
@@ -173,7 +173,7 @@ def test_the_pictures_are_in_the_tree_in_the_registry_s_shapes(
     assert Path(str(picture.filename)).stat().st_size < 300_000  # type: ignore[attr-defined]
 
 
-def test_the_names_are_such_as_the_registry_takes(pyproject: dict[str, Any]) -> None:
+def test_the_registry_accepts_the_names(pyproject: dict[str, Any]) -> None:
     project, comfy = pyproject["project"], pyproject["tool"]["comfy"]
     assert re.fullmatch(r"[a-z]+([-_.]?[a-z0-9]+)*", project["name"])
     assert len(project["name"]) < 100

@@ -172,13 +172,13 @@ def test_seeds_count_up_and_begin_again_after_the_last() -> None:
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan"), float("inf")])
-def test_an_eta_beyond_zero_to_one_is_an_error_in_words(eta: float) -> None:
+def test_an_eta_outside_0_to_1_is_rejected(eta: float) -> None:
     config = SchedulerConfig()
     with pytest.raises(ScheduleError, match="eta must be from 0 to 1"):
         ours.run_ddim(config, 10, Denoiser(config), SEEDS, SHAPE, eta)
 
 
-def test_a_learned_variance_from_a_model_without_one_is_an_error_in_words() -> None:
+def test_a_learned_variance_is_rejected_on_a_model_without_one() -> None:
     config = SchedulerConfig()
     for kind in ("learned", "learned_range"):
         with pytest.raises(ScheduleError, match="6 output channels"):

@@ -147,7 +147,7 @@ def test_a_model_inside_of_a_model_is_refused(tmp_path: Path, checkpoint: Checkp
         save(tmp_path / "saved", "tiny/inside", checkpoint)
 
 
-def test_a_failure_leaves_nothing_half_written(
+def test_a_failure_leaves_no_partial_file(
     tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = Path.write_bytes
@@ -164,7 +164,7 @@ def test_a_failure_leaves_nothing_half_written(
     assert not list((tmp_path / "saved").rglob("*"))
 
 
-def test_a_file_where_the_folder_should_be_is_said(tmp_path: Path, checkpoint: Checkpoint) -> None:
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path, checkpoint: Checkpoint) -> None:
     (tmp_path / "saved").write_text("")
     with pytest.raises(ValueError, match="cannot be saved"):
         save(tmp_path / "saved", "tiny", checkpoint)

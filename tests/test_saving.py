@@ -101,7 +101,7 @@ def test_disabled_metadata_is_left_out(
     [("set", {1, 2}), ("\N{SNOWMAN}", 1), ("x" * 80, 1), ("a\0b", 1), ("", 1), ("a\ud800", 1)],
 )
 @pytest.mark.parametrize("file_format", ["png", "webp", "film"])
-def test_metadata_that_a_file_cannot_hold_is_left_out_and_said_and_costs_no_picture(
+def test_metadata_that_a_file_cannot_hold_is_left_out_with_a_warning(
     saving: ModuleType,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -293,7 +293,7 @@ def test_a_second_run_replaces_nothing_whatever_the_prefix(
     assert not any(path.name.startswith(".") for path in both)
 
 
-def test_files_of_a_batch_number_are_counted_on(saving: ModuleType, tmp_path: Path) -> None:
+def test_files_with_a_batch_number_are_numbered_on(saving: ModuleType, tmp_path: Path) -> None:
     options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None] * 2}
     for _ in range(2):
         saving.save_pictures(torch.rand(2, 8, 8, 3), "run_%batch_num%", "png", **options)

@@ -311,7 +311,7 @@ def test_the_names_of_2022_are_read(given: dict[str, Any], expected: dict[str, A
     assert not config.warnings
 
 
-def test_a_prediction_said_twice_and_not_alike_is_refused() -> None:
+def test_contradictory_prediction_types_are_rejected() -> None:
     with pytest.raises(ScheduleError, match="contradict"):
         SchedulerConfig.from_dict({"predict_epsilon": False, "prediction_type": "epsilon"})
     with pytest.raises(ScheduleError, match="'predict_epsilon' must be"):

@@ -32,7 +32,7 @@ def test_the_tables_are_those_of_diffusers_bit_for_bit(
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_alphas_cumprod_falls_from_step_to_step(schedule: str) -> None:
+def test_alphas_cumprod_decreases_from_step_to_step(schedule: str) -> None:
     config = SchedulerConfig(beta_schedule=schedule)  # type: ignore[arg-type]
     a = NoiseSchedule.from_config(config, dtype=torch.float64).alphas_cumprod
     assert a.dtype == torch.float64
@@ -41,7 +41,7 @@ def test_alphas_cumprod_falls_from_step_to_step(schedule: str) -> None:
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
-def test_any_number_of_steps_gives_as_many_timesteps_in_falling_order(spacing: str) -> None:
+def test_any_number_of_steps_gives_as_many_timesteps_in_descending_order(spacing: str) -> None:
     for T in (1, 7, 100, 1000):
         config = SchedulerConfig(num_train_timesteps=T, timestep_spacing=spacing)  # type: ignore[arg-type]
         for steps in range(1, T + 1):
@@ -71,7 +71,7 @@ def test_the_offset_shifts_a_leading_list_only() -> None:
         assert make_timesteps(config, 10) == [expected[0], *expected[2:]]
 
 
-def test_an_offset_beyond_the_last_timestep_is_an_error_in_words() -> None:
+def test_an_offset_past_the_last_timestep_is_rejected() -> None:
     config = SchedulerConfig(steps_offset=1)
     with pytest.raises(ScheduleError, match="steps_offset = 1 leads to timestep 1000"):
         make_timesteps(config, 1000)
@@ -79,7 +79,7 @@ def test_an_offset_beyond_the_last_timestep_is_an_error_in_words() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, -3, 1001])
-def test_too_few_or_too_many_steps_are_an_error_in_words(steps: int) -> None:
+def test_too_few_or_too_many_steps_are_rejected(steps: int) -> None:
     with pytest.raises(ScheduleError, match="from 1 to 1000"):
         make_timesteps(SchedulerConfig(), steps)
 

@@ -50,6 +50,7 @@ def is_the_same(a: State, b: State) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_averaged", [False, True], ids=["plain", "averaged"])
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("kind", wrapping.FORMATS)

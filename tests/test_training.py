@@ -77,7 +77,7 @@ def test_stopping_and_resuming_gives_the_uninterrupted_weights(tmp_path: Path, s
     assert_same_state(resumed, whole)
 
 
-def test_an_abandoned_run_goes_on_from_its_last_saved_state(tmp_path: Path):
+def test_an_abandoned_run_continues_from_its_last_saved_state(tmp_path: Path):
     whole = make_run(tmp_path / "whole")
     finish(whole)
 
@@ -129,7 +129,7 @@ def test_resuming_may_change_how_often_the_state_is_saved(tmp_path: Path):
     assert make_run(tmp_path, replace(OPTIONS, save_every=1)).step == 1
 
 
-def test_a_damaged_state_is_an_error_in_words(tmp_path: Path):
+def test_a_damaged_state_is_reported(tmp_path: Path):
     (tmp_path / "training.pt").write_bytes(b"not an archive")
     with pytest.raises(ValueError, match="is not a training state, or is damaged"):
         make_run(tmp_path)
@@ -292,7 +292,7 @@ def test_the_command_makes_a_model_and_says_how_to_use_it(
     assert not list(out.rglob("*.unfinished"))
 
 
-def test_the_command_goes_on_after_ctrl_c(
+def test_the_command_resumes_after_ctrl_c(
     picture_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -363,7 +363,7 @@ def test_a_background_that_is_no_colour_is_an_error_that_says_how_to_write_one(
         (["--learning-rate", "-1"], "learning rate must be above 0"),
     ],
 )
-def test_the_users_errors_are_one_sentence(
+def test_a_users_mistake_gives_one_sentence(
     picture_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -393,7 +393,7 @@ COSINE = replace(digits.SCHEDULER, beta_schedule="squaredcos_cap_v2")
         (["--beta-schedule", "squaredcos_cap_v2"], digits.OPTIONS, COSINE),
     ],
 )
-def test_the_digits_command_has_the_settings_of_the_bundled_model_unless_told_otherwise(
+def test_the_digits_command_defaults_to_the_settings_of_the_bundled_model(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     more: list[str],
@@ -423,7 +423,7 @@ def test_without_scikit_learn_the_command_says_what_to_install(
     assert "`train` extra" in said
 
 
-def test_more_steps_for_a_finished_training_are_refused_in_words(
+def test_more_steps_for_a_finished_training_are_rejected_with_an_explanation(
     picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert main(train_on(picture_folder, tmp_path / "model")) == 0
@@ -431,9 +431,7 @@ def test_more_steps_for_a_finished_training_are_refused_in_words(
     assert "steps was 2 there and is 3 here" in capsys.readouterr().err
 
 
-def test_judging_another_model_than_one_of_digits_is_an_error_in_words(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_only_a_model_of_digits_can_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     save_model(tmp_path, UNet2D(UNET).state_dict(), UNET, SCHEDULER)
     assert digits_main(["judge", str(tmp_path)]) == 1
     assert "8 x 8 pixels and 1 channel. Only digit models" in capsys.readouterr().err

@@ -280,7 +280,7 @@ def test_a_broken_picture_is_skipped_with_a_warning_that_names_it(
     assert "cut short.png" in caplog.messages[1]
 
 
-def test_no_picture_at_all_is_an_error_in_words(tmp_path: Path):
+def test_a_folder_without_pictures_is_rejected(tmp_path: Path):
     with pytest.raises(ValueError, match="it has no pictures"):
         load_pictures(tmp_path, 8, 3)
     (tmp_path / "a.png").write_bytes(b"")

@@ -129,7 +129,7 @@ def test_half_precision_gives_half_precision() -> None:
     torch.testing.assert_close(half.float(), full, atol=0.1, rtol=0.1)
 
 
-def test_a_size_that_cannot_be_halved_on_each_level_is_an_error_in_words() -> None:
+def test_a_size_that_cannot_be_halved_on_each_level_is_rejected() -> None:
     ours, _ = ours_and_theirs(toys.CIFAR)
     with pytest.raises(ConfigError, match=r"divisible by 8 .* not 32 x 36"):
         ours(torch.randn(1, 3, 32, 36), 0)
@@ -264,7 +264,7 @@ def test_every_class_that_the_model_knows_is_allowed() -> None:
 
 
 @pytest.mark.parametrize("t", [3.5, 50, -1])
-def test_a_timestep_that_was_not_learned_is_an_error_in_words(t: float) -> None:
+def test_a_timestep_outside_the_learned_table_is_rejected(t: float) -> None:
     network = UNet2D(UNetConfig.from_dict({**toys.TINY, **LEARNED}))
     with pytest.raises(ConfigError, match=rf"0 to 49, but none for \[{t}\]"):
         network(torch.randn(1, 3, 8, 8), t)

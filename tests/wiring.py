@@ -62,6 +62,16 @@ class Bench:
         assert run.error is None, run.error
         return run
 
+    def fails(self, wires: Wires, samples: Link, *words: str, node: str | None = None) -> Run:
+        """Assert that these samples end in an error with these words, on this node if given."""
+        wires("TestSaveLatent", samples=samples, name="x")
+        run = self.client.run(wires.graph)
+        assert run.error
+        assert node in (None, run.error["node_id"])
+        for text in words:
+            assert text in run.error["exception_message"]
+        return run
+
     def _save(self, tensor: Tensor) -> str:
         name = self._name()
         np.save(self.folder / f"{name}.npy", tensor.numpy())

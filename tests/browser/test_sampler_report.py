@@ -83,7 +83,7 @@ def test_the_report_is_not_saved_with_the_workflow(editor: Editor) -> None:
         assert again["widgets_values"] == node["widgets_values"]
 
 
-def test_the_report_is_there_again_after_undo_which_builds_the_graph_anew(editor: Editor) -> None:
+def test_the_report_survives_undo_which_rebuilds_the_graph(editor: Editor) -> None:
     editor.load(quick_start())
     editor.run()
     said = report(editor)

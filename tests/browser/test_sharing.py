@@ -43,7 +43,7 @@ def test_a_picture_of_ours_dropped_onto_the_page_restores_its_graph(
     editor.shot(f"dropped_{format}")
 
 
-def test_a_saved_workflow_has_the_same_values_after_the_page_is_loaded_anew(
+def test_a_saved_workflow_keeps_its_values_when_the_page_is_reloaded(
     editor: Editor,
 ) -> None:
     for name in NODES:

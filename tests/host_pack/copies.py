@@ -6,124 +6,94 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .node import node
+
 KINDS = ["deep clone", "other device", "not dynamic", "copy.deepcopy"]
 
 
-class TestCopiedModel(io.ComfyNode):
+@node(io.Model.Output(), inputs=(io.Model.Input("model"), io.Combo.Input("kind", options=KINDS)))
+def copied_model(model: Any, kind: str) -> io.NodeOutput:
     """A MODEL of the same, but with a network of its own; which host can do which is the test's."""
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestCopiedModel",
-            category="test",
-            inputs=[io.Model.Input("model"), io.Combo.Input("kind", options=KINDS)],
-            outputs=[io.Model.Output()],
-        )
-
-    @classmethod
-    def execute(cls, model: Any, kind: str) -> io.NodeOutput:
-        match kind:
-            case "deep clone":  # as the host's LoRA training
-                copied = model.clone(force_deepcopy=True)
-            case "other device":  # as its nodes for several GPUs
-                copied = model.deepclone_multigpu(new_load_device=model.load_device)
-            case "copy.deepcopy":  # as other packs
-                copied = copy.deepcopy(model)
-            case _:  # as TorchCompileModel
-                copied = model.clone(disable_dynamic=True)
-        assert copied.model is not model.model
-        own = {p.data_ptr() for p in copied.model.parameters()}
-        assert own.isdisjoint(p.data_ptr() for p in model.model.parameters())
-        assert not copied.is_dynamic()
-        return io.NodeOutput(copied)
+    match kind:
+        case "deep clone":  # as the host's LoRA training
+            copied = model.clone(force_deepcopy=True)
+        case "other device":  # as its nodes for several GPUs
+            copied = model.deepclone_multigpu(new_load_device=model.load_device)
+        case "copy.deepcopy":  # as other packs
+            copied = copy.deepcopy(model)
+        case _:  # as TorchCompileModel
+            copied = model.clone(disable_dynamic=True)
+    assert copied.model is not model.model
+    own = {p.data_ptr() for p in copied.model.parameters()}
+    assert own.isdisjoint(p.data_ptr() for p in model.model.parameters())
+    assert not copied.is_dynamic()
+    return io.NodeOutput(copied)
 
 
-class TestDynamicModel(io.ComfyNode):
+@node(io.Model.Output(), inputs=(io.Model.Input("model"),))
+def dynamic_model(model: Any) -> io.NodeOutput:
     """The same as a MODEL whose weights the host loads as they are needed.
 
     The host makes such on NVIDIA's cards only. This is its own class, without what it asks of a
     card: on a CPU that is nothing but memory that it pins.
     """
+    import comfy.model_patcher as host
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestDynamicModel",
-            category="test",
-            inputs=[io.Model.Input("model")],
-            outputs=[io.Model.Output()],
-        )
+    class Dynamic(host.ModelPatcherDynamic):
+        def __new__(cls, *_: Any, **__: Any) -> Any:
+            return object.__new__(cls)  # the host's gives the plain class for a CPU
 
-    @classmethod
-    def execute(cls, model: Any) -> io.NodeOutput:
-        import comfy.model_patcher as host
+        def partially_unload(self, *_: Any, **__: Any) -> int:
+            restore = getattr(self, "restore_loaded_backups", lambda: 0)  # newer hosts
+            return restore()
 
-        class Dynamic(host.ModelPatcherDynamic):
-            def __new__(cls, *_: Any, **__: Any) -> Any:
-                return object.__new__(cls)  # the host's gives the plain class for a CPU
+    class Memory:
+        size = 0
 
-            def partially_unload(self, *_: Any, **__: Any) -> int:
-                restore = getattr(self, "restore_loaded_backups", lambda: 0)  # newer hosts
-                return restore()
+        def __init__(self, *_: Any) -> None: ...
 
-        class Memory:
-            size = 0
+        def truncate(self, *_: Any, **__: Any) -> None: ...
 
-            def __init__(self, *_: Any) -> None: ...
-
-            def truncate(self, *_: Any, **__: Any) -> None: ...
-
-        buffers = getattr(host.comfy_aimdo, "host_buffer", None)  # newer hosts
-        if buffers is not None:
-            buffers.HostBuffer = Memory
-        make, arguments = model.cached_patcher_init
-        network = make(*arguments).model
-        dynamic = Dynamic(network, model.load_device, model.offload_device)
-        dynamic.cached_patcher_init = model.cached_patcher_init
-        assert dynamic.is_dynamic()
-        return io.NodeOutput(dynamic)
+    buffers = getattr(host.comfy_aimdo, "host_buffer", None)  # newer hosts
+    if buffers is not None:
+        buffers.HostBuffer = Memory
+    make, arguments = model.cached_patcher_init
+    network = make(*arguments).model
+    dynamic = Dynamic(network, model.load_device, model.offload_device)
+    dynamic.cached_patcher_init = model.cached_patcher_init
+    assert dynamic.is_dynamic()
+    return io.NodeOutput(dynamic)
 
 
-class TestWithoutFloat64(io.ComfyNode):
+@node(io.Model.Output(), inputs=(io.Model.Input("model"),))
+def without_float64(model: Any) -> io.NodeOutput:
     """The MODEL on a device that has no float64: whatever makes such a number fails."""
+    import torch
+    from comfy.patcher_extension import WrappersMP
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestWithoutFloat64",
-            category="test",
-            inputs=[io.Model.Input("model")],
-            outputs=[io.Model.Output()],
-        )
+    class Lacking(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if any(getattr(x, "dtype", None) == torch.float64 for x in tree_leaves(result)):
+                raise RuntimeError("Required aspect fp64 is not supported on the device")
+            return result
 
-    @classmethod
-    def execute(cls, model: Any) -> io.NodeOutput:
-        import torch
-        from comfy.patcher_extension import WrappersMP
-        from torch.utils._python_dispatch import TorchDispatchMode
-        from torch.utils._pytree import tree_leaves
+    host = type(model.model).__module__.rpartition(".")[0]
+    precision = sys.modules[f"{host}.precision"]
 
-        class Lacking(TorchDispatchMode):
-            def __torch_dispatch__(
-                self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-            ) -> Any:
-                result = func(*args, **(kwargs or {}))
-                if any(getattr(x, "dtype", None) == torch.float64 for x in tree_leaves(result)):
-                    raise RuntimeError("Required aspect fp64 is not supported on the device")
-                return result
-
-        host = type(model.model).__module__.rpartition(".")[0]
-        precision = sys.modules[f"{host}.precision"]
-
-        def sample(run: Any, *a: Any, **more: Any) -> Any:
+    def sample(run: Any, *a: Any, **more: Any) -> Any:
+        precision.computes_float64.cache_clear()
+        try:
+            with Lacking():
+                return run(*a, **more)
+        finally:
             precision.computes_float64.cache_clear()
-            try:
-                with Lacking():
-                    return run(*a, **more)
-            finally:
-                precision.computes_float64.cache_clear()
 
-        lacking = model.clone()
-        lacking.add_wrapper(WrappersMP.OUTER_SAMPLE, sample)
-        return io.NodeOutput(lacking)
+    lacking = model.clone()
+    lacking.add_wrapper(WrappersMP.OUTER_SAMPLE, sample)
+    return io.NodeOutput(lacking)

@@ -4,6 +4,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .node import node
+
 _TINY_SD = {
     "image_size": 32,
     "in_channels": 4,
@@ -24,111 +26,70 @@ _TINY_SD = {
 }
 
 
-class TestForeignModel(io.ComfyNode):
+@node(io.Model.Output())
+def foreign_model() -> io.NodeOutput:
     """A MODEL of another kind: Stable Diffusion's, without weights."""
+    import comfy.model_base
+    import comfy.supported_models
+    import torch
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestForeignModel",
-            category="test",
-            inputs=[],
-            outputs=[io.Model.Output()],
-        )
-
-    @classmethod
-    def execute(cls) -> io.NodeOutput:
-        import comfy.model_base
-        import comfy.supported_models
-        import torch
-
-        config = comfy.supported_models.SD15({"disable_unet_model_creation": True})
-        model = comfy.model_base.BaseModel(config)
-        model.diffusion_model = torch.nn.Identity()
-        return io.NodeOutput(_patcher(model))
+    config = comfy.supported_models.SD15({"disable_unet_model_creation": True})
+    model = comfy.model_base.BaseModel(config)
+    model.diffusion_model = torch.nn.Identity()
+    return io.NodeOutput(_patcher(model))
 
 
-class TestTinyModel(io.ComfyNode):
+@node(
+    io.Model.Output(),
+    inputs=(
+        io.Combo.Input("kind", options=["EPS", "V_PREDICTION", "FLOW", "EDM"]),
+        io.Int.Input("seed", default=0),
+    ),
+)
+def tiny_model(kind: str, seed: int) -> io.NodeOutput:
     """A tiny random model of the host's own kinds: SD (epsilon or v), flow-matching, or EDM."""
+    import comfy.model_base
+    import comfy.supported_models
+    import torch
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestTinyModel",
-            category="test",
-            inputs=[
-                io.Combo.Input("kind", options=["EPS", "V_PREDICTION", "FLOW", "EDM"]),
-                io.Int.Input("seed", default=0),
-            ],
-            outputs=[io.Model.Output()],
-        )
-
-    @classmethod
-    def execute(cls, kind: str, seed: int) -> io.NodeOutput:
-        import comfy.model_base
-        import comfy.supported_models
-        import torch
-
-        config = comfy.supported_models.SD15({**_TINY_SD, "dtype": torch.float32})
-        config.unet_config["num_head_channels"] = -1
-        model = comfy.model_base.BaseModel(config, comfy.model_base.ModelType[kind])
-        generator = torch.Generator().manual_seed(seed)
-        for name, parameter in model.diffusion_model.named_parameters():
-            drawn = torch.randn(parameter.shape, generator=generator)
-            norm = "norm" in name and parameter.ndim == 1 and name.endswith("weight")
-            fan_in = max(parameter[0].numel(), 1)
-            parameter.data = 1 + 0.1 * drawn if norm else drawn / fan_in**0.5
-        return io.NodeOutput(_patcher(model))
+    config = comfy.supported_models.SD15({**_TINY_SD, "dtype": torch.float32})
+    config.unet_config["num_head_channels"] = -1
+    model = comfy.model_base.BaseModel(config, comfy.model_base.ModelType[kind])
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.diffusion_model.named_parameters():
+        drawn = torch.randn(parameter.shape, generator=generator)
+        norm = "norm" in name and parameter.ndim == 1 and name.endswith("weight")
+        fan_in = max(parameter[0].numel(), 1)
+        parameter.data = 1 + 0.1 * drawn if norm else drawn / fan_in**0.5
+    return io.NodeOutput(_patcher(model))
 
 
-class TestConditioning(io.ComfyNode):
+@node(io.Conditioning.Output(), inputs=(io.Int.Input("seed", default=0),))
+def conditioning(seed: int) -> io.NodeOutput:
     """CONDITIONING of random numbers, for TestTinyModel."""
+    import torch
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestConditioning",
-            category="test",
-            inputs=[io.Int.Input("seed", default=0)],
-            outputs=[io.Conditioning.Output()],
-        )
-
-    @classmethod
-    def execute(cls, seed: int) -> io.NodeOutput:
-        import torch
-
-        generator = torch.Generator().manual_seed(seed)
-        return io.NodeOutput([[torch.randn(1, 4, 16, generator=generator), {}]])
+    generator = torch.Generator().manual_seed(seed)
+    return io.NodeOutput([[torch.randn(1, 4, 16, generator=generator), {}]])
 
 
-class TestControl(io.ComfyNode):
+@node(io.Conditioning.Output(), inputs=(io.Conditioning.Input("conditioning"),))
+def control(conditioning: Any) -> io.NodeOutput:
     """The CONDITIONING with a ControlNet that adds a number to the middle of TestTinyModel."""
+    import comfy.controlnet
+    import torch
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestControl",
-            category="test",
-            inputs=[io.Conditioning.Input("conditioning")],
-            outputs=[io.Conditioning.Output()],
-        )
+    class Control(comfy.controlnet.ControlBase):
+        def get_control(self, x_noisy: Any, *_: Any, **__: Any) -> dict[str, Any]:
+            height, width = x_noisy.shape[-2] // 2, x_noisy.shape[-1] // 2
+            middle = torch.full((len(x_noisy), 64, height, width), 2.0)
+            return {"input": [], "middle": [middle], "output": []}
 
-    @classmethod
-    def execute(cls, conditioning: Any) -> io.NodeOutput:
-        import comfy.controlnet
-        import torch
+        def get_models(self) -> list[Any]:
+            return []
 
-        class Control(comfy.controlnet.ControlBase):
-            def get_control(self, x_noisy: Any, *_: Any, **__: Any) -> dict[str, Any]:
-                height, width = x_noisy.shape[-2] // 2, x_noisy.shape[-1] // 2
-                middle = torch.full((len(x_noisy), 64, height, width), 2.0)
-                return {"input": [], "middle": [middle], "output": []}
-
-            def get_models(self) -> list[Any]:
-                return []
-
-        added = {"control": Control(), "control_apply_to_uncond": True}
-        return io.NodeOutput([[c, {**more, **added}] for c, more in conditioning])
+    added = {"control": Control(), "control_apply_to_uncond": True}
+    return io.NodeOutput([[c, {**more, **added}] for c, more in conditioning])
 
 
 def _patcher(model: Any) -> Any:

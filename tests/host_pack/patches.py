@@ -5,104 +5,87 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .node import node
 
-class TestPatchedModel(io.ComfyNode):
+
+@node(io.Model.Output(), inputs=(io.Model.Input("model"),))
+def patched_model(model: Any) -> io.NodeOutput:
     """The MODEL with a patch on its weights, as a LoRA or a merge puts one there."""
+    import torch
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestPatchedModel",
-            category="test",
-            inputs=[io.Model.Input("model")],
-            outputs=[io.Model.Output()],
-        )
-
-    @classmethod
-    def execute(cls, model: Any) -> io.NodeOutput:
-        import torch
-
-        patched = model.clone()
-        name = "diffusion_model.conv_out.weight"
-        weight = patched.model_state_dict()[name]
-        patched.add_patches({name: ("diff", (torch.full(weight.shape, 0.05),))})
-        return io.NodeOutput(patched)
+    patched = model.clone()
+    name = "diffusion_model.conv_out.weight"
+    weight = patched.model_state_dict()[name]
+    patched.add_patches({name: ("diff", (torch.full(weight.shape, 0.05),))})
+    return io.NodeOutput(patched)
 
 
-class TestWrappedModel(io.ComfyNode):
+_KINDS = [
+    "unet function",
+    "apply model",
+    "diffusion model",
+    "post cfg",
+    "compiled",
+    "record",
+    "little memory",
+    "another sigma",
+    "nan",
+    "attention",
+    "float64",
+]
+
+
+@node(
+    io.Model.Output(),
+    inputs=(
+        io.Model.Input("model"),
+        io.Combo.Input("kind", options=_KINDS),
+        io.String.Input("name", default=""),
+    ),
+)
+def wrapped_model(model: Any, kind: str, name: str) -> io.NodeOutput:
     """The MODEL with one of the wrappers that the host offers; the first four halve its answer.
 
     ``record`` writes what the model is asked to a file of that name; ``nan`` spoils the answer for
     the images whose numbers are the name, all without one.
     """
+    from comfy.patcher_extension import WrappersMP
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        kinds = [
-            "unet function",
-            "apply model",
-            "diffusion model",
-            "post cfg",
-            "compiled",
-            "record",
-            "little memory",
-            "another sigma",
-            "nan",
-            "attention",
-            "float64",
-        ]
-        return io.Schema(
-            node_id="TestWrappedModel",
-            category="test",
-            inputs=[
-                io.Model.Input("model"),
-                io.Combo.Input("kind", options=kinds),
-                io.String.Input("name", default=""),
-            ],
-            outputs=[io.Model.Output()],
-        )
-
-    @classmethod
-    def execute(cls, model: Any, kind: str, name: str) -> io.NodeOutput:
-        from comfy.patcher_extension import WrappersMP
-        from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-        wrapped = model.clone()
-        match kind:
-            case "unet function":
-                wrapped.set_model_unet_function_wrapper(
-                    lambda apply, a: 0.5 * apply(a["input"], a["timestep"], **a["c"])
-                )
-            case "apply model":
-                wrapped.add_wrapper(
-                    WrappersMP.APPLY_MODEL, lambda run, *a, **more: 0.5 * run(*a, **more)
-                )
-            case "diffusion model":
-                wrapped.add_wrapper(
-                    WrappersMP.DIFFUSION_MODEL, lambda run, *a, **more: 0.5 * run(*a, **more)
-                )
-            case "post cfg":
-                wrapped.set_model_sampler_post_cfg_function(lambda a: 0.5 * a["denoised"])
-            case "little memory":
-                wrapped.add_wrapper(WrappersMP.APPLY_MODEL, _with_memory_for_two(model, name))
-            case "another sigma":
-                wrapped.set_model_unet_function_wrapper(
-                    lambda apply, a: apply(a["input"], 0.7 * a["timestep"], **a["c"])
-                )
-            case "nan":
-                wrapped.add_wrapper(WrappersMP.APPLY_MODEL, _spoiling(name))
-            case "attention":
-                options = wrapped.model_options["transformer_options"]
-                options["optimized_attention_override"] = lambda attend, *a, **more: attend(
-                    *a, **more
-                )
-            case "float64":
-                wrapped.add_wrapper(WrappersMP.DIFFUSION_MODEL, _in_float64)
-            case "compiled":
-                set_torch_compile_wrapper(model=wrapped, backend="aot_eager")
-            case _:
-                wrapped.set_model_unet_function_wrapper(_recorder(name))
-        return io.NodeOutput(wrapped)
+    wrapped = model.clone()
+    match kind:
+        case "unet function":
+            wrapped.set_model_unet_function_wrapper(
+                lambda apply, a: 0.5 * apply(a["input"], a["timestep"], **a["c"])
+            )
+        case "apply model":
+            wrapped.add_wrapper(
+                WrappersMP.APPLY_MODEL, lambda run, *a, **more: 0.5 * run(*a, **more)
+            )
+        case "diffusion model":
+            wrapped.add_wrapper(
+                WrappersMP.DIFFUSION_MODEL, lambda run, *a, **more: 0.5 * run(*a, **more)
+            )
+        case "post cfg":
+            wrapped.set_model_sampler_post_cfg_function(lambda a: 0.5 * a["denoised"])
+        case "little memory":
+            wrapped.add_wrapper(WrappersMP.APPLY_MODEL, _with_memory_for_two(model, name))
+        case "another sigma":
+            wrapped.set_model_unet_function_wrapper(
+                lambda apply, a: apply(a["input"], 0.7 * a["timestep"], **a["c"])
+            )
+        case "nan":
+            wrapped.add_wrapper(WrappersMP.APPLY_MODEL, _spoiling(name))
+        case "attention":
+            options = wrapped.model_options["transformer_options"]
+            options["optimized_attention_override"] = lambda attend, *a, **more: attend(*a, **more)
+        case "float64":
+            wrapped.add_wrapper(WrappersMP.DIFFUSION_MODEL, _in_float64)
+        case "compiled":
+            set_torch_compile_wrapper(model=wrapped, backend="aot_eager")
+        case _:
+            wrapped.set_model_unet_function_wrapper(_recorder(name))
+    return io.NodeOutput(wrapped)
 
 
 def _spoiling(name: str) -> Any:
