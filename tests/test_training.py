@@ -106,8 +106,8 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path: Path):
         ({"learning_rate": 0.5}, "learning_rate was 0.001 and is now 0.5"),
         ({"steps": 60}, "steps was 6 and is now 60"),
         ({"batch_size": 3}, "batch_size was 4 and is now 3"),
-        ({"flip": False}, "flip was True there and is False here"),
-        ({"seed": 1}, "seed was 0 there and is 1 here"),
+        ({"flip": False}, "flip was True and is now False"),
+        ({"seed": 1}, "seed was 0 and is now 1"),
     ],
 )
 def test_resuming_with_another_setting_is_refused_and_names_it(
