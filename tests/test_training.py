@@ -428,7 +428,7 @@ def test_more_steps_for_a_finished_training_are_refused_in_words(
 ):
     assert main(train_on(picture_folder, tmp_path / "model")) == 0
     assert main(train_on(picture_folder, tmp_path / "model", "--steps", "3")) == 1
-    assert "steps was 2 there and is 3 here" in capsys.readouterr().err
+    assert "steps was 2 and is now 3" in capsys.readouterr().err
 
 
 def test_judging_another_model_than_one_of_digits_is_an_error_in_words(
