@@ -106,8 +106,8 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path: Path):
         ({"learning_rate": 0.5}, "learning_rate was 0.001 and is now 0.5"),
         ({"steps": 60}, "steps was 6 and is now 60"),
         ({"batch_size": 3}, "batch_size was 4 and is now 3"),
-        ({"flip": False}, "flip was True there and is False here"),
-        ({"seed": 1}, "seed was 0 there and is 1 here"),
+        ({"flip": False}, "flip was True and is now False"),
+        ({"seed": 1}, "seed was 0 and is now 1"),
     ],
 )
 def test_resuming_with_another_setting_is_refused_and_names_it(
@@ -428,7 +428,7 @@ def test_more_steps_for_a_finished_training_are_rejected_with_an_explanation(
 ):
     assert main(train_on(picture_folder, tmp_path / "model")) == 0
     assert main(train_on(picture_folder, tmp_path / "model", "--steps", "3")) == 1
-    assert "steps was 2 there and is 3 here" in capsys.readouterr().err
+    assert "steps was 2 and is now 3" in capsys.readouterr().err
 
 
 def test_only_a_model_of_digits_can_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
