@@ -35,7 +35,7 @@ def named_path() -> Path | None:
     for name in ("main.py", "comfyui_version.py"):
         if not (path / name).is_file():
             raise HostError(
-                f"{path} is not the folder of a ComfyUI of 0.3.64 or newer: there is no {name} in "
+                f"{path} is not the folder of a ComfyUI of 0.16.3 or newer: there is no {name} in "
                 "it. It comes from --host or COMFYUI_PATH."
             )
     return path

@@ -58,9 +58,9 @@ def test_the_copy_from_when_there_was_one_only_is_used_for_its_version(
 def test_a_named_comfyui_is_the_only_one_and_nothing_is_obtained(
     obtained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named = write_tree(tmp_path / "mine", "0.3.64")
+    named = write_tree(tmp_path / "mine", "0.17.0")
     monkeypatch.setenv("COMFYUI_PATH", str(named))
-    assert versions_to_test() == ("0.3.64",)
+    assert versions_to_test() == ("0.17.0",)
     assert comfyui_path() == named.resolve()
     assert not obtained
 
@@ -69,7 +69,7 @@ def test_a_named_comfyui_is_the_only_one_and_nothing_is_obtained(
 def test_a_named_folder_that_is_no_comfyui_is_an_error_that_names_it(
     missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named = write_tree(tmp_path / "mine", "0.3.64")
+    named = write_tree(tmp_path / "mine", "0.17.0")
     (named / missing).unlink()
     monkeypatch.setenv("COMFYUI_PATH", str(named))
     with pytest.raises(HostError, match=rf"mine is not .*: there is no {missing} in it"):
