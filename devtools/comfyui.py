@@ -35,7 +35,7 @@ def named_path() -> Path | None:
     for name in ("main.py", "comfyui_version.py"):
         if not (path / name).is_file():
             raise HostError(
-                f"{path} is not the folder of a ComfyUI 0.3.64 or newer: it has no {name}. Correct "
+                f"{path} is not the folder of a ComfyUI 0.16.3 or newer: it has no {name}. Correct "
                 "--host or COMFYUI_PATH."
             )
     return path

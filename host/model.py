@@ -198,9 +198,10 @@ def make_model(
             creates one for another GPU, for LoRA training, and to compile a dynamic MODEL.
         disable_dynamic: never use the host's dynamic VRAM.
     """
-    patcher = comfy.model_patcher.ModelPatcher
-    if not disable_dynamic:
-        patcher = getattr(comfy.model_patcher, "CoreModelPatcher", patcher)  # newer hosts
+    if disable_dynamic:
+        patcher = comfy.model_patcher.ModelPatcher
+    else:
+        patcher = comfy.model_patcher.CoreModelPatcher
     model = patcher(
         UnconditionalModel(checkpoint, scheduler_config, source),
         load_device=comfy.model_management.get_torch_device(),

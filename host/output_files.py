@@ -113,7 +113,7 @@ def check_prefix(prefix: str) -> None:
             "letters, digits, - and _, and slashes for folders."
         )
     target = Path(os.path.normpath(root / path))
-    # Newer hosts also reject links that lead outside.
+    # ComfyUI 0.30 also rejects links that lead outside; 0.16.3 does not have this function.
     allows: Any = getattr(folder_paths, "is_within_directory", lambda *_: True)
     if not (target.is_relative_to(root) and allows(str(root), str(target.parent))):
         raise UserError(

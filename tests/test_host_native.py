@@ -238,9 +238,7 @@ def test_a_size_beyond_the_widget_is_refused(size: dict[str, int], client: Clien
 def test_the_hosts_own_empty_latent_does_for_models_of_its_size(host: Host, client: Client) -> None:
     expected = array(host, client, ksampler())
     prompt = ksampler()
-    # Older hosts do not say that their empty latents stand for eight times as many pixels.
-    size = 16 if host.version >= (0, 16) else 8 * 16
-    prompt["4"] = node("EmptyLatentImage", width=size, height=size, batch_size=2)
+    prompt["4"] = node("EmptyLatentImage", width=16, height=16, batch_size=2)
     assert np.abs(array(host, client, prompt) - expected).max() < 1e-6
 
 

@@ -24,6 +24,7 @@ from devtools.workflows import to_prompt
 
 EXAMPLES = [
     "quick_start_pndm",
+    "quick_start.app",
     "ddpm",
     "ddim",
     "native_ksampler",

@@ -193,8 +193,6 @@ def test_a_node_that_passes_its_latent_on_tells_that_nothing_ran(bench: Bench) -
 
 
 def test_the_host_counts_only_pictures_as_the_results_of_a_run(host: Host, client: Client) -> None:
-    if host.version < (0, 16):
-        pytest.skip("This ComfyUI does not count the results of a run.")
     # The editor shows that number on the picture.
     prompt = graph(seed=47)
     inputs = {"model": ["1", 0], "steps": 50}

@@ -6,6 +6,7 @@ registry itself can say needs one, and is not tested: whether the publisher exis
 free, and its scan of what was uploaded.
 """
 
+import itertools
 import json
 import os
 import re
@@ -92,6 +93,7 @@ def test_the_archive_has_what_users_need_and_no_development_files(tree: Path) ->
     archive.unlink()
     folders = {name.split("/")[0] for name in names}
     assert folders.isdisjoint({"tests", "benchmarks", "devtools", "requirements", "dev.py", ".ci"})
+    assert {"example_workflows", "subgraphs", "web", "locales"} <= folders
     # All the rest is there, whatever is added: a folder is left out by name only.
     ours = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
     workshop = (
@@ -185,10 +187,14 @@ def test_the_registry_accepts_the_names(pyproject: dict[str, Any]) -> None:
 
 def test_the_templates_name_the_pack_as_the_registry_does(pyproject: dict[str, Any]) -> None:
     # The editor offers to install what a workflow names and the user lacks.
+    paths = [*ROOT.glob("example_workflows/*.json"), *ROOT.glob("subgraphs/*.json")]
+    workflows = [json.loads(path.read_text("utf-8")) for path in paths]
+    subgraphs = [w["definitions"]["subgraphs"] for w in workflows if "definitions" in w]
+    graphs = itertools.chain(workflows, *subgraphs)
     names = {
         node["type"]: node["properties"].get("cnr_id")
-        for path in (ROOT / "example_workflows").glob("*.json")
-        for node in json.loads(path.read_text("utf-8"))["nodes"]
+        for graph in graphs
+        for node in graph["nodes"]
         if node["type"].startswith("Unconditional")
     }
     assert set(names.values()) == {pyproject["project"]["name"]}, names

@@ -1,5 +1,10 @@
-"""One host, one browser and one page of the editor for all tests of this folder."""
+"""One host, one browser and one page of the editor for all tests of this folder.
 
+The editor is the one that requirements/dev.txt names. To run the tests on another one, set
+UNCONDITIONAL_FRONTEND to the folder `static` of its comfyui-frontend-package.
+"""
+
+import os
 import re
 import shutil
 from collections.abc import Generator, Iterator
@@ -34,7 +39,11 @@ def editor_host(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("editor")
     shutil.copytree(ROOT / "tests" / "host_pack", folder / "custom_nodes" / "host_pack")
     environment = {"HF_HUB_OFFLINE": "1", "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-    with Host(folder, comfyui=comfyui_path(), environment=environment) as running:
+    frontend = os.environ.get("UNCONDITIONAL_FRONTEND")
+    arguments = ("--front-end-root", frontend) if frontend else ()
+    with Host(
+        folder, comfyui=comfyui_path(), arguments=arguments, environment=environment
+    ) as running:
         yield running
         assert running.is_running, running.log.read_text(errors="replace")[-3000:]
 

@@ -44,10 +44,10 @@ SETTINGS: dict[str, Any] = {
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # words also where a large graph is drawn small
 }
 
-# When the first graph is there and nothing is being loaded. What is loaded while the cover of the
-# page still fades would make it stay, and it takes every click.
-_READY = """window.app?.vueAppReady && app.canvas?.onSelectionChange && app.graph._nodes.length
-  && !app.extensionManager?.spinner && !document.querySelector('.p-blockui-mask')"""
+# When the page has opened its first workflow, which may be empty, and loads nothing. What is loaded
+# while the cover of the page still fades would make it stay, and it takes every click.
+_READY = """window.app?.vueAppReady && app.extensionManager?.workflow?.activeWorkflow
+  && !app.extensionManager.spinner && !document.querySelector('.p-blockui-mask')"""
 
 # Whether the buttons over a selected node are there. A page that has just been loaded does not
 # listen yet: there the node is selected anew from time to time.
@@ -94,6 +94,11 @@ _PICTURES = """(id) => {
     return [canvas.width, canvas.height, low, high]
   })
 }"""
+
+# Of the graph, and of app mode.
+_RUN_BUTTON = (
+    ":is([data-testid=queue-button], button:has([data-testid=linear-run-button-icon])):visible"
+)
 
 # A rectangle of the graph [x, y, width, height] in the page's pixels.
 _IN_PAGE = """([x, y, width, height]) => {
@@ -180,7 +185,7 @@ class Editor:
         self._settings = dict(settings)
 
     def clear(self) -> None:
-        """Leave an empty graph and no open dialog or panel."""
+        """Leave an empty graph, no app mode, and no open dialog or panel."""
         self.page.mouse.move(30, 450)
         dialogs = self.page.get_by_role("dialog")
         if dialogs.count():
@@ -189,6 +194,8 @@ class Editor:
         self.page.evaluate(
             """async (panel) => {
               await app.extensionManager.setting.set(panel, false)
+              if (document.querySelector('[data-testid=linear-run-button]'))
+                await app.extensionManager.command.execute('Comfy.ToggleLinear')
               app.canvas.deselectAll()
               app.clean()
               app.graph.clear()
@@ -239,7 +246,7 @@ class Editor:
         with self.page.expect_response(
             lambda answer: answer.url.endswith("/prompt") and answer.request.method == "POST"
         ) as answer:
-            self.page.get_by_test_id("queue-button").first.click()
+            self.page.locator(_RUN_BUTTON).first.click()
         content = answer.value.json()
         assert answer.value.ok, content
         return content["prompt_id"]
@@ -351,6 +358,14 @@ class Editor:
         path = self._screenshots / f"{name}{suffix}.png"
         self.page.screenshot(path=path, clip=clip)  # type: ignore[arg-type]
         return np.asarray(Image.open(path).convert("RGB"))
+
+    def shot_of(self, image: Locator, name: str) -> np.ndarray:
+        """Wait until an image of the page has loaded, and keep and return a picture of it."""
+        image.wait_for()
+        handle = image.element_handle()
+        self.page.wait_for_function("(image) => image.complete && image.naturalWidth", arg=handle)
+        self.settle()
+        return self.shot(name, image.bounding_box())  # type: ignore[arg-type]
 
     def _complain(self, text: str) -> None:
         if "unconditional" in text.lower():

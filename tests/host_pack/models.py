@@ -98,5 +98,4 @@ def _patcher(model: Any) -> Any:
     import torch
 
     device = comfy.model_management.get_torch_device()
-    kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    return kind(model, device, torch.device("cpu"))
+    return comfy.model_patcher.CoreModelPatcher(model, device, torch.device("cpu"))
