@@ -722,7 +722,7 @@ def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("metadata", "words"),
-    [({"config": "{"}, "not JSON"), ({"config": "[]"}, "no configuration")],
+    [({"config": "{"}, "not JSON"), ({"config": "[]"}, "not a JSON object")],
 )
 def test_broken_metadata_is_named(metadata: dict[str, str], words: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"

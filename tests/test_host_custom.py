@@ -175,7 +175,7 @@ def expected_sigmas(times: list[int]) -> list[float]:
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
 def test_timesteps_are_those_of_the_schedulers_as_sigmas(spacing: str, bench: Bench) -> None:
     config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
-    runs = [(steps, 1.0, steps) for steps in (1, 7, 50)]
+    runs: list[tuple[int, float, float | None]] = [(steps, 1.0, None) for steps in (1, 7, 50)]
     runs += [(10, 0.5, 20), (7, 0.5, 14), (300, 0.5, 600), (10, 0.3, 10 / 0.3)]
     inputs = [{"spacing": spacing, "steps": n, "denoise": denoise} for n, denoise, _ in runs]
     every = {"spacing": spacing, "steps": 1000, "denoise": 0.5}

@@ -153,11 +153,15 @@ def test_a_variant_and_a_revision_have_folders_of_their_own(hub: Hub, root: Path
     [
         ((401, "GatedRepo"), True, r"is gated.*accept.*hf auth login"),
         ((403, "GatedRepo"), True, r"is gated.*accept.*hf auth login"),
-        ((401, "RepoNotFound"), False, r"no google/ddpm-toy on the hub, or it is private"),
+        (
+            (401, "RepoNotFound"),
+            False,
+            r"google/ddpm-toy does not exist on the hub, or it is private",
+        ),
         ((403, ""), False, r"denied you access to.*hf auth login"),
-        ((404, "RepoNotFound"), False, r"no google/ddpm-toy on the hub"),
+        ((404, "RepoNotFound"), False, r"google/ddpm-toy does not exist on the hub"),
         ((404, "RevisionNotFound"), False, r"has no revision 'main'"),
-        ((500, ""), False, r"answered 500"),
+        ((500, ""), False, r"returned 500"),
     ],
 )
 def test_a_refusal_by_the_hub_is_explained(

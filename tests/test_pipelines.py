@@ -23,7 +23,10 @@ Figure = Callable[[str, float, float], None]
 
 @pytest.mark.parametrize(
     ("sampler", "steps", "eta"),
-    [pytest.param(*run, marks=[pytest.mark.parity] if run[1] <= 10 else []) for run in RUNS],
+    [
+        pytest.param(*run, marks=pytest.mark.parity if run[1] <= 10 else pytest.mark.slow)
+        for run in RUNS
+    ],
 )
 def test_a_run_on_the_bundled_model_is_that_of_diffusers(
     sampler: str, steps: int, eta: float, parity: Parity
@@ -50,6 +53,7 @@ def test_in_float64_a_run_on_the_bundled_model_is_that_of_diffusers_to_the_last_
     figure(f"{sampler} on digits-16, both in float64", max(distances(result, reference)), 1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline, F-PNDM", "PNDMPipeline, PLMS"]
 )
