@@ -464,7 +464,7 @@ def test_the_first_diffusers_loads(tmp_path: Path, parity: Parity) -> None:
         torch.save(names(model.state_dict()), tmp_path / "diffusion_pytorch_model.bin")
         checkpoint = load(tmp_path)
         assert checkpoint.config.size == (32, 32)
-        same("format: early diffusers", parity, checkpoint, lambda x, t: model(x, t).sample)
+        same("format: early diffusers", parity, checkpoint, model)
 
 
 def test_the_very_first_class_with_the_names_of_ho_loads(tmp_path: Path, parity: Parity) -> None:
@@ -494,7 +494,7 @@ def test_one_file_with_its_configuration_loads(
         path.with_suffix(".json").write_text(json.dumps(told))
     checkpoint = load(path)
     assert checkpoint.scheduler == schedule
-    same("format: one file", parity, checkpoint, lambda x, t: model(x, t).sample, 32)
+    same("format: one file", parity, checkpoint, model, 32)
 
 
 @pytest.mark.parametrize(
@@ -526,7 +526,7 @@ def test_the_configuration_of_one_file_is_read_from_its_shapes(
         }
     )
     path = save(model, tmp_path / "model.safetensors", {"sample_size": 16})
-    same("format: one file, by shapes", parity, load(path), lambda x, t: model(x, t).sample)
+    same("format: one file, by shapes", parity, load(path), model)
 
 
 def test_one_file_with_the_names_of_2022_is_taken_for_googles(
@@ -538,7 +538,7 @@ def test_one_file_with_the_names_of_2022_is_taken_for_googles(
     path = tmp_path / "model.bin"
     torch.save(toys.legacy_names(model.state_dict()), path)
     path.with_suffix(".json").write_text('{"sample_size": 32}')
-    same("format: one file, by shapes", parity, load(path), lambda x, t: model(x, t).sample)
+    same("format: one file, by shapes", parity, load(path), model)
 
 
 def test_one_file_without_a_size_says_which_json_to_write(tmp_path: Path) -> None:
@@ -618,7 +618,7 @@ def test_shards_are_one_model(variant: str, tmp_path: Path, parity: Parity) -> N
     shard(tmp_path, variant)
     assert find_variants(tmp_path) == [variant]
     checkpoint = load(tmp_path, variant)
-    same("format: shards", parity, checkpoint, lambda x, t: model(x, t).sample)
+    same("format: shards", parity, checkpoint, model)
     files = find_files(tmp_path, variant)
     before = files.fingerprint
     files.shards[1].write_bytes(files.shards[2].read_bytes())

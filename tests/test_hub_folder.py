@@ -115,7 +115,8 @@ def test_a_file_that_was_put_there_by_hand_is_not_replaced_when_the_rest_is_down
     own = root / MODEL.folder_name / "scheduler_config.json"
     own.parent.mkdir(parents=True)
     own.write_text('{"beta_end": 0.01}')
-    assert read_checkpoint(find_files(download(root, MODEL))).scheduler == {"beta_end": 0.01}
+    scheduler = read_checkpoint(find_files(download(root, MODEL))).scheduler
+    assert scheduler == {"_class_name": "DDPMScheduler", "beta_end": 0.01}
 
 
 def test_a_folder_of_another_model_is_never_touched(hub: Hub, root: Path) -> None:
