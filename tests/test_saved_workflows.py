@@ -12,6 +12,7 @@ from contract import NODES
 from graphs import files, graph
 from hub_lookalike import COMMIT, Hub, Repo
 
+from devtools import saved_workflow
 from devtools.client import Client
 from devtools.environment import ROOT
 from devtools.host import Host
@@ -72,6 +73,17 @@ def version() -> str:
 
 def test_each_release_has_its_saved_workflow() -> None:
     assert version() in RELEASES, "run: python -m devtools.saved_workflow"
+
+
+def test_the_workflow_of_a_release_is_not_written_a_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(saved_workflow, "WORKFLOWS", tmp_path)
+    path = tmp_path / f"{version()}.json"
+    path.write_text("{}")
+    assert saved_workflow.main() == 1
+    assert "Increase the version" in capsys.readouterr().err
+    assert path.read_text() == "{}"
 
 
 def test_the_newest_has_every_node_with_no_default_on_any_input() -> None:
