@@ -102,6 +102,16 @@ def test_every_help_page_has_a_picture_of_its_node(nodes: dict[str, Any]) -> Non
     assert {path.stem for path in (DOCS / "pictures").iterdir()} == set(nodes)
 
 
+@pytest.mark.parametrize(
+    "node", ["EmptyLatent", "ImageToLatent", "PNDMSampler", "DDPMSampler", "DDIMSampler"]
+)
+def test_help_says_which_node_to_use_instead_of_upscale_latent(node: str) -> None:
+    english = DOCS / f"Unconditional{node}.md"
+    chinese = DOCS / f"Unconditional{node}" / "zh.md"  # with ComfyUI's own Chinese titles
+    assert "*Upscale Latent By*" in english.read_text(encoding="utf-8")
+    assert "缩放Latent" in chinese.read_text(encoding="utf-8")
+
+
 def test_every_help_page_has_its_node(nodes: dict[str, Any]) -> None:
     assert {path.stem for path in DOCS.glob("*.md")} == set(nodes)
     translated = {path.relative_to(DOCS).as_posix() for path in DOCS.glob("*/*.md")}
