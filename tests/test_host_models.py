@@ -365,7 +365,9 @@ def test_cancel_stops_a_download_and_the_next_run_completes_it(
 
 def test_a_download_that_fails_is_an_error_on_its_node(hub: Hub, client: Client) -> None:
     hub.reset()
-    fails(client, download_graph("somebody/nobody"), "1", "no somebody/nobody on the hub")
+    fails(
+        client, download_graph("somebody/nobody"), "1", "somebody/nobody does not exist on the hub"
+    )
     hub.repos["somebody/gated"] = digits_repository()
     hub.repos["somebody/gated"].refusal = (403, "GatedRepo")
     fails(client, download_graph("somebody/gated"), "1", "is gated")

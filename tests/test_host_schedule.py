@@ -96,9 +96,9 @@ def test_betas_given_one_by_one_end_where_their_formula_is_chosen(
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"num_train_timesteps": 0}, "'num_train_timesteps' is 0"),
-        ({"beta_end": float("nan")}, "'beta_end' is nan"),
-        ({"timestep_scale": 0}, "'timestep_scale' is 0"),
+        ({"num_train_timesteps": 0}, "'num_train_timesteps' must be a whole number"),
+        ({"beta_end": float("nan")}, "'beta_end' must be a number"),
+        ({"timestep_scale": 0}, "'timestep_scale' must be a number"),
     ],
     ids=str,
 )

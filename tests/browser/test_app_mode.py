@@ -7,7 +7,7 @@ import numpy as np
 from devtools.environment import ROOT
 
 from .editor import Editor
-from .test_templates import open_browser
+from .test_templates import open_browser, saved
 
 NAME = "quick_start.app"
 _SHEET = "[data-testid=linear-center-panel] img[src*='digits']"
@@ -35,6 +35,7 @@ def test_the_app_template_opens_in_app_mode_and_draws_digits(editor: Editor) -> 
     editor.shot("app_mode_run")
     sampler = editor.node("UnconditionalPNDMSampler")
     assert editor.widgets()[str(sampler)]["steps"] == 20
+    editor.load(saved("quick_start_pndm"))  # the next test finds the editor as usual
 
 
 def test_the_app_template_is_an_ordinary_workflow_where_there_is_no_app_mode(

@@ -46,7 +46,8 @@ def test_the_template_browser_lists_every_template_with_its_picture(editor: Edit
     editor.shot("templates")
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+# The app is opened by a click in test_app_mode.py.
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if not name.endswith(".app")])
 def test_a_template_opens_by_a_click_with_all_its_nodes_and_their_values(
     name: str, editor: Editor
 ) -> None:
