@@ -110,9 +110,10 @@ class SchedulerConfig:
         for name, (kind, low, high) in _RANGES.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+                wanted = "whole number" if kind is int else "number"
+                limits = f"{low} to {high}" if kind is int else f"{low:g} to {high:g}"
                 raise ScheduleError(
-                    f"The scheduler option '{name}' must be a "
-                    f"{'whole number' if kind is int else 'number'} from {low:g} to {high:g}, not "
+                    f"The scheduler option '{name}' must be a {wanted} from {limits}, not "
                     f"{value!r:.100}."
                 )
         betas = self.trained_betas

@@ -143,7 +143,7 @@ def test_the_oldest_comfyui_is_the_same_everywhere(pyproject: dict[str, Any]) ->
     readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
     assert f"ComfyUI ({oldest} or newer" in readme
     assert f"ComfyUI {oldest} or newer" in (ROOT / "CHANGELOG.md").read_text("utf-8")
-    assert f"of {oldest} or newer" in (ROOT / "devtools" / "comfyui.py").read_text("utf-8")
+    assert f"ComfyUI {oldest} or newer" in (ROOT / "devtools" / "comfyui.py").read_text("utf-8")
     for version in VERSIONS:
         assert [int(n) for n in version.split(".")] >= [int(n) for n in oldest.split(".")]
 

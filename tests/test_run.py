@@ -233,7 +233,9 @@ def test_changing_the_formula_ends_betas_given_one_by_one() -> None:
     config = SchedulerConfig(trained_betas=(0.1,) * 1000)
     assert config.changed(clip_sample=False).trained_betas == config.trained_betas
     assert config.changed(beta_end=0.5).trained_betas is None
-    with pytest.raises(ScheduleError, match="'steps_offset' is -3"):
+    with pytest.raises(
+        ScheduleError, match="'steps_offset' must be a whole number from 0 to 1000000, not -3"
+    ):
         config.changed(steps_offset=-3)
 
 

@@ -194,5 +194,5 @@ def test_each_version_is_downloaded_once_unless_a_comfyui_is_named(
     assert versions_to_test() == ("0.3.64",)
     assert comfyui_path() == named.resolve()
     (named / "main.py").unlink()
-    with pytest.raises(HostError, match=r"mine is not .*: there is no main\.py in it"):
+    with pytest.raises(HostError, match=r"mine is not .*: it has no main\.py"):
         comfyui_path()

@@ -8,6 +8,7 @@ import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import DDIM
 from comfyui_unconditional.schedulers.ddpm import DDPM
+from comfyui_unconditional.schedulers.errors import ScheduleError
 from comfyui_unconditional.schedulers.pndm import PNDM, Method
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.sampler import drain
@@ -101,7 +102,13 @@ def _pndm(method: Method) -> Row:
     def draw(network: Network, steps: int, noise: SeededNoise) -> Tensor:
         return drain(sampler(network.config, steps).sample(network, noise(), noise))
 
-    return Row(method, draw, lambda config, steps: sampler(config, steps).evaluations, "first")
+    def evaluations(config: SchedulerConfig, steps: int) -> int:
+        try:
+            return sampler(config, steps).evaluations
+        except ScheduleError:  # its only step would change nothing
+            return 0
+
+    return Row(method, draw, evaluations, "first")
 
 
 def _host(name: str) -> Row:
