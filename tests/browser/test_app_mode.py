@@ -7,15 +7,14 @@ import numpy as np
 from devtools.environment import ROOT
 
 from .editor import Editor
-from .test_templates import open_browser, saved
+from .test_templates import open_template, saved
 
 NAME = "quick_start.app"
 _SHEET = "[data-testid=linear-center-panel] img[src*='digits']"
 
 
 def test_the_app_template_opens_in_app_mode_and_draws_digits(editor: Editor) -> None:
-    open_browser(editor)
-    editor.page.get_by_test_id(f"template-workflow-{NAME}").click()
+    open_template(editor, NAME)
     panel = editor.page.get_by_test_id("linear-widgets")
     panel.get_by_text("steps").wait_for()
     skip = editor.page.get_by_role("button", name="Skip")  # newer editors show a tour of app mode
