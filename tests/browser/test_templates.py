@@ -1,5 +1,6 @@
 """Each example workflow, from the template browser to its picture."""
 
+import contextlib
 import itertools
 import json
 from typing import Any
@@ -31,14 +32,13 @@ def open_template(editor: Editor, name: str) -> None:
     """Click a template until it opens: a click on a list that is being drawn again is lost."""
     open_browser(editor)
     card = editor.page.get_by_test_id(f"template-workflow-{name}")
-    for patience in (10_000, 20_000):
+    for _ in range(3):
         card.click()
-        try:
-            return card.wait_for(state="detached", timeout=patience)
-        except TimeoutError:
-            continue
-    card.click()
-    card.wait_for(state="detached")
+        with contextlib.suppress(TimeoutError):
+            card.wait_for(state="detached", timeout=20_000)
+        if not card.count():
+            return
+    raise AssertionError(f"{name} does not open")
 
 
 def saved(name: str) -> dict[str, Any]:
