@@ -53,7 +53,7 @@ class Grid(Protocol):
         ...
 
     def model_time(self, t: float) -> float:
-        """The time that the model is told."""
+        """The time that the model is given."""
         ...
 
     def midpoint(self, t: int, t_prev: int) -> tuple[float, float]:
