@@ -15,6 +15,9 @@ _FOLDER = ROOT / "subgraphs"
 BLUEPRINTS = sorted(path.stem for path in _FOLDER.glob("*.json"))
 DRAW, IMAGE_TO_IMAGE = "Draw from a Model (Unconditional)", "Image to Image (Unconditional)"
 
+# Newer editors have it as a test id, older ones as a class.
+_LIBRARY = ":is([data-testid=node-library-tab-button], .node-library-tab-button)"
+
 _CONNECT = """() => {
   const [source, target] = app.graph._nodes
   source.connect(0, target, 0)
@@ -28,7 +31,7 @@ def saved(name: str) -> dict[str, Any]:
 def place(editor: Editor, name: str, at: tuple[int, int]) -> None:
     """Put a blueprint onto the canvas from the node library."""
     page = editor.page
-    page.locator(".node-library-tab-button").click()
+    page.locator(_LIBRARY).click()
     library = page.locator(".side-bar-panel")
     for folder in ("Comfy Blueprints", "unconditional"):
         library.get_by_text(folder, exact=True).first.click()
@@ -36,7 +39,7 @@ def place(editor: Editor, name: str, at: tuple[int, int]) -> None:
     editor.shot(f"library_{name.split()[0].lower()}")
     page.mouse.move(*at, steps=3)
     page.mouse.click(*at)
-    page.locator(".node-library-tab-button").click()
+    page.locator(_LIBRARY).click()
     page.wait_for_function("(name) => app.graph._nodes.at(-1)?.title === name", arg=name)
 
 
