@@ -121,6 +121,7 @@ class UnconditionalImageOutput(io.ComfyNode):
         images = latent_to_image(samples["samples"])
         records, frames = find_records(samples), find_frames(samples)
         graph = GraphMetadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
+        how: Any = {"prefix": filename_prefix, "scale": scale, "graph": graph}
         ui: dict[str, Any] = {}
         if format == "npy":
             ui["images"] = save_array(images, filename_prefix, scale=scale)
@@ -128,22 +129,14 @@ class UnconditionalImageOutput(io.ComfyNode):
             films, records = arrange_films(
                 images, records, frames=frames, grid=grid, columns=columns
             )
-            ui["images"] = save_animations(
-                films,
-                filename_prefix,
-                durations=frame_durations(films.shape[1], fps, hold_last=frames > 1),
-                scale=scale,
-                graph=graph,
-                records=records,
-            )
+            durations = frame_durations(films.shape[1], fps, hold_last=frames > 1)
+            ui["images"] = save_animations(films, durations=durations, records=records, **how)
             ui["animated"] = (True,)
         else:
             pictures = images
             if grid:
                 pictures, records = arrange_sheet(images, records, frames=frames, columns=columns)
-            ui["images"] = save_pictures(
-                pictures, filename_prefix, format, scale=scale, graph=graph, records=records
-            )
+            ui["images"] = save_pictures(pictures, file_format=format, records=records, **how)
         return io.NodeOutput(to_rgb(images), ui=ui)
 
 

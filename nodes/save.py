@@ -42,18 +42,14 @@ class UnconditionalUNetSave(io.ComfyNode):
         ours = unconditional_model(model)
         root = saved_models()
         wanted = checked_name(root, filename_prefix)
+        weights, schedule = weights_as_loaded(model), own_schedule(model)
         name = save_as_new_model(
-            root,
-            wanted,
-            weights_as_loaded(model),
-            ours.unet_config,
-            own_schedule(model),
-            taken=model_names(),
+            root, wanted, weights, ours.unet_config, schedule, taken=model_names()
         )
         report = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
         if name != wanted:
             report.append(f"The name {wanted} was taken.")
-        if own_schedule(model).timestep_scale != 1:
+        if schedule.timestep_scale != 1:
             report.append(
                 "diffusers does not support its timestep_scale and would sample it incorrectly."
             )

@@ -1,5 +1,6 @@
 """From a MODEL to LATENTs and an IMAGE: how an image appears."""
 
+from functools import partial
 from typing import Any, get_args
 
 from comfy.model_patcher import ModelPatcher
@@ -110,19 +111,12 @@ class UnconditionalTrajectory(io.ComfyNode):
         every: int,
         class_label: int = -1,
     ) -> io.NodeOutput:
-        check_choice("sampler", sampler, _SAMPLERS)
-        check_choice("show", show, _SHOWN)
-        if not 1 <= every <= _MOST:
-            raise ScheduleError(f"every must be from 1 to {_MOST} evaluations, not {every}.")
-
+        _check(sampler, show, every)
         kind, settings = _SAMPLERS[sampler]
-        config, size = own_schedule(model), unconditional_model(model).unet_config
-
-        def make_sampler(stretch: Stretch) -> Sampler:
-            return kind.over(config, stretch, **settings)
-
+        make_sampler = partial(kind.over, own_schedule(model), **settings)
         recorder = TrajectoryRecorder(show, every, make_sampler(Stretch(steps)).evaluations)
-        check_memory(recorder.frames, batch_size, size.in_channels, *size.size)
+        config = unconditional_model(model).unet_config
+        check_memory(recorder.frames, batch_size, config.in_channels, *config.size)
         final, report = sample(
             model,
             make_sampler,
@@ -135,3 +129,11 @@ class UnconditionalTrajectory(io.ComfyNode):
         trajectory = recorder.finish(final)
         frames = to_rgb(latent_to_image(trajectory["samples"]))
         return io.NodeOutput(final, trajectory, frames, ui=report)
+
+
+def _check(sampler: str, show: str, every: int) -> None:
+    """Raise ``ScheduleError`` for values that no widget offers."""
+    check_choice("sampler", sampler, _SAMPLERS)
+    check_choice("show", show, _SHOWN)
+    if not 1 <= every <= _MOST:
+        raise ScheduleError(f"every must be from 1 to {_MOST} evaluations, not {every}.")
