@@ -53,6 +53,8 @@ class UnconditionalUNetSave(io.ComfyNode):
         report = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
         if name != wanted:
             report.append(f"The name {wanted} was taken.")
+        if ours.unet_config.not_for_diffusers:
+            report.append(ours.unet_config.not_for_diffusers)
         if own_schedule(model).timestep_scale != 1:
             report.append(
                 "diffusers does not support its timestep_scale and would sample it incorrectly."
