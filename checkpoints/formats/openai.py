@@ -86,6 +86,8 @@ _IF_DDPM = (
     '{"scheduler": {"num_train_timesteps": 1000, "beta_schedule": "linear"}},'
 )
 
+# OpenAI's code writes -1 for a number of heads, or of their channels, that is not used.
+_UNSET = (None, -1)
 _EXTRAS = (
     *("scheduler", "num_heads", "num_head_channels"),
     *("use_new_attention_order", "rescale_timesteps"),
@@ -124,7 +126,8 @@ def convert(weights: Weights, given: dict[str, Any]) -> Converted:
         "use_new_attention_order": guided and (pixels == 64 or consistency is not None),
         "rescale_timesteps": not guided and (shape.base, pixels) != _NOT_RESCALED,
     }
-    heads = inferred if given.keys() & {"num_heads", "num_head_channels"} else assumed
+    heads_given = any(given.get(name) not in _UNSET for name in ("num_heads", "num_head_channels"))
+    heads = inferred if heads_given else assumed
     heads["attention_head_dim"] = _head_width(shape, given, pixels)
     extras = {name: given.get(name, assumed.get(name)) for name in _EXTRAS}
     for name in ("use_new_attention_order", "rescale_timesteps"):
@@ -251,15 +254,14 @@ def _head_width(
 ) -> int | tuple[int, ...] | None:
     """Return the channels of each head, from the JSON or as in the published models.
 
-    OpenAI's code ignores ``num_heads`` if there are ``num_head_channels``, and -1 says that there
-    are none.
+    OpenAI's code ignores ``num_heads`` if there are ``num_head_channels``.
     """
     if "attention_head_dim" in given:
         return given["attention_head_dim"]
-    if given.get("num_head_channels") not in (None, -1):
+    if given.get("num_head_channels") not in _UNSET:
         return given["num_head_channels"]
     heads = given.get("num_heads")
-    if heads is None:
+    if heads in _UNSET:
         if shape.resampling_resnets and (shape.base, pixels) not in _FOUR_HEADS:
             return _GUIDED_HEAD_WIDTH
         one = not shape.resampling_resnets and pixels is not None and pixels >= _LARGE
