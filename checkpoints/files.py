@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..unet.config import DIFFUSERS_CLASS, OWN_CLASS
 from ..unet.errors import CheckpointError, ConfigError, shown
 from .formats.early_diffusers import CLASS_NAMES
 
@@ -359,5 +360,5 @@ def _could_be_ours(config: Path) -> bool:
     except ConfigError:
         return True
     if "_class_name" in fields:
-        return fields["_class_name"] in ("UNet2DModel", *CLASS_NAMES)
+        return fields["_class_name"] in (DIFFUSERS_CLASS, OWN_CLASS, *CLASS_NAMES)
     return "architectures" not in fields  # which transformers writes

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
+# Elements of a tensor that are checked at a time.
+_PART = 2**20
+
 
 class _Uninitialised:
     """Layers without random initialisation: the weights come from the file."""
@@ -283,8 +286,12 @@ def _check_values(weights: dict[str, Tensor], path: Path) -> None:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    # The sum needs no copy of the tensor, but may overflow itself.
-    return bool(torch.isfinite(tensor.sum(dtype=torch.float32)) or tensor.isfinite().all())
+    # A sum needs no copy of a tensor, except of one in half precision; parts keep that copy small.
+    # It may overflow itself.
+    return all(
+        bool(torch.isfinite(part.sum(dtype=torch.float32)) or part.isfinite().all())
+        for part in tensor.flatten().split(_PART)
+    )
 
 
 def _cast(weights: dict[str, Tensor], dtype: torch.dtype, path: Path) -> dict[str, Tensor]:

@@ -29,19 +29,25 @@ def save_model(
 ) -> None:
     """Write a diffusers pipeline folder: ``model_index.json``, ``unet/`` and ``scheduler/``.
 
+    Both files that diffusers would read first say so if it cannot build the network: diffusers
+    finds no class of that name, instead of drawing with another network.
+
     An existing file is replaced, each as a whole. The weights keep their dtype.
 
     Raises:
         OSError: a file cannot be written.
     """
+    network, reason = unet.to_dict(), unet.not_for_diffusers
     index = {
         "_class_name": "DDPMPipeline",
         "scheduler": ["diffusers", "DDPMScheduler"],
-        "unet": ["diffusers", "UNet2DModel"],
+        "unet": ["comfyui_unconditional" if reason else "diffusers", network["_class_name"]],
     }
+    if reason:
+        index["not_for_diffusers"] = reason
     contents: dict[str, dict[str, Any]] = {
         "model_index.json": index,
-        "unet/config.json": unet.to_dict(),
+        "unet/config.json": network,
         "scheduler/scheduler_config.json": {
             "_class_name": "DDPMScheduler",
             **scheduler.to_dict(),

@@ -6,6 +6,8 @@ from comfy_api.latest import io
 from ..checkpoints.saving import checked_name, save_as_new_model
 from ..host.folders import model_names, saved_models
 from ..host.model import own_schedule, unconditional_model, weights_as_loaded
+from ..schedulers.config import SchedulerConfig
+from ..unet.config import UNetConfig
 
 
 class UnconditionalUNetSave(io.ComfyNode):
@@ -49,10 +51,17 @@ class UnconditionalUNetSave(io.ComfyNode):
         report = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
         if name != wanted:
             report.append(f"The name {wanted} was taken.")
-        if schedule.timestep_scale != 1:
-            report.append(
-                "diffusers does not support its timestep_scale and would sample it incorrectly."
-            )
+        report += _warnings(ours.unet_config, schedule)
         if model.patches:
             report.append("Patches from other nodes are not included.")
         return io.NodeOutput(ui={"text": [" ".join(report)]})
+
+
+def _warnings(unet: UNetConfig, schedule: SchedulerConfig) -> list[str]:
+    """Return why diffusers cannot read the saved model, or draws something else with it."""
+    warnings = [unet.not_for_diffusers] if unet.not_for_diffusers else []
+    if schedule.timestep_scale != 1:
+        warnings.append(
+            "diffusers does not support its timestep_scale and would sample it incorrectly."
+        )
+    return warnings

@@ -229,7 +229,7 @@ class OpenAI(nn.Module):
     def __init__(
         self,
         ch: int = 32,
-        mult: Sequence[int] = (1, 2, 2, 2),
+        mult: Sequence[float] = (1, 2, 2, 2),
         layers: int = 1,
         attention: Sequence[int] = (1, 2),
         channels: int = 3,
@@ -245,6 +245,7 @@ class OpenAI(nn.Module):
         super().__init__()
         self.ch, self.rescale_from = ch, rescale_from
         time = 4 * ch
+        widths = [int(ch * m) for m in mult]
 
         def resnet(cin: int, cout: int, resample: Callable | None = None) -> nn.Module:
             return OpenAIResnet(cin, cout, time, scale_shift, resample)
@@ -255,12 +256,14 @@ class OpenAI(nn.Module):
         self.time_embed = nn.ModuleList([nn.Linear(ch, time), nn.Identity(), nn.Linear(time, time)])
         if classes is not None:
             self.label_emb = nn.Embedding(classes, time)
-        self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(channels, ch, 3, padding=1)])])
-        now, skips = ch, [ch]
-        for i, m in enumerate(mult):
+        self.input_blocks = nn.ModuleList(
+            [nn.ModuleList([nn.Conv2d(channels, widths[0], 3, padding=1)])]
+        )
+        now, skips = widths[0], [widths[0]]
+        for i, width in enumerate(widths):
             for _ in range(layers):
-                parts = [resnet(now, ch * m)]
-                now = ch * m
+                parts = [resnet(now, width)]
+                now = width
                 if i in attention:
                     parts.append(attend_over(now))
                 self.input_blocks.append(nn.ModuleList(parts))
@@ -273,8 +276,8 @@ class OpenAI(nn.Module):
         self.output_blocks = nn.ModuleList()
         for i in reversed(range(len(mult))):
             for j in range(layers + 1):
-                parts = [resnet(now + skips.pop(), ch * mult[i])]
-                now = ch * mult[i]
+                parts = [resnet(now + skips.pop(), widths[i])]
+                now = widths[i]
                 if i in attention:
                     parts.append(attend_over(now))
                 if i and j == layers:

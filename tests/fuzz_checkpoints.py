@@ -181,7 +181,8 @@ _VALUES: list[Any] = [
 ]
 _CONFIG_FIELDS = [
     *("sample_size", "in_channels", "out_channels", "center_input_sample", "time_embedding_type"),
-    *("time_embedding_dim", "freq_shift", "flip_sin_to_cos", "down_block_types", "mid_block_type"),
+    *("time_embedding_dim", "time_projection_dim", "freq_shift", "flip_sin_to_cos"),
+    *("down_block_types", "mid_block_type"),
     *("up_block_types", "block_out_channels", "layers_per_block", "mid_block_scale_factor"),
     *("downsample_padding", "downsample_type", "upsample_type", "dropout", "act_fn", "norm_eps"),
     *("attention_head_dim", "norm_num_groups", "attn_norm_num_groups", "resnet_time_scale_shift"),

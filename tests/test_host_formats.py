@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import foreign
+import numpy as np
 import ours
 import pytest
 import test_formats
+import test_openai_large
 import torch
 import toys
-from graphs import files, graph, model_names
+from graphs import files, graph, model_names, save_graph
 from PIL import Image
 
 from devtools.client import Client
@@ -80,6 +82,25 @@ def test_a_model_of_each_format_is_listed_and_samples(
         run = client.run(graph(sampler, name, steps=4))
         size = 8 if put in (put_early, put_single, put_shards) else 32
         assert Image.open(files(host, run)[0]).size == (size, size)
+
+
+def test_a_network_beyond_diffusers_draws_the_same_picture_after_saving(
+    host: Host, client: Client, models: Path
+) -> None:
+    fields, size, told = test_openai_large.NARROWED["portrait_generator"]
+    model = foreign.randomise(foreign.OpenAI(**fields))
+    test_formats.save(model, models / "portrait.pt", {**told, "sample_size": size})
+    prompt = save_graph("portrait.pt", "large/portrait")
+    prompt["2"]["inputs"]["steps"] = 4
+    run = client.run(prompt)
+    assert report(run)["channels"] == 3
+    before = Image.open(files(host, run)[0])
+    assert before.size == (size, size)
+    assert "diffusers' UNet2DModel cannot express this network" in run.outputs["4"]["text"][0]
+    assert "large/portrait" in model_names(client)
+    again = client.run(graph(model_name="large/portrait", steps=4))
+    assert report(again)["warnings"] == []
+    assert np.array_equal(np.asarray(before), np.asarray(Image.open(files(host, again)[0])))
 
 
 def test_the_list_has_networks_variants_and_files_and_nothing_else(

@@ -24,6 +24,10 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
 SKIP_IMAGE_CHANNELS = 3
 """Skip blocks pass on an image of three channels, whatever the model's own channels."""
 
+DIFFUSERS_CLASS = "UNet2DModel"
+OWN_CLASS = "UNet2D"
+"""The class of a configuration that no ``UNet2DModel`` has; diffusers has no class of this name."""
+
 # Far beyond any model, and small enough that the product of two does not overflow.
 _MAX_CHANNELS = 65_536
 _MAX_ENTRIES = 2**24
@@ -31,9 +35,12 @@ _MAX_ENTRIES = 2**24
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """One field for each field of diffusers' ``UNet2DModel``, with its defaults.
+    """One field for each field of diffusers' ``UNet2DModel``, with its defaults, and more.
 
     Widths are in channels, sizes in pixels. ``sample_size`` is one side, (height, width) or None.
+
+    Two things go beyond diffusers, for OpenAI's large networks: ``time_projection_dim``, and an
+    ``attention_head_dim`` with one entry for each level, from the highest.
     """
 
     sample_size: int | tuple[int, int] | None = None
@@ -42,6 +49,8 @@ class UNetConfig:
     center_input_sample: bool = False
     time_embedding_type: str = "positional"
     time_embedding_dim: int | None = None
+    time_projection_dim: int | None = None
+    """Width of a timestep's sinusoids; None means that of the first level."""
     freq_shift: float = 0
     flip_sin_to_cos: bool = True
     down_block_types: tuple[str, ...] = (
@@ -65,7 +74,7 @@ class UNetConfig:
     upsample_type: str | None = "conv"
     dropout: float = 0.0
     act_fn: str = "silu"
-    attention_head_dim: int | None = 8
+    attention_head_dim: int | tuple[int, ...] | None = 8
     norm_num_groups: int | None = 32
     attn_norm_num_groups: int | None = None
     norm_eps: float = 1e-5
@@ -88,8 +97,8 @@ class UNetConfig:
             ConfigError: a field has the wrong type, contradicts another or is not supported, or it
                 is unknown and changes the network's output. The message names the field.
         """
-        class_name = fields.get("_class_name") or "UNet2DModel"
-        if class_name != "UNet2DModel":
+        class_name = fields.get("_class_name") or DIFFUSERS_CLASS
+        if class_name not in (DIFFUSERS_CLASS, OWN_CLASS):
             raise ConfigError(
                 f"This model is a '{shown(str(class_name))}'. Only unconditional pixel-space "
                 "models (diffusers' 'UNet2DModel') can be loaded here."
@@ -102,10 +111,36 @@ class UNetConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the contents of a ``config.json`` that diffusers reads."""
+        """Return the contents of a ``config.json``.
+
+        diffusers reads it too, unless it contains ``not_for_diffusers``.
+        """
         values = dataclasses.asdict(self)
         del values["warnings"]
-        return {"_class_name": "UNet2DModel", **values}
+        if self.time_projection_dim is None:
+            del values["time_projection_dim"]
+        reason = self.not_for_diffusers
+        if not reason:
+            return {"_class_name": DIFFUSERS_CLASS, **values}
+        return {"_class_name": OWN_CLASS, "not_for_diffusers": reason, **values}
+
+    @property
+    def not_for_diffusers(self) -> str:
+        """Why diffusers cannot build this network, in one sentence; "" if it can."""
+        beyond = []
+        if self.time_projection_dim is not None:
+            beyond.append(
+                f"its first level ({self.block_out_channels[0]} channels) is not as wide as the "
+                f"input of its time embedding ({self.time_projection_dim})"
+            )
+        if isinstance(self.attention_head_dim, tuple):
+            widths = ", ".join(map(str, self.attention_head_dim))
+            beyond.append(f"the widths of its attention heads differ by level ({widths})")
+        return (
+            f"diffusers' {DIFFUSERS_CLASS} cannot express this network: {', and '.join(beyond)}."
+            if beyond
+            else ""
+        )
 
     @property
     def time_channels(self) -> int:
@@ -115,7 +150,8 @@ class UNetConfig:
     @property
     def time_input_channels(self) -> int:
         """Width of a timestep's embedding before the MLP widens it."""
-        return self.block_out_channels[0] * (2 if self.is_variance_exploding else 1)
+        width = self.time_projection_dim or self.block_out_channels[0]
+        return width * (2 if self.is_variance_exploding else 1)
 
     @property
     def is_variance_exploding(self) -> bool:
@@ -126,6 +162,12 @@ class UNetConfig:
     def has_classes(self) -> bool:
         """Whether the network needs a class label."""
         return self.class_embed_type is not None or self.num_class_embeds is not None
+
+    def head_dim(self, level: int) -> int | None:
+        """Return the channels of each head on a level, counted from the highest; None: one head."""
+        if isinstance(self.attention_head_dim, tuple):
+            return self.attention_head_dim[level]
+        return self.attention_head_dim
 
     def groups(self, channels: int) -> int:
         """Return the number of groups for ``channels`` in the mid block and the output layers."""
@@ -244,15 +286,17 @@ class UNetConfig:
             "in_channels",
             "out_channels",
             "time_embedding_dim",
+            "time_projection_dim",
             "norm_num_groups",
             "attn_norm_num_groups",
-            "attention_head_dim",
         )
         counts = [(name, getattr(self, name), _MAX_CHANNELS) for name in channels]
-        counts += [
-            (f"block_out_channels[{i}]", width, _MAX_CHANNELS)
-            for i, width in enumerate(self.block_out_channels)
-        ]
+        for name in ("block_out_channels", "attention_head_dim"):
+            value = getattr(self, name)
+            entries = enumerate(value) if isinstance(value, tuple) else ()
+            counts += [(f"{name}[{i}]", width, _MAX_CHANNELS) for i, width in entries]
+        if not isinstance(self.attention_head_dim, tuple):
+            counts.append(("attention_head_dim", self.attention_head_dim, _MAX_CHANNELS))
         counts += [
             (name, getattr(self, name), _MAX_ENTRIES)
             for name in ("num_class_embeds", "num_train_timesteps")
@@ -283,11 +327,11 @@ class UNetConfig:
                 "'time_embedding_type' is 'learned', which needs 'num_train_timesteps', the number "
                 "of entries in the table. Add it to the configuration."
             )
-        frequencies = self.block_out_channels[0] // 2
-        if self.time_embedding_type == "positional" and frequencies == self.freq_shift > 0:
+        width = self.time_input_channels
+        if self.time_embedding_type == "positional" and width // 2 == self.freq_shift > 0:
             raise ConfigError(
-                f"'freq_shift' must not be {self.freq_shift}, half of the first entry of "
-                "'block_out_channels': the time embedding would divide by zero."
+                f"'freq_shift' must not be {self.freq_shift}, half of the {width} channels of the "
+                "time embedding's input, which would divide by zero."
             )
 
     def _check_skips(self) -> None:
@@ -314,19 +358,23 @@ class UNetConfig:
                 raise ConfigError(f"Skip blocks need 3 'out_channels', not {self.out_channels}.")
 
     def _check_heads(self) -> None:
-        if self.attention_head_dim is None:
-            return
-        levels = [*zip(reversed(self.block_out_channels), self.up_block_types, strict=True)]
-        if self.layers_per_block:
-            levels += zip(self.block_out_channels, self.down_block_types, strict=True)
-        with_attention = {channels for channels, kind in levels if "Attn" in kind}
-        if self.add_attention and self.mid_block_type is not None:
-            with_attention.add(self.block_out_channels[-1])
-        if with_attention and self.attention_head_dim > min(with_attention):
+        levels = len(self.block_out_channels)
+        if isinstance(self.attention_head_dim, tuple) and len(self.attention_head_dim) != levels:
             raise ConfigError(
-                f"'attention_head_dim' ({self.attention_head_dim}) must not be more than the "
-                f"{min(with_attention)} channels of a level with attention."
+                f"'attention_head_dim' has {len(self.attention_head_dim)} entries, but "
+                f"'block_out_channels' has {levels}. Write one number for all levels, or one for "
+                "each."
             )
+        down = self.down_block_types if self.layers_per_block else ("",) * levels
+        up = reversed(self.up_block_types)
+        for level, kinds in enumerate(zip(down, up, strict=True)):
+            in_middle = self.add_attention and self.mid_block_type and level == levels - 1
+            width, head = self.block_out_channels[level], self.head_dim(level)
+            if (in_middle or any("Attn" in kind for kind in kinds)) and (head or 0) > width:
+                raise ConfigError(
+                    f"'attention_head_dim' ({head}) must not be more than the {width} channels of "
+                    "a level with attention."
+                )
 
 
 def conditioned(inputs: int, outputs: int) -> str:

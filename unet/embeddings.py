@@ -34,7 +34,7 @@ def sinusoidal_embedding(
 
 
 class PositionalTime(nn.Module):
-    """Sinusoids of the timestep; shape (B,) to float32 (B, first width)."""
+    """Sinusoids of the timestep; shape (B,) to float32 (B, config.time_input_channels)."""
 
     def __init__(self, config: UNetConfig):
         super().__init__()
@@ -74,7 +74,7 @@ def make_time_projection(config: UNetConfig, *, operations: Any, **factory: Any)
     A learned one is a table and takes an integer dtype.
     """
     if config.time_embedding_type == "fourier":
-        return FourierTime(config.block_out_channels[0], **factory)
+        return FourierTime(config.time_input_channels // 2, **factory)
     if config.time_embedding_type == "learned":
         return operations.Embedding(
             config.num_train_timesteps, config.time_input_channels, **factory

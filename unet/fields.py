@@ -8,8 +8,8 @@ from typing import Any, get_args, get_origin
 from ..schedulers.config import SchedulerConfig
 from .errors import ConfigError, shown
 
-# Fields that do not affect the network. All but the last describe how the weights were averaged;
-# diffusers' EMAModel writes them into `unet_ema/config.json`.
+# Fields that do not affect the network. Most describe how the weights were averaged; diffusers'
+# EMAModel writes them into `unet_ema/config.json`.
 _WITHOUT_EFFECT = {
     "decay",
     "inv_gamma",
@@ -19,6 +19,7 @@ _WITHOUT_EFFECT = {
     "update_after_step",
     "use_ema_warmup",
     "quantization_config",
+    "not_for_diffusers",
 }
 # Fields that UNet2DModel does not have, but that change the output of a network that has them.
 _CHANGES_OUTPUT = {

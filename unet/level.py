@@ -16,6 +16,8 @@ class Level:
     config: UNetConfig
     in_channels: int
     out_channels: int
+    head_dim: int | None
+    """Channels of each attention head; None means one head."""
     is_last: bool
     """True for the level that does not resample: the lowest going down, the highest going up."""
     skip_channels: tuple[int, ...] = ()
@@ -46,10 +48,12 @@ def make_resnet(
     return ResnetBlock(in_channels, out_channels, **(arguments | more))
 
 
-def make_attention(config: UNetConfig, channels: int, **more: Any) -> Attention:
+def make_attention(
+    config: UNetConfig, channels: int, head_dim: int | None, **more: Any
+) -> Attention:
     """Build attention for ``config``; ``more`` replaces or adds arguments."""
     arguments: dict[str, Any] = {
-        "head_dim": config.attention_head_dim,
+        "head_dim": head_dim,
         "groups": config.norm_num_groups,
         "eps": config.norm_eps,
     }

@@ -34,6 +34,7 @@ class MidBlock(nn.Module):
             attention = make_attention(
                 config,
                 channels,
+                config.head_dim(-1),
                 groups=config.attn_norm_num_groups or unset,
                 output_scale_factor=scale,
                 **layers,

@@ -87,5 +87,6 @@ def _attentions(
     if not attention:
         return None
     return nn.ModuleList(
-        make_attention(level.config, level.out_channels, **layers) for _ in range(count)
+        make_attention(level.config, level.out_channels, level.head_dim, **layers)
+        for _ in range(count)
     )

@@ -123,6 +123,7 @@ def _attention(level: Level, **layers: Any) -> nn.Module:
     return make_attention(
         level.config,
         level.out_channels,
+        level.head_dim,
         groups=_ATTENTION_GROUPS,
         output_scale_factor=_OUTPUT_SCALE,
         **layers,

@@ -53,7 +53,7 @@ class UNet2D(nn.Module):
         skips = [widths[0]]
         for i, kind in enumerate(config.down_block_types):
             is_last = i == len(widths) - 1
-            level = Level(config, widths[max(i - 1, 0)], widths[i], is_last)
+            level = Level(config, widths[max(i - 1, 0)], widths[i], config.head_dim(i), is_last)
             self.down_blocks.append(build_block(DOWN_BLOCKS, kind, level, **layers))
             skips += [widths[i]] * (config.layers_per_block + (not is_last))
 
@@ -64,7 +64,8 @@ class UNet2D(nn.Module):
         for i, kind in enumerate(config.up_block_types):
             taken = tuple(skips.pop() for _ in range(config.layers_per_block + 1))
             is_last = i == len(widths) - 1
-            level = Level(config, upwards[max(i - 1, 0)], upwards[i], is_last, taken)
+            head = config.head_dim(-1 - i)
+            level = Level(config, upwards[max(i - 1, 0)], upwards[i], head, is_last, taken)
             self.up_blocks.append(build_block(UP_BLOCKS, kind, level, **layers))
 
         self.conv_norm_out = group_norm(
