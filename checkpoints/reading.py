@@ -55,8 +55,6 @@ Network = TypeVar("Network", bound=UNet2D)
 class Checkpoint:
     """A configuration and weights that fit it.
 
-    The ``weights`` may be mapped to the file, and change with it.
-
     ``scheduler`` has the entries of its ``scheduler_config.json``. Without that file, they come
     from the weights' file or are the usual ones of its format; None if nothing is known.
     """

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from torch import Tensor
 
 from ..schedulers.errors import printable, printable_cause
 from ..unet.errors import CheckpointError, ConfigError, shown
@@ -26,6 +26,23 @@ _REFUSED = re.compile(r"GLOBAL (\S+) (?:was not|whose module)")
 
 # In older versions, weights_only=True can be bypassed (CVE-2025-32434).
 _SAFE_TORCH = (2, 6)
+
+
+# By their names in safetensors files.
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
 class _Unread:
@@ -132,8 +149,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def _read_file(path: Path) -> Any:
     try:
         if path.suffix.lower() == ".safetensors":
-            return load_file(path)
-    except (SafetensorError, OSError) as error:
+            return _read_safetensors(path)
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(_unreadable(path, error)) from error
     _check_torch(path)
     try:
@@ -161,6 +178,34 @@ def _read_file(path: Path) -> Any:
         raise CheckpointError(
             f"{path} cannot be read ({type(error).__name__}: {error!s:.200}). {reason}"
         ) from printable_cause(error)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read each tensor into memory of its own.
+
+    Mapped to the file, as safetensors returns them, they would change with the file, and reading
+    from a file that has become shorter ends the process.
+    """
+    safe_open(path, "pt")  # raises unless shapes, types and offsets fit each other and the file
+    weights: dict[str, Tensor] = {}
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header.pop("__metadata__", None)
+        start = file.tell()
+        for name, entry in header.items():
+            if entry["dtype"] not in _DTYPES:
+                raise CheckpointError(
+                    f"{path}: {shown(name)} has dtype {shown(entry['dtype'])}. Quantised weights "
+                    "cannot be loaded; use floating-point weights."
+                )
+            first, end = entry["data_offsets"]
+            content = torch.empty(end - first, dtype=torch.uint8)
+            buffer: Any = content.numpy()
+            file.seek(start + first)
+            if file.readinto(buffer) < len(content):
+                raise OSError("it has become shorter")
+            weights[name] = content.view(_DTYPES[entry["dtype"]]).view(entry["shape"])
+    return weights
 
 
 def _check_torch(path: Path) -> None:
