@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..checkpoints.saving import checked_name, save_as_new_model
 from ..host.folders import model_names, saved_models
-from ..host.model import own_schedule, unconditional_model, weights_as_loaded
+from ..host.model import own_process, unconditional_model, weights_as_loaded
 
 
 class UnconditionalUNetSave(io.ComfyNode):
@@ -47,13 +47,13 @@ class UnconditionalUNetSave(io.ComfyNode):
             wanted,
             weights_as_loaded(model),
             ours.unet_config,
-            own_schedule(model),
+            own_process(model),
             taken=model_names(),
         )
         report = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
         if name != wanted:
             report.append(f"The name {wanted} was taken.")
-        if own_schedule(model).timestep_scale != 1:
+        if own_process(model).timestep_scale != 1:
             report.append(
                 "diffusers does not support its timestep_scale and would sample it incorrectly."
             )

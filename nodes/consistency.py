@@ -1,0 +1,96 @@
+"""From a consistency MODEL to a LATENT."""
+
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from ..host.model import own_consistency
+from ..host.run_report import REPORTS
+from ..host.sampling import sample
+from ..schedulers.consistency import Consistency
+from ..schedulers.errors import ScheduleError
+from ..schedulers.span import Stretch
+from .inputs import (
+    CATEGORY,
+    batch_size_input,
+    class_label_input,
+    image_to_image_inputs,
+    latent_output,
+    model_input,
+    seed_input,
+)
+
+
+class UnconditionalConsistencySampler(io.ComfyNode):
+    """Consistency Sampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UnconditionalConsistencySampler",
+            display_name="Consistency Sampler",
+            category=CATEGORY,
+            description="Samples a consistency model (Song et al., ICML 2023) in one step, or in a "
+            "few that add new noise in between.",
+            search_aliases=["cm", "diffusers", "distilled", "lcm", "one step"],
+            inputs=[
+                model_input(),
+                seed_input(),
+                io.Int.Input(
+                    "steps",
+                    default=1,
+                    min=1,
+                    max=40,
+                    tooltip="Steps, one evaluation each. 1 is what these models are made for; 2 "
+                    "often look better. The noise levels are spaced evenly over the model's list.",
+                ),
+                batch_size_input(),
+                io.String.Input(
+                    "timesteps",
+                    default="",
+                    tooltip="A list of the model's noise levels to use instead of steps, as in "
+                    "diffusers: 22, 0. 0 is the highest and comes last in the list. Known to be "
+                    "good: 22, 0 for ImageNet 64 and 17, 0 for LSUN 256 (distilled models).",
+                ),
+                class_label_input(),
+                *image_to_image_inputs(),
+            ],
+            outputs=latent_output(),
+            **REPORTS,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        seed: int,
+        steps: int,
+        batch_size: int,
+        timesteps: str,
+        class_label: int = -1,
+        latent: dict[str, Any] | None = None,
+        denoise: float = 1.0,
+    ) -> io.NodeOutput:
+        config = own_consistency(model)
+        listed = Consistency.at(config, timesteps) if timesteps.strip() else None
+        if listed is not None and denoise != 1:
+            raise ScheduleError(
+                f"timesteps ({timesteps:.100}) and denoise {denoise} cannot be combined. Set "
+                "denoise to 1, or leave timesteps empty and set steps."
+            )
+
+        def make_sampler(stretch: Stretch) -> Consistency:
+            return listed or Consistency.over(config, stretch)
+
+        final, report = sample(
+            model,
+            make_sampler,
+            seed=seed,
+            steps=steps if listed is None else listed.evaluations,
+            batch_size=batch_size,
+            class_label=class_label,
+            latent=latent,
+            denoise=denoise,
+        )
+        return io.NodeOutput(final, ui=report)
