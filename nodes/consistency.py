@@ -9,7 +9,6 @@ from ..host.model import own_consistency
 from ..host.run_report import REPORTS
 from ..host.sampling import sample
 from ..schedulers.consistency import Consistency
-from ..schedulers.errors import ScheduleError
 from ..schedulers.span import Stretch
 from .inputs import (
     CATEGORY,
@@ -51,7 +50,8 @@ class UnconditionalConsistencySampler(io.ComfyNode):
                     default="",
                     tooltip="A list of the model's noise levels to use instead of steps, as in "
                     "diffusers: 22, 0. 0 is the highest and comes last in the list. Known to be "
-                    "good: 22, 0 for ImageNet 64 and 17, 0 for LSUN 256 (distilled models).",
+                    "good: 22, 0 for ImageNet 64 and 17, 0 for LSUN 256. Below denoise 1, those "
+                    "with more noise than the start are left out.",
                 ),
                 class_label_input(),
                 *image_to_image_inputs(),
@@ -73,12 +73,9 @@ class UnconditionalConsistencySampler(io.ComfyNode):
         denoise: float = 1.0,
     ) -> io.NodeOutput:
         config = own_consistency(model)
-        listed = Consistency.at(config, timesteps) if timesteps.strip() else None
-        if listed is not None and denoise != 1:
-            raise ScheduleError(
-                f"timesteps ({timesteps:.100}) and denoise {denoise} cannot be combined. Set "
-                "denoise to 1, or leave timesteps empty and set steps."
-            )
+        listed = None
+        if timesteps.strip() and denoise > 0:  # with 0 nothing runs
+            listed = Consistency.at(config, timesteps, denoise)
 
         def make_sampler(stretch: Stretch) -> Consistency:
             return listed or Consistency.over(config, stretch)

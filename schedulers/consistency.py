@@ -45,20 +45,34 @@ class Consistency(Sampler):
         return cls(config, stretch.of(entries))
 
     @classmethod
-    def at(cls, config: ConsistencyConfig, text: str) -> "Consistency":
+    def at(cls, config: ConsistencyConfig, text: str, denoise: float = 1.0) -> "Consistency":
         """Return the sampler over entries that the user wrote as diffusers does: "22, 0".
 
+        Args:
+            config: the model's options.
+            text: the entries, descending.
+            denoise: the part of the model's list that may run, above 0; those before are left out.
+
         Raises:
-            ScheduleError: they are not entries in descending order, or do not end with 0, the only
-                one that can start from noise.
+            ScheduleError: they are not entries in descending order; none is left; or all of the
+                list may run and they do not end with 0, the only one that can start from noise.
         """
-        entries = parse_timesteps(text, config.num_train_timesteps)
-        if entries[-1] != 0:
+        T = config.num_train_timesteps
+        entries = parse_timesteps(text, T)[::-1]
+        if denoise >= 1 and entries[0] != 0:
             raise ScheduleError(
-                f"The timesteps of a consistency model must end with 0, not {entries[-1]}: 0 is "
+                f"The timesteps of a consistency model must end with 0, not {entries[0]}: 0 is "
                 "the highest noise level, where a run starts. Enter for example 22, 0."
             )
-        return cls(config, Span(tuple(reversed(entries))))
+        first = T * (1 - denoise)
+        left = tuple(entry for entry in entries if entry >= first - 1e-6)
+        if not left:
+            raise ScheduleError(
+                f"With denoise {denoise:g} a run starts at timestep {first:g} of 0 to {T - 1} or "
+                f"later, but the last in the list is {entries[-1]}. Use a higher denoise or add a "
+                "higher timestep."
+            )
+        return cls(config, Span(left, skipped=len(entries) - len(left)))
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -176,6 +176,15 @@ def test_denoise_starts_a_consistency_model_in_the_middle_of_its_list() -> None:
     assert entries(4, 1.0) == Span((0, 10, 20, 30))
 
 
+def test_denoise_leaves_out_what_a_list_has_before_the_start() -> None:
+    config = ConsistencyConfig()
+    assert Consistency.at(config, "30, 22, 0", 1.0).span == Span((0, 22, 30))
+    assert Consistency.at(config, "30, 22, 0", 0.5).span == Span((22, 30), skipped=1)
+    assert Consistency.at(config, "30, 20", 0.5).span == Span((20, 30))
+    with pytest.raises(ScheduleError, match="starts at timestep 20 of 0 to 39 or later, but"):
+        Consistency.at(config, "19, 0", 0.5)
+
+
 def test_an_image_to_start_from_gets_the_noise_of_the_first_level() -> None:
     config = ConsistencyConfig()
     sampler = Consistency(config, Span((20,)))
