@@ -46,10 +46,10 @@ def read_process(given: dict[str, Any], *, takes_sigmas: bool = False) -> Proces
 def merge_options(usual: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Return a format's usual scheduler options with the given ones, which take precedence.
 
-    If the given class is of another process, or of one with its own defaults, only those are left.
+    If the given class is of another process, only the given ones are left.
     """
     has_class = given.get("_class_name") is not None
-    if has_class and (_sigma_process(given) or _sigma_process(usual)):
+    if has_class and _sigma_process(given) is not _sigma_process(usual):
         return given
     return {**usual, **given}
 

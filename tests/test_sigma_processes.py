@@ -375,6 +375,7 @@ def test_usual_options_of_a_format_do_not_mix_with_a_given_process() -> None:
     assert merge_options(usual, {"beta_end": 0.1}) == {**usual, "beta_end": 0.1}
     assert merge_options(usual, consistency) == consistency
     assert merge_options(consistency, {"sigma_max": 9.0}) == {**consistency, "sigma_max": 9.0}
+    assert merge_options({**consistency, "rho": 5.0}, consistency) == {**consistency, "rho": 5.0}
     ddpm = {"_class_name": "DDPMScheduler"}
     assert merge_options({**consistency, "sigma_data": 1.0}, ddpm) == ddpm
 
