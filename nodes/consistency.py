@@ -64,30 +64,20 @@ class UnconditionalConsistencySampler(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        seed: int,
-        steps: int,
-        batch_size: int,
         timesteps: str,
         class_label: int = -1,
-        latent: dict[str, Any] | None = None,
         denoise: float = 1.0,
+        **inputs: Any,
     ) -> io.NodeOutput:
-        config = own_consistency(model)
-        listed = None
+        config, listed = own_consistency(model), None
         if timesteps.strip() and denoise > 0:  # with 0 nothing runs
             listed = Consistency.at(config, timesteps, denoise)
+            inputs["steps"] = listed.evaluations
 
         def make_sampler(stretch: Stretch) -> Consistency:
             return listed or Consistency.over(config, stretch)
 
-        final, report = sample(
-            model,
-            make_sampler,
-            seed=seed,
-            steps=steps if listed is None else listed.evaluations,
-            batch_size=batch_size,
-            class_label=class_label,
-            latent=latent,
-            denoise=denoise,
+        latent, report = sample(
+            model, make_sampler, class_label=class_label, denoise=denoise, **inputs
         )
-        return io.NodeOutput(final, ui=report)
+        return io.NodeOutput(latent, ui=report)

@@ -65,13 +65,22 @@ def run(sampler: Consistency, model: Model, seeds: tuple[int, ...] = SEEDS) -> T
 
 @pytest.mark.parity
 @pytest.mark.parametrize("fields", [toys.TINY, CLASSES], ids=["without classes", "with classes"])
-@pytest.mark.parametrize("steps", [1, 2, 5, 40, "22, 0", "30, 11, 2, 0"])
+@pytest.mark.parametrize(
+    ("steps", "options"),
+    [
+        *((steps, {}) for steps in (1, 2, 5, 40, "22, 0", "30, 11, 2, 0")),
+        ("106, 40, 0", {"num_train_timesteps": 201, "sigma_max": 50.0, "rho": 5.0}),
+        # Not a higher sigma_min: diffusers' last step rounds sigma^2 - sigma_min^2 to more than 0.
+        ("20, 9, 0", {"s_noise": 1.2, "sigma_min": 0.001, "sigma_data": 0.7}),
+    ],
+    ids=str,
+)
 def test_a_consistency_model_draws_the_images_of_diffusers_pipeline(
-    steps: int | str, fields: dict[str, Any], figure: Figure
+    steps: int | str, options: dict[str, Any], fields: dict[str, Any], figure: Figure
 ) -> None:
     network, theirs = ours_and_theirs(fields)
     label = 3 if "num_class_embeds" in fields else None
-    scheduler = diffusers.CMStochasticIterativeScheduler()
+    scheduler = diffusers.CMStochasticIterativeScheduler(**options)
     pipeline = diffusers.ConsistencyModelPipeline(theirs, scheduler)
     pipeline.set_progress_bar_config(disable=True)
     listed = {"timesteps": [int(k) for k in steps.split(",")]} if isinstance(steps, str) else {}
@@ -83,7 +92,7 @@ def test_a_consistency_model_draws_the_images_of_diffusers_pipeline(
         output_type="np",
         **listed,
     ).images
-    config = ConsistencyConfig()
+    config = ConsistencyConfig(**options)
     if isinstance(steps, str):
         sampler = Consistency.at(config, steps)
     else:
