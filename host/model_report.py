@@ -9,7 +9,6 @@ from ..schedulers.config import SchedulerConfig
 from ..schedulers.consistency_model import ConsistencyConfig
 from ..schedulers.process import Process
 from .model import unconditional_model
-from .model_sampling import sigma_range
 from .page import Ui, for_page
 
 # The options of a default schedule that are worth showing.
@@ -48,8 +47,10 @@ def _process(process: Process) -> dict[str, Any]:
         prediction, timesteps = process.prediction_type, process.num_train_timesteps
         return {"process": "DDPM", "prediction": prediction, "timesteps": timesteps, "sigmas": None}
     name = "consistency" if isinstance(process, ConsistencyConfig) else "VE SDE (NCSN++)"
-    sigmas = sigma_range(process)
-    return {"process": name, "prediction": None, "timesteps": None, "sigmas": sigmas}
+    return {
+        **{"process": name, "prediction": None, "timesteps": None},
+        "sigmas": process.sigma_range,
+    }
 
 
 def _write(origin: Origin) -> dict[str, Any]:

@@ -45,12 +45,11 @@ class _Sigmas(core.ModelSamplingContinuousEDM):
     Its ``timestep`` is logarithmic, as the host's: the schedulers of its samplers space by it.
     """
 
-    def __init__(self, process: SigmaProcess, low: float, high: float):
-        self.scheduler_config = process
+    def __init__(self, process: SigmaProcess):
         super().__init__()
-        self.sigmas = torch.logspace(
-            math.log10(low), math.log10(high), 1000, dtype=torch.float64
-        ).float()
+        self.scheduler_config = process
+        low, high = map(math.log10, process.sigma_range)
+        self.sigmas = torch.logspace(low, high, 1000, dtype=torch.float64).float()
         self.log_sigmas, self.sigma_data = self.sigmas.log(), 1.0
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -89,7 +88,7 @@ def model_type(process: Process) -> ModelType:
 def make_model_sampling(config: Process) -> Any:
     """Return a host schedule with exactly this process, which also has ``scheduler_config``."""
     if not isinstance(config, SchedulerConfig):
-        return _Sigmas(config, *sigma_range(config))
+        return _Sigmas(config)
     mixin, _ = PREDICTIONS[config.prediction_type]
     sampling: Any = type("ModelSampling", (_Tables, mixin), {})()
     # The host's zsnr keeps the last sigma finite for its samplers; our rescaling would not.
@@ -97,12 +96,6 @@ def make_model_sampling(config: Process) -> Any:
     sampling._register_schedule(given_betas=betas, zsnr=config.rescale_betas_zero_snr)
     sampling.scheduler_config = config
     return sampling
-
-
-def sigma_range(process: SigmaProcess) -> tuple[float, float]:
-    """Return the lowest and the highest noise level of a LATENT, whose images lie in -1..1."""
-    factor = 2 if isinstance(process, ScoreConfig) else 1
-    return factor * process.sigma_min, factor * process.sigma_max
 
 
 def carried_process(sampling: Any) -> Process | None:

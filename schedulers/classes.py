@@ -88,10 +88,10 @@ _ANOTHER_PROCESS: dict[str, str] = {
     "IPNDMScheduler": _IPNDM,
 }
 
-# Of these, the classes whose models can be drawn: see ``process``.
+# Of these, the processes that can be drawn, by the class that says so: see ``process``.
 _DRAWN = {
-    "CMStochasticIterativeScheduler": _CONSISTENCY,
-    "ScoreSdeVeScheduler": _SCORE_VE,
+    _CONSISTENCY: "CMStochasticIterativeScheduler",
+    _SCORE_VE: "ScoreSdeVeScheduler",
 }
 
 # Settings with which the classes of DDPM's process use another one.
@@ -213,13 +213,13 @@ def _warnings(given: Mapping[str, Any], name: str, options: set[str]) -> list[st
 
 
 def _refusal(process: str, evidence: str) -> str:
-    drawn = [name for name, other in _DRAWN.items() if other == process]
-    named = "".join(f' If it has the process of a {n}, write "_class_name": "{n}".' for n in drawn)
+    drawn = _DRAWN.get(process)
+    named = f' If it was trained for a {drawn}, write "_class_name": "{drawn}".' if drawn else ""
     return (
-        f"The model uses another process than DDPM's: {process} ({evidence})."
-        " The samplers here would only generate noise with it. Use it with diffusers, "
-        'or load a model that was trained as DDPM. If this one was, write "_class_name": '
-        f'"DDPMScheduler" and the betas of its training into scheduler_config.json.{named}'
+        f"The model uses another process than DDPM's: {process} ({evidence}). The samplers here "
+        "would only generate noise with it. Use it with diffusers, or load a model that was "
+        'trained as DDPM. If this one was, write "_class_name": "DDPMScheduler" and the betas of '
+        f"its training into scheduler_config.json.{named}"
     )
 
 

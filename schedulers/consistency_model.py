@@ -57,6 +57,11 @@ class ConsistencyConfig:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "warnings"}
         return {"_class_name": self.CLASS_NAME, **values}
 
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """The lowest and the highest noise level of images in -1..1."""
+        return self.sigma_min, self.sigma_max
+
     def level(self, entry: int) -> float:
         """Return a noise level of the list (Karras et al. 2022, eq. 5); entry 0 is the highest."""
         high, low = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)

@@ -55,6 +55,11 @@ class ScoreConfig:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "warnings"}
         return {"_class_name": self.CLASS_NAME, **values}
 
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """The lowest and the highest noise level of images in -1..1."""
+        return 2 * self.sigma_min, 2 * self.sigma_max
+
     # x has the shape (B, C, H, W), and sigmas broadcast against it; both belong to images in -1..1.
 
     def network_time(self, sigma: Tensor) -> Tensor:
