@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..schedulers.config import SchedulerConfig, modern_options
+from ..schedulers.config import modern_options
+from ..schedulers.process import merge_options, read_process
 from ..unet.config import UNetConfig
 from ..unet.errors import CheckpointError, ConfigError, shown
 from ..unet.unet2d import UNet2D
@@ -120,7 +121,7 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     if files.scheduler_config is not None:
         scheduler = pipeline | read_json(files.scheduler_config)
     elif "scheduler" in given:
-        scheduler = {**(scheduler or {}), **given["scheduler"]}
+        scheduler = merge_options(scheduler or {}, given["scheduler"])
     elif scheduler is None and pipeline:
         scheduler = pipeline
     origin = _origin(found, converted, given, files)
@@ -152,7 +153,9 @@ def _given_fields(files: ModelFiles) -> dict[str, Any]:
     if files.config is not None:
         given |= modern_fields(read_json(files.config))
     if files.scheduler_config is not None:
-        given["scheduler"] = {"num_train_timesteps": 1000, **read_json(files.scheduler_config)}
+        given["scheduler"] = merge_options(
+            {"num_train_timesteps": 1000}, read_json(files.scheduler_config)
+        )
     if not isinstance(given.get("scheduler", {}), dict):
         raise ConfigError(
             f"{files.config}: 'scheduler' must be an object with the contents of a "
@@ -218,7 +221,10 @@ def _origin(found: Found, converted: Converted, given: dict[str, Any], files: Mo
     if files.scheduler_config is not None:
         schedule = {}
     elif schedule is None:
-        schedule = {} if "scheduler" in given else SchedulerConfig().to_dict()
+        usual = read_process({}, takes_sigmas=converted.config.is_variance_exploding)
+        schedule = {} if "scheduler" in given else usual.to_dict()
+    elif "scheduler" in given:
+        schedule = merge_options(schedule, given["scheduler"])
     written = set(given.get("scheduler", {}))
     if "trained_betas" in written:  # they override the options that define betas
         written |= {"beta_schedule", "beta_start", "beta_end"}

@@ -12,8 +12,8 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import UserError
+from ..schedulers.process import Process
 from ..unet.config import UNetConfig
 from .files import is_model_folder
 from .new_files import is_device_name, is_too_long, take_name, unfinished
@@ -25,7 +25,7 @@ _MAX_PARTS = 4  # as deep as the loader looks
 
 
 def save_model(
-    folder: Path, weights: dict[str, Tensor], unet: UNetConfig, scheduler: SchedulerConfig
+    folder: Path, weights: dict[str, Tensor], unet: UNetConfig, scheduler: Process
 ) -> None:
     """Write a diffusers pipeline folder: ``model_index.json``, ``unet/`` and ``scheduler/``.
 
@@ -39,8 +39,8 @@ def save_model(
     """
     network, reason = unet.to_dict(), unet.not_for_diffusers
     index = {
-        "_class_name": "DDPMPipeline",
-        "scheduler": ["diffusers", "DDPMScheduler"],
+        "_class_name": scheduler.PIPELINE,
+        "scheduler": ["diffusers", scheduler.CLASS_NAME],
         "unet": ["comfyui_unconditional" if reason else "diffusers", network["_class_name"]],
     }
     if reason:
@@ -49,7 +49,7 @@ def save_model(
         "model_index.json": index,
         "unet/config.json": network,
         "scheduler/scheduler_config.json": {
-            "_class_name": "DDPMScheduler",
+            "_class_name": scheduler.CLASS_NAME,
             **scheduler.to_dict(),
         },
     }
@@ -68,7 +68,7 @@ def save_as_new_model(
     name: str,
     weights: dict[str, Tensor],
     unet: UNetConfig,
-    scheduler: SchedulerConfig,
+    scheduler: Process,
     *,
     taken: Collection[str] = (),
 ) -> str:

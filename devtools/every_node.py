@@ -51,6 +51,18 @@ EVERY_NODE: dict[str, Node] = {
     "pndm": _sampler("PNDM", 11, 6, 2, 1, method="S-PNDM", convention="paper", denoise=0.6),
     "ddpm": _sampler("DDPM", 12, 4, 3, 2, variance_type="fixed_large", denoise=0.75),
     "ddim": _sampler("DDIM", 13, 5, 4, 3, eta=0.25, denoise=0.5),
+    "consistency model": _node(
+        "UnconditionalUNetDownload",
+        repo_id="somebody/consistency",
+        revision="0123456789abcdef0123456789abcdef01234567",
+        variant="fp16",
+    ),
+    "consistency": _node(
+        "UnconditionalConsistencySampler",
+        model="consistency model:",
+        **{"seed": 14, "steps": 3, "batch_size": 2, "timesteps": "30, 22, 0"},
+        **{"class_label": 3, "latent": "picture:", "denoise": 0.6},
+    ),
     # One run in three parts, each with another sampler.
     "first part": _part("DDIM", 21, 7, 1, "picture:", eta=0.5),
     "second part": _part("PNDM", 22, 8, 3, "first part:", method="PLMS", convention="paper"),
@@ -99,6 +111,7 @@ EVERY_NODE: dict[str, Node] = {
     "pndm pictures": _output("pndm:", "pndm", "webp", 2),
     "ddpm pictures": _output("ddpm:", "ddpm", "npy", 3),
     "ddim pictures": _output("ddim:", "ddim", "webp", 4),
+    "consistency's pictures": _output("consistency:", "consistency", "webp", 3),
     "parts' pictures": _output("third part:", "parts", "npy", 5),
     "pndm custom's pictures": _output("pndm custom:", "pndm_custom", "webp", 6),
     "ddpm custom's pictures": _output("ddpm custom:", "ddpm_custom", "npy", 7),

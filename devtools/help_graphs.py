@@ -76,6 +76,11 @@ def help_graph(node: str) -> Graph | None:
             w.show(w.sample("DDPM", 250))
         case "DDIMSampler":
             w.show(w.sample("DDIM", 50))
+        case "ConsistencySampler":
+            repo_id = "openai/diffusers-cd_imagenet64_l2"
+            load = w("UnconditionalUNetDownload", repo_id=repo_id, revision="main", variant="")
+            inputs = {"seed": 0, "steps": 1, "batch_size": 16, "timesteps": "22, 0"}
+            w.show(w(node, model=load, **inputs, class_label=145))
         case "UNetSave":
             w(node, model=w.model(), filename_prefix="my-digits")
         case "UNetDownload":

@@ -34,6 +34,8 @@ _SCHEDULE_WIDTH = 600
 _HELP_VIEW: Any = {"width": 800, "height": 1300}
 _EDITOR_VIEW: Any = {"width": 1280, "height": 800}
 
+_DOWNLOADED = ("UnconditionalUNetDownload", "UnconditionalConsistencySampler")
+
 _SETTINGS = {
     "Comfy.TutorialCompleted": True,  # otherwise a dialog opens
     "Comfy.Minimap.Visible": False,
@@ -156,7 +158,7 @@ def _renumbered(node: str, first: int) -> Graph:
 
 def _photograph(page: Page, node: str, graph: Graph, folder: Path, width: int = _WIDTH) -> bytes:
     page.evaluate(_LOAD, graph)
-    if node != "UnconditionalUNetDownload":  # it would need a network connection
+    if node not in _DOWNLOADED:  # it would need a network connection
         page.evaluate(_RUN)
     # The editor itself moves the view once after opening a graph, and it only loads the pictures of
     # nodes in view.

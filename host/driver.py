@@ -10,13 +10,11 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..schedulers.prediction import add_noise
 from ..schedulers.randomness import SeededNoise
 from ..schedulers.sampler import Evaluation, Sampler, drain
 from ..schedulers.timesteps import END, begins_with_noise
 from . import leftover
 from .guided_model import GuidedModel
-from .model_sampling import SMALLEST_ALPHA_CUMPROD
 from .noise import BatchSeed
 
 logger = logging.getLogger(__name__)
@@ -77,7 +75,7 @@ class HostSampler(comfy.samplers.Sampler):
             callback: (evaluations so far - 1, predicted image, host's x, all evaluations).
             noise: initial noise, shape (B, C, H, W).
             latent_image: shape (B, C, H, W); with noise left over, in the host's scale, which is
-                x_t / sqrt(alphas_cumprod[t]).
+                x_t divided by its own (see ``Sampler``).
             denoise_mask: shape (B, C, H, W), 1 where the image is made.
             disable_pbar: of the terminal; ours has none.
 
@@ -88,9 +86,11 @@ class HostSampler(comfy.samplers.Sampler):
         started = time.perf_counter()
         sampler = self._make_sampler(model_sampling, sigmas)
         latent = torch.zeros_like(noise) if latent_image is None else latent_image
-        T = len(model_sampling.sigmas)
-        whole = begins_with_noise(sampler.span.timesteps, T) and not latent.any()
-        start = self._start or ("noise" if whole else "noised")
+        start = self._start
+        if start is None:
+            T = len(model_sampling.sigmas)
+            whole = begins_with_noise(sampler.span.timesteps, T) and not latent.any()
+            start = "noise" if whole else "noised"
 
         # What is known, and the noise that it is shown with at each evaluation.
         known = latent if self._known is None else self._known.to(latent)
@@ -101,13 +101,12 @@ class HostSampler(comfy.samplers.Sampler):
             known_noise = SeededNoise(seeds, tuple(noise.shape[1:]))().to(noise)
 
         # The first x_t.
-        first = alpha_cumprod(sampler, sampler.span.timesteps[0])
         if start == "noise":
-            x = noise
+            x = sampler.begin(noise)
         elif start == "noised":
-            x = add_noise(latent, noise, first)
+            x = sampler.add_noise(latent, noise)
         else:
-            x = first.sqrt() * latent
+            x = sampler.level(sampler.span.timesteps[0])[0] * latent
 
         # The image's own draws: the first was the initial noise, then one for each step.
         draws = SeededNoise(seeds, tuple(noise.shape[1:]), _raise_if_cancelled)
@@ -123,10 +122,10 @@ class HostSampler(comfy.samplers.Sampler):
             mask=denoise_mask,
             class_label=self._class_label,
         )
-        progress = _Progress(sampler.evaluations, seeds, callback, self._on_evaluation)
+        progress = _Progress(sampler, seeds, callback, self._on_evaluation)
         x = drain(sampler.sample(model, x, draws), progress)
         if sampler.span.end != END:
-            x = x / alpha_cumprod(sampler, sampler.span.end).sqrt()
+            x = x / sampler.level(sampler.span.end)[0]
             if self._start is None and denoise_mask is not None:
                 x, host = leftover.leave(x, known, denoise_mask), model_wrap.inner_model
                 # As the next sampler will be given it.
@@ -139,11 +138,6 @@ class HostSampler(comfy.samplers.Sampler):
         return x
 
 
-def alpha_cumprod(sampler: Sampler, t: int) -> Tensor:
-    """Return alphas_cumprod at a time, 0-d, never 0: the host's scale divides by its root."""
-    return sampler.alpha_cumprod(t).clamp(min=SMALLEST_ALPHA_CUMPROD)
-
-
 def _raise_if_cancelled() -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
 
@@ -153,12 +147,12 @@ class _Progress:
 
     def __init__(
         self,
-        total: int,
+        sampler: Sampler,
         seeds: Sequence[int],
         callback: Callable[[int, Tensor, Tensor, int], object] | None,
         on_evaluation: Callable[[Evaluation], object] | None,
     ):
-        self._total, self._seeds, self._callback = total, seeds, callback
+        self._sampler, self._seeds, self._callback = sampler, seeds, callback
         self._on_evaluation, self._done = on_evaluation, 0
 
     def __call__(self, evaluation: Evaluation) -> None:
@@ -169,8 +163,8 @@ class _Progress:
         if self._on_evaluation is not None:
             self._on_evaluation(evaluation)
         if self._callback is not None:
-            x = evaluation.x_t / evaluation.alpha_cumprod.clamp(SMALLEST_ALPHA_CUMPROD).sqrt()
-            self._callback(self._done, evaluation.x0, x, self._total)
+            x = evaluation.x_t / self._sampler.level(evaluation.t)[0]
+            self._callback(self._done, evaluation.x0, x, self._sampler.evaluations)
         self._done += 1
 
 

@@ -1,8 +1,8 @@
 """How our samplers call the host's model: through its guider, so that other nodes apply.
 
-CFG, ControlNets, masks, wrappers and patches of other nodes work on the host's terms: x divided by
-sqrt(alphas_cumprod), the noise level sigma, and the image that the model predicts. Ours are x_t,
-the timestep, and the network's output.
+CFG, ControlNets, masks, wrappers and patches of other nodes work on the host's terms: x without its
+scale (x0 + sigma eps), the noise level sigma, and the image that the model predicts. Ours are x_t,
+the time, and the model's output.
 """
 
 from typing import Any
@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 
 from ..schedulers.errors import ScheduleError
-from ..schedulers.prediction import from_x0
 from ..schedulers.sampler import Sampler
 from .model import UnconditionalModel
-from .model_sampling import SMALLEST_ALPHA_CUMPROD
 from .network import Request
 from .precision import computes_float64
 
@@ -57,25 +55,22 @@ class GuidedModel:
         self._dtype = torch.float64 if exact else torch.float32
 
     def __call__(self, x_t: Tensor, t: float) -> Tensor:
-        # Our x is x_t = sqrt(a) x0 + sqrt(1 - a) eps; divided by sqrt(a) it is the host's,
-        # x0 + sigma eps.
-        a = self._sampler.alpha_cumprod(t).to(self._dtype)
-        a = a.clamp(SMALLEST_ALPHA_CUMPROD, 1 - 1e-7)
+        scale, sigma = self._sampler.level(t, self._dtype)
         wide = x_t.to(self._dtype)
-        sigma = ((1 - a) / a).sqrt().to(x_t.device).expand(len(x_t))
+        sigma = sigma.to(x_t.device).expand(len(x_t))
 
-        request = Request(t, self._class_label, sigma[0])
+        request = Request(self._sampler.network_time(t), self._class_label, sigma[0])
         options = self._extra_args["model_options"]
         transformer_options = {**options.get("transformer_options", {}), Request.KEY: request}
         x0 = self._model(
-            wide / a.sqrt(),
+            wide / scale,
             sigma,
             self._mask,
             model_options={**options, "transformer_options": transformer_options},
             seed=self._extra_args.get("seed"),
         )
 
-        output = from_x0(x0, wide, a, self._sampler.config.prediction_type).to(x_t.dtype)
+        output = self._sampler.output_of(x0, wide, t).to(x_t.dtype)
         if request.learned_variance is None:
             return output
         if request.learned_variance.shape != x_t.shape:

@@ -17,12 +17,22 @@ from ..checkpoints.digest import FileDigest
 from ..checkpoints.origin import Origin
 from ..checkpoints.reading import Checkpoint
 from ..schedulers.config import SchedulerConfig
+from ..schedulers.consistency_model import ConsistencyConfig
+from ..schedulers.process import Process
 from ..unet.batch_parts import even_part, fastest_part
 from ..unet.config import UNetConfig
 from ..unet.errors import CheckpointError
 from ..unet.memory import activation_bytes
 from ..unet.placement import place_weights
-from .model_sampling import PREDICTIONS, any_schedule, carried_schedule, make_model_sampling
+from .model_sampling import (
+    KINDS,
+    carried_process,
+    check_schedule,
+    make_model_sampling,
+    model_type,
+    network_times,
+    process_to_draw,
+)
 from .network import HostUNet, Request
 
 
@@ -71,9 +81,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
     The weights are moved out of the checkpoint, which is empty afterwards.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, scheduler_config: SchedulerConfig, source: ModelSource
-    ):
+    def __init__(self, checkpoint: Checkpoint, scheduler_config: Process, source: ModelSource):
         load_device = comfy.model_management.get_torch_device()
         # FreeU reads the first width before our network can report that FreeU is not supported.
         host_config = _HostConfig({"model_channels": checkpoint.config.block_out_channels[0]})
@@ -90,8 +98,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             checkpoint.weights.clear()
             return place_weights(network, load_device)
 
-        _, model_type = PREDICTIONS[scheduler_config.prediction_type]
-        super().__init__(host_config, model_type, unet_model=cast(Any, build))
+        super().__init__(host_config, model_type(scheduler_config), unet_model=cast(Any, build))
         self.model_sampling = make_model_sampling(scheduler_config)
         self.scheduler_config = scheduler_config
         self.unet_config = checkpoint.config
@@ -130,17 +137,17 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         """Predict the image; called by the host.
 
         Args:
-            x: x_t / sqrt(alphas_cumprod[t]), shape (B, C, H, W).
-            t: sigma, sqrt((1 - alphas_cumprod) / alphas_cumprod), shape (B,).
+            x: images with noise of the level ``t``, x0 + t eps, shape (B, C, H, W).
+            t: sigma, shape (B,); for DDPM sqrt((1 - alphas_cumprod) / alphas_cumprod).
             c_concat, c_crossattn: the conditioning, which this network does not have.
             control: of a ControlNet; rejected.
             transformer_options: patches by other nodes, and our own ``Request``.
         """
         options = transformer_options or {}
-        nearest = self.model_sampling.timestep(t)
+        nearest = network_times(self.model_sampling, t)
         request = options.get(Request.KEY) or Request(nearest)
         x_t = self.model_sampling.calculate_input(t, x).to(self.compute_dtype)
-        config = carried_schedule(self.model_sampling) or self.scheduler_config
+        config = process_to_draw(self.model_sampling, self.scheduler_config)
         times = request.time_at(t, nearest) * config.timestep_scale
         size = self._images_at_once(x_t)
         outputs = [
@@ -182,7 +189,7 @@ def forced_dtype() -> torch.dtype | None:
 
 def make_model(
     checkpoint: Checkpoint,
-    scheduler_config: SchedulerConfig,
+    scheduler_config: Process,
     source: ModelSource,
     reread: Callable[[], Checkpoint],
     *,
@@ -216,7 +223,7 @@ def make_model(
 
 def _load_again(
     config: UNetConfig,
-    scheduler_config: SchedulerConfig,
+    scheduler_config: Process,
     source: ModelSource,
     reread: Callable[[], Checkpoint],
     *,
@@ -257,8 +264,8 @@ def unconditional_model(model: comfy.model_patcher.ModelPatcher) -> Unconditiona
     return inner
 
 
-def own_schedule(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
-    """Return the scheduler options of a MODEL of this pack.
+def own_process(patcher: comfy.model_patcher.ModelPatcher) -> Process:
+    """Return the process of a MODEL of this pack.
 
     Raises:
         ValueError: the MODEL is of another kind, or another node has replaced its schedule with
@@ -266,7 +273,7 @@ def own_schedule(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
     """
     unconditional_model(patcher)
     sampling = patcher.get_model_object("model_sampling")
-    config = carried_schedule(sampling)
+    config = carried_process(sampling)
     if config is None:
         raise ValueError(
             f"Another node has set this MODEL's noise schedule to {type(sampling).__name__}, which "
@@ -276,20 +283,30 @@ def own_schedule(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
     return config
 
 
-def schedule_to_draw(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
-    """Return the scheduler options of any MODEL, for plotting.
+def own_schedule(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
+    """Return the scheduler options of a MODEL of this pack with DDPM's process.
 
     Raises:
-        ValueError: the MODEL has no schedule of timesteps.
+        ValueError: see ``own_process``, or the MODEL has another process.
     """
-    inner = patcher.model
-    if isinstance(inner, UnconditionalModel) and inner.unet_config.is_variance_exploding:
-        raise ValueError(
-            "This model has no alphas_cumprod and betas to plot: it is variance-exploding (NCSN++, "
-            "time_embedding_type 'fourier') and was trained on noise levels (sigmas) instead of "
-            "timesteps. Connect a model with positional time embedding."
-        )
-    return any_schedule(patcher.get_model_object("model_sampling"))
+    return check_schedule(own_process(patcher))
+
+
+def own_consistency(patcher: comfy.model_patcher.ModelPatcher) -> ConsistencyConfig:
+    """Return the options of a consistency model of this pack.
+
+    Raises:
+        ValueError: see ``own_process``, or the MODEL is no consistency model.
+    """
+    process = own_process(patcher)
+    if isinstance(process, ConsistencyConfig):
+        return process
+    ours = ", 'PNDM Sampler', 'DDIM Sampler' or 'DDPM Sampler'"
+    raise ValueError(
+        "Consistency Sampler needs a consistency model (diffusers' CMStochasticIterativeScheduler)"
+        f", but this MODEL is {KINDS[type(process)]}. Use KSampler"
+        f"{ours if isinstance(process, SchedulerConfig) else ''} with it."
+    )
 
 
 def with_schedule(

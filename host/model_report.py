@@ -5,6 +5,9 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 
 from ..checkpoints.origin import Origin
+from ..schedulers.config import SchedulerConfig
+from ..schedulers.consistency_model import ConsistencyConfig
+from ..schedulers.process import Process
 from .model import unconditional_model
 from .page import Ui, for_page
 
@@ -12,6 +15,7 @@ from .page import Ui, for_page
 _SHOWN = (
     *("num_train_timesteps", "beta_schedule", "beta_start", "beta_end"),
     *("prediction_type", "variance_type", "clip_sample"),
+    *("sigma_min", "sigma_max"),
 )
 
 
@@ -26,9 +30,7 @@ def model_report(model: ModelPatcher, *, write_json: bool = False) -> Ui:
         "size": None if config.sample_size is None else config.size,
         "channels": config.in_channels,
         "parameters": sum(tensor.numel() for tensor in ours.diffusion_model.parameters()),
-        "process": "VE SDE" if config.is_variance_exploding else "DDPM",
-        "prediction": scheduler.prediction_type,
-        "timesteps": scheduler.num_train_timesteps,
+        **_process(scheduler),
         "assumed": origin.assumed,
         "schedule": {n: v for n, v in origin.assumed_schedule.items() if n in _SHOWN},
         "is_single": origin.files is not None and origin.files.is_single,
@@ -37,6 +39,18 @@ def model_report(model: ModelPatcher, *, write_json: bool = False) -> Ui:
         "warnings": [*config.warnings, *scheduler.warnings],
     }
     return for_page("unconditional_model", report)
+
+
+def _process(process: Process) -> dict[str, Any]:
+    """Return what is known about a process; None for what only others have."""
+    if isinstance(process, SchedulerConfig):
+        prediction, timesteps = process.prediction_type, process.num_train_timesteps
+        return {"process": "DDPM", "prediction": prediction, "timesteps": timesteps, "sigmas": None}
+    name = "consistency" if isinstance(process, ConsistencyConfig) else "VE SDE (NCSN++)"
+    return {
+        **{"process": name, "prediction": None, "timesteps": None},
+        "sigmas": process.sigma_range,
+    }
 
 
 def _write(origin: Origin) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""Convert a noise schedule for the host's samplers, and a host's schedule for ours."""
+"""Convert a model's process for the host's samplers, and a host's schedule for ours."""
 
+import math
 from typing import Any
 
 import comfy.model_sampling as core
@@ -8,7 +9,10 @@ from comfy.model_base import ModelType
 from torch import Tensor
 
 from ..schedulers.config import PredictionType, SchedulerConfig
+from ..schedulers.consistency_model import ConsistencyConfig
 from ..schedulers.noise_schedule import NoiseSchedule
+from ..schedulers.process import Process, SigmaProcess
+from ..schedulers.score_model import ScoreConfig
 from ..schedulers.span import Span
 from ..schedulers.timesteps import END
 
@@ -18,9 +22,6 @@ PREDICTIONS: dict[PredictionType, tuple[type, ModelType]] = {
     "v_prediction": (core.V_PREDICTION, ModelType.V_PREDICTION),
     "sample": (core.X0, ModelType.EPS),
 }
-
-SMALLEST_ALPHA_CUMPROD = 4.8973451890853435e-08
-"""The host's stand-in for 0, the end of a schedule with zero terminal signal-to-noise ratio."""
 
 
 class _Tables(core.ModelSamplingDiscrete):
@@ -38,8 +39,56 @@ class _Tables(core.ModelSamplingDiscrete):
         """Ignore the call, which would restore a table of another schedule."""
 
 
-def make_model_sampling(config: SchedulerConfig) -> Any:
-    """Return a host schedule with exactly these betas, which also has ``scheduler_config``."""
+class _Sigmas(core.ModelSamplingContinuousEDM):
+    """The host's continuous noise levels, with the equations of a process of ours.
+
+    Its ``timestep`` is logarithmic, as the host's: the schedulers of its samplers space by it.
+    """
+
+    def __init__(self, process: SigmaProcess):
+        super().__init__()
+        self.scheduler_config = process
+        low, high = map(math.log10, process.sigma_range)
+        self.sigmas = torch.logspace(low, high, 1000, dtype=torch.float64).float()
+        self.log_sigmas, self.sigma_data = self.sigmas.log(), 1.0
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Ignore the call, as in ``_Tables``."""
+
+    def network_time(self, sigma: Tensor) -> Tensor:
+        """Return the time for the network, shape (B,)."""
+        return self.scheduler_config.network_time(sigma)
+
+    def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
+        return self.scheduler_config.network_input(noise, core.reshape_sigma(sigma, noise.ndim))
+
+    def calculate_denoised(
+        self, sigma: Tensor, model_output: Tensor, model_input: Tensor
+    ) -> Tensor:
+        sigma = core.reshape_sigma(sigma, model_output.ndim)
+        return self.scheduler_config.denoised(model_output, model_input, sigma)
+
+    def noise_scaling(
+        self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False
+    ) -> Tensor:
+        sigma = core.reshape_sigma(sigma, noise.ndim)
+        return self.scheduler_config.noised(latent_image, noise, sigma)
+
+    def inverse_noise_scaling(self, sigma: Tensor, latent: Tensor) -> Tensor:
+        return latent
+
+
+def model_type(process: Process) -> ModelType:
+    """Return the host's name for a process."""
+    if isinstance(process, SchedulerConfig):
+        return PREDICTIONS[process.prediction_type][1]
+    return ModelType.EDM
+
+
+def make_model_sampling(config: Process) -> Any:
+    """Return a host schedule with exactly this process, which also has ``scheduler_config``."""
+    if not isinstance(config, SchedulerConfig):
+        return _Sigmas(config)
     mixin, _ = PREDICTIONS[config.prediction_type]
     sampling: Any = type("ModelSampling", (_Tables, mixin), {})()
     # The host's zsnr keeps the last sigma finite for its samplers; our rescaling would not.
@@ -49,10 +98,60 @@ def make_model_sampling(config: SchedulerConfig) -> Any:
     return sampling
 
 
-def carried_schedule(sampling: Any) -> SchedulerConfig | None:
-    """Return the scheduler options of a ``model_sampling`` of this pack, None for others."""
+def carried_process(sampling: Any) -> Process | None:
+    """Return the process of a ``model_sampling`` of this pack, None for others."""
     config = getattr(sampling, "scheduler_config", None)
-    return config if isinstance(config, SchedulerConfig) else None
+    return config if isinstance(config, Process) else None
+
+
+def process_to_draw(sampling: Any, own: Process) -> Process:
+    """Return the process with which a network of this pack is evaluated.
+
+    Args:
+        sampling: the MODEL's; another node may have replaced it.
+        own: that of the model's file.
+
+    Raises:
+        ValueError: another node has replaced a process of noise levels, which only its own fits.
+    """
+    carried = carried_process(sampling)
+    if carried is None and not isinstance(own, SchedulerConfig):
+        raise ValueError(
+            f"Another node has set this MODEL's noise levels to {type(sampling).__name__}, but it "
+            f"is {KINDS[type(own)]}, which needs its own. Remove that node."
+        )
+    return carried or own
+
+
+def network_times(sampling: Any, sigma: Tensor) -> Tensor:
+    """Return the times that a network of this pack receives for noise levels, shape (B,)."""
+    return getattr(sampling, "network_time", sampling.timestep)(sigma)
+
+
+KINDS: dict[type, str] = {
+    SchedulerConfig: "a model of DDPM's process",
+    ConsistencyConfig: "a consistency model",
+    ScoreConfig: "a variance-exploding score model (NCSN++)",
+}
+_WAYS_OUT: dict[type, str] = {
+    ConsistencyConfig: "Use 'Consistency Sampler', or KSampler with sampler_name lcm.",
+    ScoreConfig: "Use KSampler with 'Empty Pixel Latent' and 'Empty Conditioning'.",
+}
+
+
+def check_schedule(process: Process) -> SchedulerConfig:
+    """Return the options of DDPM's process.
+
+    Raises:
+        ValueError: it is another process. The message names it, and what can draw it.
+    """
+    if isinstance(process, SchedulerConfig):
+        return process
+    raise ValueError(
+        f"This MODEL is {KINDS[type(process)]}, trained on noise levels (sigmas). It has no "
+        "timesteps and betas, which PNDM, DDPM, DDIM and the nodes for noise schedules need. "
+        f"{_WAYS_OUT[type(process)]}"
+    )
 
 
 def any_schedule(sampling: Any) -> SchedulerConfig:
@@ -63,9 +162,9 @@ def any_schedule(sampling: Any) -> SchedulerConfig:
     Raises:
         ValueError: it has no table of noise levels, or does not predict epsilon, v or the image.
     """
-    own = carried_schedule(sampling)
+    own = carried_process(sampling)
     if own is not None:
-        return own
+        return check_schedule(own)
     prediction = _prediction(sampling)
     if prediction is None:
         raise ValueError(

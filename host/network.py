@@ -76,19 +76,15 @@ class HostUNet(UNet2D):
 
         Raises:
             ConfigError: something acts on the network that it has no place for, or the caller
-                gives no class to a model that needs one, or a timestep to one that needs a sigma.
+                gives no class to a model that needs one.
         """
         options = transformer_options or {}
         _check_additions(control, options)
-        if self.config.is_variance_exploding:
-            raise ConfigError(
-                "This model is variance-exploding (NCSN++): it was trained on sigmas, and no "
-                "sampler here can pass them."
-            )
         if self.config.has_classes and class_labels is None:
             raise ConfigError(
                 "This model was trained with classes, and this sampler cannot name one. Use PNDM "
-                "Sampler, DDIM Sampler or DDPM Sampler, and set class_label there."
+                "Sampler, DDIM Sampler or DDPM Sampler, or Consistency Sampler for a consistency "
+                "model, and set class_label there."
             )
         extension = comfy.patcher_extension
         wrappers = extension.get_all_wrappers(extension.WrappersMP.DIFFUSION_MODEL, options)

@@ -16,11 +16,11 @@ from ..schedulers.errors import ScheduleError, check_choice
 from ..schedulers.randomness import SeededNoise
 from ..schedulers.sampler import Evaluation, Sampler
 from ..schedulers.span import Stretch
-from ..schedulers.timesteps import END, warn_of_late_start
+from ..schedulers.timesteps import END
 from . import leftover
-from .driver import HostSampler, Start, alpha_cumprod, finite
+from .driver import HostSampler, Start, finite
 from .latents import empty_latent, fit_latent
-from .model import own_schedule, unconditional_model
+from .model import own_process, unconditional_model
 from .model_record import describe_model
 from .noise import keep_images, seeds_of
 from .page import Ui
@@ -49,7 +49,7 @@ def sample(
     Returns:
         The LATENT, with a record of how each image was made, and the report of the run.
     """
-    stretch = Stretch.of_denoise(steps, denoise, own_schedule(model).num_train_timesteps)
+    stretch = Stretch.of_denoise(steps, denoise, own_process(model).num_train_timesteps)
     settings: Record = {"steps": steps}
     if latent is None:
         if stretch.begins_with_image:
@@ -180,21 +180,11 @@ def run_sampler(
         on_evaluation: called with each evaluation.
 
     Raises:
-        ValueError: no image is finite, the MODEL is of another kind or was trained on sigmas, the
-            label is missing, unexpected or out of range, or the image outside a mask cannot be
-            kept.
+        ValueError: no image is finite, the MODEL is of another kind, the label is missing,
+            unexpected or out of range, or the image outside a mask cannot be kept.
     """
     model = unconditional_model(patcher)
-    if model.unet_config.is_variance_exploding:
-        raise ValueError(
-            "This model cannot be sampled by PNDM, DDPM or DDIM: it is variance-exploding "
-            "(NCSN++, time_embedding_type 'fourier'), trained on noise levels (sigmas) that are "
-            "added to the image, where these samplers pass timesteps 0 .. T-1 of a process that "
-            "fades the image out. Use a model with positional time embedding."
-        )
     model.unet_config.check_class_label(class_label)
-    if start == "noise":
-        warn_of_late_start(sampler.span.timesteps[0], own_schedule(patcher).num_train_timesteps)
 
     samples, known, masked = latent["samples"], None, latent.get("noise_mask") is not None
     if start == "as is" and masked:
@@ -239,7 +229,5 @@ def run_sampler(
 def _sigmas(sampler: Sampler) -> Tensor:
     """The steps of a run as the host writes them; what other nodes put on a model may ask."""
     span = sampler.span
-    alphas = [alpha_cumprod(sampler, t) for t in span.timesteps]
-    sigmas = [((1 - a) / a).sqrt().item() for a in alphas]
-    a = torch.ones(()) if span.end == END else alpha_cumprod(sampler, span.end)
-    return torch.tensor([*sigmas, ((1 - a) / a).sqrt().item()])
+    sigmas = [sampler.level(t)[1].item() for t in span.timesteps]
+    return torch.tensor([*sigmas, 0 if span.end == END else sampler.level(span.end)[1].item()])

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .consistency import UnconditionalConsistencySampler
 from .download import UnconditionalUNetDownload
 from .latents import (
     UnconditionalConditioning,
@@ -57,4 +58,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalImageToLatent,
             UnconditionalTrajectory,
             UnconditionalShowSchedule,
+            UnconditionalConsistencySampler,
         ]

@@ -13,8 +13,8 @@ from ..host.folders import LoadedFiles, check_name, model_files, model_names
 from ..host.model import ModelSource, forced_dtype, make_model
 from ..host.model_report import model_report
 from ..host.run_report import REPORTS
-from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import check_choice
+from ..schedulers.process import read_process
 from ..unet.errors import CheckpointError, shown
 
 logger = logging.getLogger(__name__)
@@ -113,12 +113,10 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
         CheckpointError, ScheduleError: it cannot be loaded.
     """
     checkpoint = read_checkpoint(files, dtype or forced_dtype())
-    if checkpoint.scheduler is not None:
-        scheduler_config = SchedulerConfig.from_dict(
-            checkpoint.scheduler, variance_exploding=checkpoint.config.is_variance_exploding
-        )
-    else:
-        scheduler_config = SchedulerConfig()
+    scheduler_config = read_process(
+        checkpoint.scheduler or {}, takes_sigmas=checkpoint.config.is_variance_exploding
+    )
+    if checkpoint.scheduler is None:
         logger.warning(
             "%s has no scheduler_config.json. Using the defaults: %s",
             shown(name),

@@ -12,7 +12,7 @@ from ..host.sampling import sample
 from ..schedulers.ddim import DDIM
 from ..schedulers.ddpm import DDPM
 from ..schedulers.pndm import PNDM
-from ..schedulers.sampler import Sampler
+from ..schedulers.sampler import Sampler, ScheduleSampler
 from ..schedulers.span import Stretch
 from .inputs import (
     CATEGORY,
@@ -33,7 +33,7 @@ from .inputs import (
 class SamplerNode(io.ComfyNode):
     """The part that all sampler nodes share: how their inputs become a sampler."""
 
-    SAMPLER: ClassVar[type[Sampler]]
+    SAMPLER: ClassVar[type[ScheduleSampler]]
     SETTINGS: ClassVar[tuple[str, ...]]
     """The inputs that are the sampler's own settings; "model" means the one in the model's file."""
 

@@ -5,8 +5,8 @@ from comfy_api.latest import io
 
 from ..checkpoints.saving import checked_name, save_as_new_model
 from ..host.folders import model_names, saved_models
-from ..host.model import own_schedule, unconditional_model, weights_as_loaded
-from ..schedulers.config import SchedulerConfig
+from ..host.model import own_process, unconditional_model, weights_as_loaded
+from ..schedulers.process import Process
 from ..unet.config import UNetConfig
 
 
@@ -44,23 +44,23 @@ class UnconditionalUNetSave(io.ComfyNode):
         ours = unconditional_model(model)
         root = saved_models()
         wanted = checked_name(root, filename_prefix)
-        weights, schedule = weights_as_loaded(model), own_schedule(model)
+        weights, process = weights_as_loaded(model), own_process(model)
         name = save_as_new_model(
-            root, wanted, weights, ours.unet_config, schedule, taken=model_names()
+            root, wanted, weights, ours.unet_config, process, taken=model_names()
         )
         report = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
         if name != wanted:
             report.append(f"The name {wanted} was taken.")
-        report += _warnings(ours.unet_config, schedule)
+        report += _warnings(ours.unet_config, process)
         if model.patches:
             report.append("Patches from other nodes are not included.")
         return io.NodeOutput(ui={"text": [" ".join(report)]})
 
 
-def _warnings(unet: UNetConfig, schedule: SchedulerConfig) -> list[str]:
+def _warnings(unet: UNetConfig, process: Process) -> list[str]:
     """Return why diffusers cannot read the saved model, or draws something else with it."""
     warnings = [unet.not_for_diffusers] if unet.not_for_diffusers else []
-    if schedule.timestep_scale != 1:
+    if process.timestep_scale != 1:
         warnings.append(
             "diffusers does not support its timestep_scale and would sample it incorrectly."
         )

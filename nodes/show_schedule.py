@@ -6,8 +6,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.model import schedule_to_draw
-from ..host.model_sampling import span_of
+from ..host.model_sampling import any_schedule, span_of
 from ..host.page import for_page
 from ..schedulers.noise_schedule import NoiseSchedule
 from ..schedulers.outline import outline
@@ -54,11 +53,11 @@ class UnconditionalShowSchedule(io.ComfyNode):
     def execute(
         cls, model: ModelPatcher, steps: int, sigmas: torch.Tensor | None = None
     ) -> io.NodeOutput:
-        config = schedule_to_draw(model)
+        model_sampling: Any = model.get_model_object("model_sampling")
+        config = any_schedule(model_sampling)
         if sigmas is None:
             timesteps = make_timesteps(config, steps)
         else:
-            model_sampling: Any = model.get_model_object("model_sampling")
             timesteps = list(span_of(model_sampling, sigmas).timesteps)
         points = outline(NoiseSchedule.from_config(config))
         drawn = {

@@ -15,7 +15,7 @@ from ..schedulers.ddim import DDIM
 from ..schedulers.ddpm import DDPM
 from ..schedulers.errors import ScheduleError, check_choice
 from ..schedulers.pndm import PNDM, Method
-from ..schedulers.sampler import Sampler
+from ..schedulers.sampler import ScheduleSampler
 from ..schedulers.span import Stretch
 from .inputs import (
     CATEGORY,
@@ -26,7 +26,7 @@ from .inputs import (
     steps_input,
 )
 
-_SAMPLERS: dict[str, tuple[type[Sampler], dict[str, Any]]] = {
+_SAMPLERS: dict[str, tuple[type[ScheduleSampler], dict[str, Any]]] = {
     **{method: (PNDM, {"method": method}) for method in get_args(Method)},
     "DDIM": (DDIM, {}),
     "DDPM": (DDPM, {}),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ScheduleError
+from .options import unknown_fields
 
 _STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012}
 
@@ -87,6 +88,12 @@ _ANOTHER_PROCESS: dict[str, str] = {
     "IPNDMScheduler": _IPNDM,
 }
 
+# Of these, the processes that can be drawn, by the class that says so: see ``process``.
+_DRAWN = {
+    _CONSISTENCY: "CMStochasticIterativeScheduler",
+    _SCORE_VE: "ScoreSdeVeScheduler",
+}
+
 # Settings with which the classes of DDPM's process use another one.
 _SWITCHES: dict[tuple[str, Any], str] = {
     ("use_flow_sigmas", True): _FLOW,
@@ -142,15 +149,12 @@ class WrittenBy:
     warnings: tuple[str, ...] = ()
 
 
-def recognise(
-    given: Mapping[str, Any], *, options: set[str], variance_exploding: bool = False
-) -> WrittenBy:
+def recognise(given: Mapping[str, Any], *, options: set[str]) -> WrittenBy:
     """Determine the process by the ``_class_name`` and the fields of a ``scheduler_config.json``.
 
     Args:
         given: its fields, without nulls.
         options: the names of the fields that are used.
-        variance_exploding: whether the network belongs to a variance-exploding score SDE.
 
     Raises:
         ScheduleError: the model uses another process, or the class is unknown.
@@ -178,10 +182,9 @@ def recognise(
             "The model's scheduler is an IPNDMScheduler, whose times run from 1 to 0. Its "
             "trained_betas are used as for DDPM. If the images are noise, it uses another process."
         )
-    if process is not None and not (process == _SCORE_VE and variance_exploding):
+    if process is not None:
         raise ScheduleError(_refusal(process, evidence))
-    if process is None:
-        warnings += _warnings(given, plain, options)
+    warnings += _warnings(given, plain, options)
     return WrittenBy(known.get(plain, {}), tuple(warnings))
 
 
@@ -206,24 +209,17 @@ def _warnings(given: Mapping[str, Any], name: str, options: set[str]) -> list[st
         f"{_TELLTALES[field]}. The model is sampled according to its class, with DDPM's process."
         for field in foreign
     ]
-    known = options | _ABOUT_SOLVING | set(foreign)
-    unknown = sorted(field for field in given if field not in known and not field.startswith("_"))
-    if unknown:
-        listed = ", ".join(ascii(field)[:60] for field in unknown[:5])
-        found.append(
-            "The scheduler configuration has unknown fields, which were ignored: "
-            f"{listed}{', ...' if len(unknown) > 5 else ''}."
-        )
-    return found
+    return [*found, *unknown_fields(given, options | _ABOUT_SOLVING | set(foreign))]
 
 
 def _refusal(process: str, evidence: str) -> str:
-    later = " Consistency models are not supported yet." if process == _CONSISTENCY else ""
+    drawn = _DRAWN.get(process)
+    named = f' If it was trained for a {drawn}, write "_class_name": "{drawn}".' if drawn else ""
     return (
-        f"The model uses another process than DDPM's: {process} ({evidence})."
-        f"{later} The samplers here would only generate noise with it. Use it with diffusers, "
-        'or load a model that was trained as DDPM. If this one was, write "_class_name": '
-        '"DDPMScheduler" and the betas of its training into scheduler_config.json.'
+        f"The model uses another process than DDPM's: {process} ({evidence}). The samplers here "
+        "would only generate noise with it. Use it with diffusers, or load a model that was "
+        'trained as DDPM. If this one was, write "_class_name": "DDPMScheduler" and the betas of '
+        f"its training into scheduler_config.json.{named}"
     )
 
 

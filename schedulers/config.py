@@ -1,10 +1,11 @@
 """The scheduler options of a model, as diffusers writes them into ``scheduler_config.json``."""
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from .classes import recognise
 from .errors import ScheduleError
+from .options import LARGEST, NUMBER, Ranges, check_numbers, check_switches
 
 BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"]
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
@@ -21,6 +22,9 @@ class SchedulerConfig:
     One object serves all samplers, whichever scheduler class wrote the file. The samplers'
     defaults for ``set_alpha_to_one`` differ: None means the sampler's own.
     """
+
+    CLASS_NAME: ClassVar[str] = "DDPMScheduler"
+    PIPELINE: ClassVar[str] = "DDPMPipeline"
 
     num_train_timesteps: int = 1000
     beta_start: float = 0.0001
@@ -44,9 +48,7 @@ class SchedulerConfig:
     """Warnings for the user about the file that these options were read from."""
 
     @classmethod
-    def from_dict(
-        cls, given: dict[str, Any], *, variance_exploding: bool = False
-    ) -> "SchedulerConfig":
+    def from_dict(cls, given: dict[str, Any]) -> "SchedulerConfig":
         """Parse the contents of a ``scheduler_config.json``, of any class with DDPM's process.
 
         A null or missing field takes its default. For options that define the betas, it is the
@@ -55,8 +57,6 @@ class SchedulerConfig:
 
         Args:
             given: the fields; names from 2022 are translated.
-            variance_exploding: whether the network belongs to a variance-exploding score SDE. Such
-                a model can be loaded and saved.
 
         Raises:
             ScheduleError: the process is not DDPM's, the class is unknown, or a field has a wrong
@@ -64,7 +64,7 @@ class SchedulerConfig:
         """
         known = {f.name for f in fields(cls)} - {"warnings"}
         options = modern_options(given)
-        written_by = recognise(options, options=known, variance_exploding=variance_exploding)
+        written_by = recognise(options, options=known)
         values = written_by.defaults | {n: v for n, v in options.items() if n in known}
         if isinstance(values.get("trained_betas"), list):
             values["trained_betas"] = tuple(values["trained_betas"])
@@ -101,21 +101,10 @@ class SchedulerConfig:
                     f"The scheduler option '{name}' must be one of {', '.join(options)}, not "
                     f"{value!r:.100}."
                 )
-        for name in ("clip_sample", "thresholding", "rescale_betas_zero_snr", "set_alpha_to_one"):
-            value = getattr(self, name)
-            if not (isinstance(value, bool) or (value is None and name == "set_alpha_to_one")):
-                raise ScheduleError(
-                    f"The scheduler option '{name}' must be true or false, not {value!r:.100}."
-                )
-        for name, (kind, low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-                wanted = "whole number" if kind is int else "number"
-                limits = f"{low} to {high}" if kind is int else f"{low:g} to {high:g}"
-                raise ScheduleError(
-                    f"The scheduler option '{name}' must be a {wanted} from {limits}, not "
-                    f"{value!r:.100}."
-                )
+        check_switches(self, ("clip_sample", "thresholding", "rescale_betas_zero_snr"))
+        if self.set_alpha_to_one is not None:
+            check_switches(self, ("set_alpha_to_one",))
+        check_numbers(self, _RANGES)
         betas = self.trained_betas
         if betas is not None:
             if not isinstance(betas, tuple) or len(betas) != self.num_train_timesteps:
@@ -173,16 +162,13 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "variance_type": get_args(VarianceType),
     "timestep_spacing": get_args(TimestepSpacing),
 }
-# Python's JSON parser accepts infinity and integers too large for any float.
-_LARGEST = 1e15
-_NUMBER = cast(type, (int, float))
-_RANGES: dict[str, tuple[type, float, float]] = {
+_RANGES: Ranges = {
     "num_train_timesteps": (int, 1, 1_000_000),
     "steps_offset": (int, 0, 1_000_000),
-    "beta_start": (_NUMBER, 0, 1),
-    "beta_end": (_NUMBER, 0, 1),
-    "clip_sample_range": (_NUMBER, 0, _LARGEST),
-    "dynamic_thresholding_ratio": (_NUMBER, 0, 1),
-    "sample_max_value": (_NUMBER, 1, _LARGEST),
-    "timestep_scale": (_NUMBER, 1e-6, 1e6),
+    "beta_start": (NUMBER, 0, 1),
+    "beta_end": (NUMBER, 0, 1),
+    "clip_sample_range": (NUMBER, 0, LARGEST),
+    "dynamic_thresholding_ratio": (NUMBER, 0, 1),
+    "sample_max_value": (NUMBER, 1, LARGEST),
+    "timestep_scale": (NUMBER, 1e-6, 1e6),
 }

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from .errors import ScheduleError
 from .prediction import clip_x0, to_x0_eps
-from .sampler import Evaluation, Model, Noise, Sampler, Sampling
+from .sampler import Evaluation, Model, Noise, Sampling, ScheduleSampler
 from .timesteps import END, step_pairs
 
 
 @dataclass(frozen=True)
-class DDIM(Sampler):
+class DDIM(ScheduleSampler):
     """DDIM, with one evaluation for each timestep.
 
     ``set_alpha_to_one`` is True where the model does not say, as in diffusers' DDIMScheduler.
@@ -41,10 +41,10 @@ class DDIM(Sampler):
         for t, t_prev in step_pairs(self.span.timesteps, self.span.end):
             output = model(x, t)[:, : x.shape[1]]
             a, a_prev = alphas_cumprod[t], final if t_prev == END else alphas_cumprod[t_prev]
-            yield Evaluation(t, x, output, a, config.prediction_type)
 
             # "predicted x0" (eq. 12); the noise is not computed again from the clipped image.
             x0, eps = to_x0_eps(output, x, a, config.prediction_type)
+            yield Evaluation(t, x, output, x0)
             x0 = clip_x0(x0, config)
 
             # sigma_t (eq. 16).

@@ -8,12 +8,12 @@ from torch import Tensor
 from .config import VarianceType
 from .errors import ScheduleError, check_choice
 from .prediction import clip_x0, to_x0_eps
-from .sampler import Evaluation, Model, Noise, Sampler, Sampling
+from .sampler import Evaluation, Model, Noise, Sampling, ScheduleSampler
 from .timesteps import END, step_pairs
 
 
 @dataclass(frozen=True)
-class DDPM(Sampler):
+class DDPM(ScheduleSampler):
     """DDPM, with one evaluation for each timestep, and noise in each step but the last to the data.
 
     With a learned variance the model returns 2C channels; a ``ScheduleError`` is raised while
@@ -46,10 +46,10 @@ class DDPM(Sampler):
         for t, t_prev in step_pairs(self.span.timesteps, self.span.end):
             prediction, learned = _split(model(x, t), channels, kind)
             a, a_prev = alphas_cumprod[t], self._one if t_prev == END else alphas_cumprod[t_prev]
-            yield Evaluation(t, x, prediction, a, config.prediction_type)
 
             # The image that the model predicts (eq. 15, solved for x0).
             x0, _ = to_x0_eps(prediction, x, a, config.prediction_type)
+            yield Evaluation(t, x, prediction, x0)
             x0 = clip_x0(x0, config)
 
             # The mean of the posterior q(x_{t-1} | x_t, x0) (eq. 7); between any two times of the

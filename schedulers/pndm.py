@@ -10,9 +10,9 @@ from torch import Tensor
 from .config import SchedulerConfig
 from .errors import ScheduleError, check_choice
 from .pndm_grid import Convention, Grid, list_timesteps, make_grid
-from .prediction import to_eps
+from .prediction import to_eps, to_x0_eps
 from .probability_flow import derivative
-from .sampler import Evaluation, Model, Noise, Sampler, Sampling
+from .sampler import Evaluation, Model, Noise, Sampling, ScheduleSampler
 from .span import Stretch
 from .timesteps import step_pairs
 from .transfer import transfer
@@ -46,7 +46,7 @@ Self = TypeVar("Self", bound="PNDM")
 
 
 @dataclass(frozen=True)
-class PNDM(Sampler):
+class PNDM(ScheduleSampler):
     """PNDM, with the evaluations of its ``plan``. The warm-up is the same wherever it starts.
 
     Attributes:
@@ -128,7 +128,7 @@ class PNDM(Sampler):
         def evaluate(x_t: Tensor, t: float) -> Generator[Evaluation, None, Tensor]:
             time = grid.model_time(t)
             output, a = model(x_t, time)[:, : x.shape[1]], grid.alpha_cumprod(time)
-            yield Evaluation(time, x_t, output, a, prediction_type)
+            yield Evaluation(time, x_t, output, to_x0_eps(output, x_t, a, prediction_type)[0])
             e = to_eps(output, x_t, a, prediction_type) if at_once else output
             return derivative(x_t, e, a, grid.log_slope(time)) if classical else e
 

@@ -3,6 +3,9 @@
 A sampler is a frozen dataclass whose ``sample`` is a generator. It yields one ``Evaluation`` for
 each call of the model and returns the final x. All it remembers is local, so nothing survives a
 run.
+
+At each time a noisy image is x_t = s (x0 + sigma eps), with the scale s and the noise level sigma
+of that time (Karras et al. 2022, section 2). This is all that a driver needs to know of a process.
 """
 
 from abc import ABC, abstractmethod
@@ -14,66 +17,50 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .config import PredictionType, SchedulerConfig
+from .config import SchedulerConfig
 from .noise_schedule import NoiseSchedule
-from .prediction import to_x0_eps
+from .prediction import add_noise, from_x0
 from .span import Span, Stretch
-from .timesteps import make_timesteps
+from .timesteps import make_timesteps, warn_of_late_start
 
 Model = Callable[[Tensor, float], Tensor]
 """(x_t of shape (B, C, H, W), t) -> prediction of shape (B, C, H, W), or (B, 2C, H, W) where the
-second half is the learned variance."""
+second half is the learned variance. For ``Consistency`` it returns the image itself."""
 
 Noise = Callable[[], Tensor]
 """Draws fresh standard normal noise of shape (B, C, H, W)."""
 
-Self = TypeVar("Self", bound="Sampler")
+Self = TypeVar("Self", bound="ScheduleSampler")
+
+SMALLEST_ALPHA_CUMPROD = 4.8973451890853435e-08
+"""ComfyUI's stand-in for 0, the end of a schedule with zero terminal signal-to-noise ratio."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One call of the model: the time ``t`` that it was given, ``x_t``, and its ``output``."""
+    """One call of the model at the time ``t``: its input ``x_t``, and its ``output``.
+
+    ``x0`` is the image that this output predicts, shape (B, C, H, W), not clipped by the sampler.
+    """
 
     t: float
     x_t: Tensor
     output: Tensor
-    alpha_cumprod: Tensor
-    prediction_type: PredictionType
-
-    @property
-    def x0(self) -> Tensor:
-        """The image that the model predicts from here, shape (B, C, H, W), not clipped."""
-        return to_x0_eps(self.output, self.x_t, self.alpha_cumprod, self.prediction_type)[0]
+    x0: Tensor
 
 
 Sampling = Generator[Evaluation, None, Tensor]
 """A running sampler."""
 
 
-@dataclass(frozen=True)
 class Sampler(ABC):
-    """A sampler with all its settings, over some steps of a noise schedule.
+    """A sampler with all its settings, over some steps of a process.
 
     Attributes:
-        config: the scheduler options.
-        span: the steps: at the start of a whole list of timesteps, or a part of one.
-        dtype: of the schedule's tables; float64 is for measuring errors.
+        span: the steps: at the start of a whole list of times, or a part of one.
     """
 
-    config: SchedulerConfig
     span: Span
-    _: KW_ONLY
-    dtype: torch.dtype = torch.float32
-
-    @classmethod
-    def over(cls: type[Self], config: SchedulerConfig, stretch: Stretch, **settings: Any) -> Self:
-        """Return the sampler over a stretch of the list of timesteps that ``config`` spaces.
-
-        Raises:
-            ScheduleError: a setting is impossible, or see ``make_timesteps``.
-        """
-        timesteps = make_timesteps(config, stretch.steps, stretch.whole)
-        return cls(config, stretch.of(timesteps), **settings)
 
     @property
     @abstractmethod
@@ -96,6 +83,70 @@ class Sampler(ABC):
     def evaluations(self) -> int:
         """How often the model is called."""
         return len(self.span.timesteps)
+
+    @abstractmethod
+    def level(self, t: float, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """Return the scale, above 0, and the noise level of a time, both 0-d."""
+
+    @abstractmethod
+    def begin(self, noise: Tensor) -> Tensor:
+        """Return x at the start of a whole list, from standard normal noise (B, C, H, W)."""
+
+    @abstractmethod
+    def add_noise(self, x0: Tensor, noise: Tensor) -> Tensor:
+        """Return x at the first time: the image with as much noise as that time has."""
+
+    def network_time(self, t: float) -> float:
+        """Return the time that the network receives."""
+        return t
+
+    @abstractmethod
+    def output_of(self, x0: Tensor, x_t: Tensor, t: float) -> Tensor:
+        """Return the output of the model that predicts the image ``x0``."""
+
+
+@dataclass(frozen=True)
+class ScheduleSampler(Sampler):
+    """A sampler of DDPM's process: a noise schedule of T timesteps.
+
+    Attributes:
+        config: the scheduler options.
+        span: the steps.
+        dtype: of the schedule's tables; float64 is for measuring errors.
+    """
+
+    config: SchedulerConfig
+    span: Span
+    _: KW_ONLY
+    dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def over(cls: type[Self], config: SchedulerConfig, stretch: Stretch, **settings: Any) -> Self:
+        """Return the sampler over a stretch of the list of timesteps that ``config`` spaces.
+
+        Raises:
+            ScheduleError: a setting is impossible, or see ``make_timesteps``.
+        """
+        timesteps = make_timesteps(config, stretch.steps, stretch.whole)
+        return cls(config, stretch.of(timesteps), **settings)
+
+    def level(self, t: float, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        a = self._bounded(t, dtype)
+        return a.sqrt(), ((1 - a) / a).sqrt()
+
+    def begin(self, noise: Tensor) -> Tensor:
+        warn_of_late_start(self.span.timesteps[0], self.config.num_train_timesteps)
+        return noise
+
+    def add_noise(self, x0: Tensor, noise: Tensor) -> Tensor:
+        return add_noise(x0, noise, self._bounded(self.span.timesteps[0], self.dtype))
+
+    def output_of(self, x0: Tensor, x_t: Tensor, t: float) -> Tensor:
+        return from_x0(x0, x_t, self._bounded(t, x_t.dtype), self.config.prediction_type)
+
+    def _bounded(self, t: float, dtype: torch.dtype) -> Tensor:
+        """Return alphas_cumprod within bounds in which both parts can be divided by."""
+        return self.alpha_cumprod(t).to(dtype).clamp(SMALLEST_ALPHA_CUMPROD, 1 - 1e-7)
 
     def alpha_cumprod(self, t: float) -> Tensor:
         """Return alphas_cumprod at a time of the model, or at ``span.end``; 0-d."""

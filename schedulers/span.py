@@ -12,7 +12,7 @@ class Span:
     """The steps that run: from each of ``timesteps`` to the next, and from the last to ``end``.
 
     Attributes:
-        timesteps: descending.
+        timesteps: from noise to data; descending, except the entries of ``Consistency``.
         end: END (the data), or a timestep, where noise is left over.
         skipped: how many steps of the whole list lie before the first of these.
     """

@@ -118,4 +118,5 @@ NODES: dict[str, dict[str, Any]] = {
     "UnconditionalShowSchedule": _node(
         "Show Schedule", {"model": "MODEL", "steps": 50}, optional={"sigmas": "SIGMAS"}
     ),
+    "UnconditionalConsistencySampler": _sampler("Consistency", 1, {"timesteps": ""}),
 }

@@ -93,9 +93,8 @@ def test_a_model_of_skip_blocks_and_tables_samples_in_each_precision(
             "not one of this model's classes. Use 0 to 4",
         ),
         (toys.TINY, {"class_label": 0}, "without classes"),
-        ({**toys.TINY, "time_embedding_type": "fourier"}, {}, "trained on noise levels (sigmas)"),
     ],
-    ids=["none", "beyond", "unconditional", "variance-exploding"],
+    ids=["none", "beyond", "unconditional"],
 )
 def test_a_model_that_a_sampler_cannot_sample_is_an_error_on_the_sampler(
     sampler: str,
@@ -114,11 +113,12 @@ def test_a_model_that_a_sampler_cannot_sample_is_an_error_on_the_sampler(
     [
         ({}, {"_class_name": "FlowMatchEulerDiscreteScheduler"}, {}, "flow matching"),
         ({}, {"_class_name": "BrandNewScheduler"}, {}, "'BrandNewScheduler'"),
-        ({}, {"_class_name": "ScoreSdeVeScheduler"}, {}, "score SDE"),
+        ({}, {"_class_name": "ScoreSdeVpScheduler"}, {}, "score SDE"),
+        ({"time_embedding_type": "fourier"}, {}, {}, '"_class_name": "ScoreSdeVeScheduler"'),
         ({}, {}, {"vqvae": ["diffusers", "VQModel"]}, "latents"),
         ({"in_channels": 5, "out_channels": 1}, {}, {}, "super-resolution"),
     ],
-    ids=["flow matching", "unknown", "score SDE", "latents", "conditioned"],
+    ids=["flow matching", "unknown", "score SDE", "sigmas", "latents", "conditioned"],
 )
 def test_a_model_that_no_sampler_supports_is_an_error_on_the_loader(
     fields: dict[str, Any],
@@ -134,30 +134,10 @@ def test_a_model_that_no_sampler_supports_is_an_error_on_the_loader(
     fails(client, graph(model_name="other"), "1", words)
 
 
-def test_an_ncsnpp_score_sde_loads_and_saves_but_the_samplers_reject_it(
-    host: Host, client: Client, models: Path
+def test_a_model_with_classes_in_the_hosts_samplers_is_an_error_on_them(
+    client: Client, models: Path
 ) -> None:
-    fields = {**toys.TINY, "time_embedding_type": "fourier"}
-    scheduler = {"_class_name": "ScoreSdeVeScheduler", "sigma_min": 0.01, "sigma_max": 1348.0}
-    toys.write_checkpoint(models / "ncsnpp", fields, scheduler=scheduler)
-    fails(client, graph(model_name="ncsnpp"), "2", "trained on noise levels (sigmas)")
-    saving = save_graph("ncsnpp", "saved-ncsnpp")
-    assert client.run({node: saving[node] for node in ("1", "4")}).error is None
-    assert (host.output / "diffusers" / "saved-ncsnpp" / "unet" / "config.json").is_file()
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        (CLASSES, "this sampler cannot name one"),
-        ({**toys.TINY, "time_embedding_type": "fourier"}, "trained on sigmas"),
-    ],
-    ids=["classes", "variance-exploding"],
-)
-def test_a_model_that_the_hosts_samplers_cannot_sample_is_an_error_on_them(
-    fields: dict[str, Any], words: str, client: Client, models: Path
-) -> None:
-    toys.write_checkpoint(models / "refused", fields, scheduler={})
+    toys.write_checkpoint(models / "refused", CLASSES, scheduler={})
     prompt = graph(model_name="refused")
     prompt["4"] = {"class_type": "TestNothing", "inputs": {}}
     prompt["2"] = {
@@ -175,7 +155,7 @@ def test_a_model_that_the_hosts_samplers_cannot_sample_is_an_error_on_them(
             "denoise": 1.0,
         },
     }
-    fails(client, prompt, "2", words)
+    fails(client, prompt, "2", "this sampler cannot name one")
 
 
 # Saving and downloading models

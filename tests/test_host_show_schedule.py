@@ -107,7 +107,7 @@ def test_a_variance_exploding_model_of_ours_is_an_error_on_the_node(
     toys.write_checkpoint(models / "drawn-ve", {**toys.TINY, "time_embedding_type": "fourier"})
     wires = Wires()
     node = wires("UnconditionalShowSchedule", model=wires.model("drawn-ve"), steps=50)
-    refused(bench, wires, node, "no alphas_cumprod and betas to plot")
+    refused(bench, wires, node, "variance-exploding score model (NCSN++)")
 
 
 @pytest.mark.parametrize(

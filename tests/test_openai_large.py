@@ -389,6 +389,11 @@ def test_a_published_consistency_or_edm_network_under_another_name_is_rejected_w
     assert consistency(found)
     assert found.scheduler is not None
     assert (found.scheduler["sigma_max"], found.scheduler["sigma_min"]) == (20.0, 0.002)
+    # Only an option of the same process: the name still decides.
+    named = openai.convert(
+        weights, {"_file_name": "cd_imagenet64_lpips.pt", "scheduler": {"sigma_max": 20.0}}
+    )
+    assert consistency(named)
     ordinary = openai.convert(on_meta({**fields, "out": 6}), {"_file_name": "model.pt"})
     assert not consistency(ordinary)
     assert not ordinary.config.warnings

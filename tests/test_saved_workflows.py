@@ -31,9 +31,10 @@ def read(release: str) -> dict[str, Any]:
     return json.loads((FOLDER / f"{release}.json").read_text("utf-8"))
 
 
-def with_classes(folder: Path) -> Repo:
+def with_classes(folder: Path, scheduler: str = "DDPMScheduler") -> Repo:
     """What `somebody/classes` is, that the saved workflows download: fp16, and told a class."""
-    toys.write_checkpoint(folder, {**toys.TINY, "num_class_embeds": 4}, scheduler={})
+    fields = {**toys.TINY, "num_class_embeds": 4}
+    toys.write_checkpoint(folder, fields, scheduler={"_class_name": scheduler})
     weights = folder / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".fp16.safetensors"))
     found = [path for path in folder.rglob("*") if path.is_file()]
@@ -52,8 +53,12 @@ def test_a_saved_workflow_means_what_it_meant_and_runs(
         # An input that came later has no value in it, and takes its default.
         assert literal == meant, prompt[node]["class_type"]
     hub.reset()
-    hub.repos["somebody/classes"] = with_classes(tmp_path)
-    shutil.rmtree(models / f"somebody--classes@{COMMIT}", ignore_errors=True)
+    hub.repos["somebody/classes"] = with_classes(tmp_path / "classes")
+    hub.repos["somebody/consistency"] = with_classes(
+        tmp_path / "consistency", "CMStochasticIterativeScheduler"
+    )
+    for name in ("classes", "consistency"):
+        shutil.rmtree(models / f"somebody--{name}@{COMMIT}", ignore_errors=True)
     client.run(graph())  # after it nothing of another release is in the host's cache
     run = client.run(prompt)
     assert run.error is None, run.error

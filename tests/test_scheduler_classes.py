@@ -245,14 +245,6 @@ def test_a_class_of_flax_is_the_class_without_flax() -> None:
         SchedulerConfig.from_dict({"_class_name": "FlaxKarrasVeScheduler"})
 
 
-def test_a_score_sde_belongs_to_a_variance_exploding_network_alone(tmp_path: Path) -> None:
-    fields = written(make("ScoreSdeVeScheduler"), tmp_path)
-    assert SchedulerConfig.from_dict(fields, variance_exploding=True).num_train_timesteps == 2000
-    for name in ("KarrasVeScheduler", "FlowMatchEulerDiscreteScheduler"):
-        with pytest.raises(ScheduleError, match="another process"):
-            SchedulerConfig.from_dict({"_class_name": name}, variance_exploding=True)
-
-
 def test_ipndm_with_trained_betas_is_drawn_by_them_with_a_warning() -> None:
     fields = {
         "_class_name": "IPNDMScheduler",

@@ -30,8 +30,9 @@ function lines(say, model, canWrite) {
     ),
     join(
       model.process,
-      say("model.prediction", { kind: model.prediction }),
-      `T = ${model.timesteps}`,
+      ...(model.sigmas
+        ? [`σ = ${model.sigmas[0]} … ${model.sigmas[1]}`]
+        : [say("model.prediction", { kind: model.prediction }), `T = ${model.timesteps}`]),
       say(`model.${averaged}`) + (model.place ? ` (${model.place})` : ""),
     ),
     ...assumptions(say, model, canWrite),

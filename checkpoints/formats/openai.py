@@ -170,15 +170,16 @@ def _consistency(
 ) -> dict[str, Any] | None:
     """Return the schedule of a consistency model (Song et al. 2023); None for one of DDPM.
 
-    A schedule in the JSON file decides, otherwise the name of the file.
+    A class or another process' options in the JSON file decide, otherwise the name of the file.
 
     Raises:
         ConfigError: it is an EDM model, or it is one of openai/consistency_models and the name does
             not say which.
     """
-    if "scheduler" in given:
-        name = given["scheduler"].get("_class_name")
-        return _CONSISTENCY_SCHEDULER if name == _CONSISTENCY_SCHEDULER["_class_name"] else None
+    options = given.get("scheduler", {})
+    if "_class_name" in options or not options.keys() <= _CONSISTENCY_SCHEDULER.keys():
+        same = options.get("_class_name") == _CONSISTENCY_SCHEDULER["_class_name"]
+        return _CONSISTENCY_SCHEDULER if same else None
     if not shape.resampling_resnets or inferred["out_channels"] != inferred["in_channels"]:
         return None
     named = _CONSISTENCY_NAME.search(str(given.get("_file_name", "")))

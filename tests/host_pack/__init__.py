@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import changes, copies, latents, memory, models, patches, peers  # noqa: F401
+from . import changes, closed_forms, copies, latents, memory, models, patches, peers  # noqa: F401
 from .node import NODES, node
 
 

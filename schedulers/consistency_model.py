@@ -1,0 +1,113 @@
+"""Consistency models (Song et al. 2023): networks that map any noise level to the image at once."""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from .errors import ScheduleError
+from .options import NUMBER, Ranges, check_numbers, check_switches, unknown_fields
+
+
+@dataclass(frozen=True)
+class ConsistencyConfig:
+    """The options of diffusers' ``CMStochasticIterativeScheduler``, with its defaults.
+
+    The noise levels lie from ``sigma_min``, where an image counts as free of noise, to
+    ``sigma_max``. A list of ``num_train_timesteps`` of them starts at ``sigma_max``.
+    """
+
+    CLASS_NAME: ClassVar[str] = "CMStochasticIterativeScheduler"
+    PIPELINE: ClassVar[str] = "ConsistencyModelPipeline"
+    timestep_scale: ClassVar[float] = 1.0
+
+    num_train_timesteps: int = 40
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    sigma_data: float = 0.5
+    s_noise: float = 1.0
+    rho: float = 7.0
+    clip_denoised: bool = True
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    """Warnings for the user about the file that these options were read from."""
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> "ConsistencyConfig":
+        """Parse the contents of a ``scheduler_config.json``; null means the default.
+
+        Raises:
+            ScheduleError: a field has a wrong type or an invalid value. The message names it.
+        """
+        known = {f.name for f in fields(cls)} - {"warnings"}
+        options = {name: value for name, value in given.items() if value is not None}
+        values = {name: value for name, value in options.items() if name in known}
+        config = cls(**values, warnings=unknown_fields(options, known))
+        check_numbers(config, _RANGES)
+        check_switches(config, ("clip_denoised",))
+        if config.sigma_min >= config.sigma_max:
+            raise ScheduleError(
+                f"The scheduler option 'sigma_min' ({config.sigma_min:g}) must be below "
+                f"'sigma_max' ({config.sigma_max:g})."
+            )
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the contents of a ``scheduler_config.json``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "warnings"}
+        return {"_class_name": self.CLASS_NAME, **values}
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """The lowest and the highest noise level of images in -1..1."""
+        return self.sigma_min, self.sigma_max
+
+    def level(self, entry: int) -> float:
+        """Return a noise level of the list (Karras et al. 2022, eq. 5); entry 0 is the highest."""
+        high, low = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
+        ramp = entry / (self.num_train_timesteps - 1)
+        return (high + ramp * (low - high)) ** self.rho
+
+    # The equations below take x of shape (B, C, H, W), and sigmas that broadcast against it. Below
+    # sigma_min there is nothing to remove, so lower sigmas count as sigma_min.
+
+    def network_time(self, sigma: Tensor) -> Tensor:
+        """Return the time that the network receives for noise levels of any shape."""
+        return 250 * sigma.clamp(min=self.sigma_min).log()
+
+    def time_of(self, entry: int) -> float:
+        """Return the time that the network receives for an entry of the list, to all digits."""
+        return 250 * math.log(self.level(entry))
+
+    def network_input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Return what the network receives: x, scaled to the spread of the data."""
+        return x / (sigma.clamp(min=self.sigma_min) ** 2 + self.sigma_data**2).sqrt()
+
+    def denoised(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """Return the image that an output of the network means (Song et al. 2023, appendix C).
+
+        At ``sigma_min`` it is x itself.
+        """
+        sigma = sigma.clamp(min=self.sigma_min)
+        variance, above = self.sigma_data**2, sigma - self.sigma_min
+        c_skip = variance / (above**2 + variance)
+        c_out = above * self.sigma_data / (sigma**2 + variance).sqrt()
+        x0 = c_skip * x + c_out * output
+        return x0.clamp(-1, 1) if self.clip_denoised else x0
+
+    def noised(self, x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """Return an image with noise of this level, of which it counts as having ``sigma_min``.
+
+        (Song et al. 2023, algorithm 1.)
+        """
+        return x0 + (sigma**2 - self.sigma_min**2).clamp(min=0).sqrt() * noise
+
+
+_RANGES: Ranges = {
+    "num_train_timesteps": (int, 2, 1_000_000),
+    "sigma_min": (NUMBER, 1e-6, 1e6),
+    "sigma_max": (NUMBER, 1e-6, 1e6),
+    "sigma_data": (NUMBER, 1e-6, 1e6),
+    "s_noise": (NUMBER, 0, 1e6),
+    "rho": (NUMBER, 1e-3, 1e3),
+}
