@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..networks.base import Network, NetworkConfig
 from ..schedulers.config import SchedulerConfig, modern_options
 from ..unet.config import UNetConfig
 from ..unet.errors import CheckpointError, ConfigError, shown
@@ -45,7 +46,7 @@ class _Uninitialised:
         def reset_parameters(self) -> None: ...
 
 
-Network = TypeVar("Network", bound=UNet2D)
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,26 @@ class Checkpoint:
     from the weights' file or are the usual ones of its format; None if nothing is known.
     """
 
-    config: UNetConfig
+    config: NetworkConfig
     weights: dict[str, Tensor]
     dtype: torch.dtype
     digest: FileDigest
     scheduler: dict[str, Any] | None = None
     origin: Origin = field(default_factory=Origin)
+    network: type[Network] = UNet2D
 
     @property
     def sha256(self) -> str | None:
         """The sha256 of the weights' files, computed on first use; None if one changed before."""
         return self.digest.sha256
 
-    def build(self, network: type[Network], operations: Any = _Uninitialised) -> Network:
-        """Return the network with these tensors (not copies), for inference."""
+    def build(self, network: type[AnyNetwork], operations: Any = _Uninitialised) -> AnyNetwork:
+        """Return the network with these tensors (not copies), for inference.
+
+        Args:
+            network: ``self.network``, or a subclass.
+            operations: the layers; see ``Network``.
+        """
         model = network(self.config, operations=operations, dtype=self.dtype, device="meta")
         model.load_state_dict(self.weights, strict=True, assign=True)
         return model.requires_grad_(False).eval()
@@ -123,7 +130,7 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     elif scheduler is None and pipeline:
         scheduler = pipeline
     origin = _origin(found, converted, given, files)
-    return Checkpoint(config, weights, target, digest, scheduler, origin)
+    return Checkpoint(config, weights, target, digest, scheduler, origin, converted.network)
 
 
 def _digest(files: ModelFiles) -> FileDigest:
@@ -167,7 +174,7 @@ def _find_network(content: Any, given: dict[str, Any], files: ModelFiles) -> Fou
 
     def tensors() -> dict[str, Tensor]:
         fields = {name: value for name, value in given.items() if name != "scheduler"}
-        return in_order(_expected(UNetConfig.from_dict(fields)))
+        return in_order(_expected(UNet2D, UNetConfig.from_dict(fields)))
 
     is_whole = "_class_name" in given or "block_out_channels" in given
     with _add_file_to_errors(files):
@@ -179,7 +186,7 @@ def _convert(found: Found, given: dict[str, Any], files: ModelFiles) -> Converte
     with _add_file_to_errors(files, found.place):
         converted = FORMATS[found.kind].convert(found.weights, given)
         converted.config.check_unconditional()
-        _check_shapes(converted.weights, _expected(converted.config))
+        _check_shapes(converted.weights, _expected(converted.network, converted.config))
     if converted.assumed or (converted.scheduler and files.scheduler_config is None):
         schedule = "" if "scheduler" in given else f" Schedule: {converted.scheduler}."
         logger.warning(
@@ -243,9 +250,9 @@ def _is_averaged(found: Found, given: dict[str, Any], files: ModelFiles) -> bool
     return is_averaged(files.weights.name)
 
 
-def _expected(config: UNetConfig) -> dict[str, Tensor]:
+def _expected(network: type[Network], config: NetworkConfig) -> dict[str, Tensor]:
     """Return the network's tensors, without contents."""
-    blank = UNet2D(config, operations=_Uninitialised, device="meta")
+    blank = network(config, operations=_Uninitialised, device="meta")
     return blank.state_dict(keep_vars=True)  # detaching the first tensor would take 50 ms
 
 

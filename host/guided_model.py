@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..schedulers.errors import ScheduleError
-from ..schedulers.prediction import from_x0
+from ..schedulers.prediction import clip_x0, from_x0
 from ..schedulers.sampler import Sampler
 from .model import UnconditionalModel
 from .model_sampling import SMALLEST_ALPHA_CUMPROD
@@ -50,6 +50,7 @@ class GuidedModel:
         self._model.noise, self._model.latent_image = noise, known
         self._sampler, self._extra_args, self._mask = sampler, extra_args, mask
         self._class_label = class_label
+        self._last_x0: Tensor | None = None
         # Our own network is called in float64, so that going to the host's terms and back changes
         # no digit of float32; not every device has it, and other models expect float32.
         ours = isinstance(guider.inner_model, UnconditionalModel)
@@ -64,7 +65,7 @@ class GuidedModel:
         wide = x_t.to(self._dtype)
         sigma = ((1 - a) / a).sqrt().to(x_t.device).expand(len(x_t))
 
-        request = Request(t, self._class_label, sigma[0])
+        request = Request(t, self._class_label, sigma[0], self._last_x0)
         options = self._extra_args["model_options"]
         transformer_options = {**options.get("transformer_options", {}), Request.KEY: request}
         x0 = self._model(
@@ -75,6 +76,8 @@ class GuidedModel:
             seed=self._extra_args.get("seed"),
         )
 
+        # A self-conditioned network was trained with what its own samplers pass: the clipped image.
+        self._last_x0 = clip_x0(x0, self._sampler.config)
         output = from_x0(x0, wide, a, self._sampler.config.prediction_type).to(x_t.dtype)
         if request.learned_variance is None:
             return output

@@ -11,11 +11,16 @@ from .conversion import Converted, Format
 FORMATS: dict[str, Format] = {
     "Ho et al. (DDPM)": Format(ho.matches, ho.convert),
     "OpenAI (improved- or guided-diffusion)": Format(openai.matches, openai.convert),
-    "early diffusers": Format(early_diffusers.matches, early_diffusers.convert),
-    "diffusers": Format(diffusers.matches, diffusers.convert),
+    "early diffusers": Format(
+        early_diffusers.matches, early_diffusers.convert, early_diffusers.CLASS_NAMES
+    ),
+    "diffusers": Format(diffusers.matches, diffusers.convert, ("UNet2DModel",)),
 }
 
-__all__ = ["FORMATS", "Converted", "Format", "identify"]
+CLASS_NAMES = frozenset(name for form in FORMATS.values() for name in form.class_names)
+"""The network classes in a ``config.json`` that some format reads."""
+
+__all__ = ["CLASS_NAMES", "FORMATS", "Converted", "Format", "identify"]
 
 
 def identify(names: Iterable[str]) -> str | None:
