@@ -27,6 +27,11 @@ from .tensor_files import read_content, read_metadata
 
 logger = logging.getLogger(__name__)
 
+# The options of a schedule that replace the betas in a model's file.
+_BETA_OPTIONS = {
+    *("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "trained_betas")
+}
+
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -108,11 +113,8 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     content = read_content(files.tensor_files)
     digest.check_unchanged()
     found = _find_network(content, given, files)
-    if found.betas is not None and "scheduler" not in given and files.scheduler_config is None:
-        given["scheduler"] = {
-            "num_train_timesteps": len(found.betas),
-            "trained_betas": found.betas.tolist(),
-        }
+    given |= {"_process": found.process, "_version": _version_of(content)}
+    _add_betas(found, given, files)
     weights = found.weights
     # Reading every value is limited by the memory's speed; everything else runs in the meantime.
     with ThreadPoolExecutor(1, "values") as background:
@@ -126,11 +128,17 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     if files.scheduler_config is not None:
         scheduler = pipeline | read_json(files.scheduler_config)
     elif "scheduler" in given:
-        scheduler = {**(scheduler or {}), **given["scheduler"]}
+        scheduler = {**(scheduler or {}), **converted.stored, **given["scheduler"]}
     elif scheduler is None and pipeline:
         scheduler = pipeline
     origin = _origin(found, converted, given, files)
     return Checkpoint(config, weights, target, digest, scheduler, origin, converted.network)
+
+
+def _version_of(content: Any) -> str | None:
+    """Return the version of the program that saved a file, if it is in the file."""
+    version = content.get("version") if isinstance(content, dict) else None
+    return version if isinstance(version, str) else None
 
 
 def _digest(files: ModelFiles) -> FileDigest:
@@ -181,6 +189,16 @@ def _find_network(content: Any, given: dict[str, Any], files: ModelFiles) -> Fou
         return find_network(content, tensors if is_whole else None)
 
 
+def _add_betas(found: Found, given: dict[str, Any], files: ModelFiles) -> None:
+    """Add the betas beside the network to the given schedule, unless a JSON file defines them."""
+    scheduler = given.get("scheduler", {})
+    if "betas" not in found.process or files.scheduler_config or _BETA_OPTIONS & scheduler.keys():
+        return
+    betas = found.process["betas"].tolist()
+    table = {"num_train_timesteps": len(betas), "trained_betas": betas}
+    given["scheduler"] = {**table, **scheduler}
+
+
 def _convert(found: Found, given: dict[str, Any], files: ModelFiles) -> Converted:
     """Rename the tensors as in diffusers, check them, and log what was assumed."""
     with _add_file_to_errors(files, found.place):
@@ -225,7 +243,7 @@ def _origin(found: Found, converted: Converted, given: dict[str, Any], files: Mo
         schedule = {}
     elif schedule is None:
         schedule = {} if "scheduler" in given else SchedulerConfig().to_dict()
-    written = set(given.get("scheduler", {}))
+    written = given.get("scheduler", {}).keys() | converted.stored.keys()
     if "trained_betas" in written:  # they override the options that define betas
         written |= {"beta_schedule", "beta_start", "beta_end"}
     return Origin(

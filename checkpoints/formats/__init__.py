@@ -5,12 +5,15 @@ To add a format, add one file here and one line to the table. The first match is
 
 from collections.abc import Iterable
 
-from . import diffusers, early_diffusers, ho, openai
+from . import diffusers, early_diffusers, ho, lucidrains, openai
 from .conversion import Converted, Format
 
 FORMATS: dict[str, Format] = {
     "Ho et al. (DDPM)": Format(ho.matches, ho.convert),
     "OpenAI (improved- or guided-diffusion)": Format(openai.matches, openai.convert),
+    "lucidrains (denoising-diffusion-pytorch)": Format(
+        lucidrains.matches, lucidrains.convert, lucidrains.CLASS_NAMES
+    ),
     "early diffusers": Format(
         early_diffusers.matches, early_diffusers.convert, early_diffusers.CLASS_NAMES
     ),

@@ -20,13 +20,14 @@ class Converted:
 
     ``scheduler`` has the entries of a ``scheduler_config.json`` that are usual for such models;
     None if nothing is known. ``assumed`` has the fields that cannot be inferred from the tensors
-    and were set to the usual values.
+    and were set to the usual values. ``stored`` has entries of the schedule that the file shows.
     """
 
     config: NetworkConfig
     weights: Weights
     scheduler: dict[str, Any] | None = None
     assumed: dict[str, Any] = field(default_factory=dict)
+    stored: dict[str, Any] = field(default_factory=dict)
     network: type[Network] = UNet2D
 
 
