@@ -1,4 +1,4 @@
-"""Save a network as a folder that diffusers can load: completely, or not at all."""
+"""Save a network as a folder, for diffusers too if it has the network: whole, or not at all."""
 
 import contextlib
 import json
@@ -34,14 +34,16 @@ def save_model(
     Raises:
         OSError: a file cannot be written.
     """
+    config = unet.to_dict()
+    library = "comfyui_unconditional" if unet.why_not_diffusers else "diffusers"
     index = {
         "_class_name": "DDPMPipeline",
         "scheduler": ["diffusers", "DDPMScheduler"],
-        "unet": ["diffusers", "UNet2DModel"],
+        "unet": [library, config["_class_name"]],
     }
     contents: dict[str, dict[str, Any]] = {
         "model_index.json": index,
-        "unet/config.json": unet.to_dict(),
+        "unet/config.json": config,
         "scheduler/scheduler_config.json": {
             "_class_name": "DDPMScheduler",
             **scheduler.to_dict(),

@@ -50,9 +50,11 @@ class Attention(nn.Module):
         self.mem_kv = nn.Parameter(torch.zeros(2, self.heads, *shape, **factory)) if count else None
 
     def forward(self, x: Tensor) -> Tensor:
+        attend = self._full if self.is_full else self._linear
         # (B, 3 * heads * d, H, W) -> three of (B, heads, d, H * W)
-        parts = self.to_qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).unbind(1)
-        hidden = self._full(*parts) if self.is_full else self._linear(*parts)
+        qkv = self.to_qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1))
+        hidden = attend(*qkv.unbind(1))
+        del qkv  # before more is computed
         # (B, heads, d, H * W) -> (B, heads * d, H, W)
         return x + self.to_out(hidden.flatten(1, 2).unflatten(2, x.shape[2:]))
 

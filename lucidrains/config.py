@@ -123,7 +123,8 @@ class LucidrainsConfig(NetworkConfig):
             )
         if self.attention_norm not in ("rms", "layer"):
             raise ConfigError(
-                f"'attention_norm' must be 'rms' or 'layer', not {shown(repr(self.attention_norm))}."
+                "'attention_norm' must be 'rms' or 'layer', not "
+                f"{shown(repr(self.attention_norm))}."
             )
         groups = self.resnet_block_groups
         for width in (self.init_dim, *self.block_out_channels):
@@ -139,7 +140,7 @@ class LucidrainsConfig(NetworkConfig):
 
 
 _SELF_CONDITIONED = (
-    "This network is self-conditioned: it also takes the image that it predicted last. The samplers "
-    "of this pack pass it. ComfyUI's own samplers (KSampler) do not, and pass zeros, with which half "
-    "of the training was done; their images may be slightly worse."
+    "This network is self-conditioned: it also takes the image that it predicted last. The "
+    "samplers of this pack pass it. With ComfyUI's own samplers (KSampler) it gets zeros, with "
+    "which half of its training was done; their images may be slightly worse."
 )

@@ -116,14 +116,17 @@ class LucidrainsUNet(Network):
             skips.append(x)
             x = down(x)
 
-        x = self.mid_block2(self.mid_attn(self.mid_block1(x, time)), time)
+        x = self.mid_block1(x, time)
+        x = self.mid_attn(x)
+        x = self.mid_block2(x, time)
 
         for block1, block2, attention, up in cast(Any, self.ups):
             for block in (block1, block2):
                 skips[-1] = torch.cat((x, skips[-1]), dim=1)
                 del x  # frees the block's input
                 x = block(skips.pop(), time)
-            x = up(attention(x))
+            x = attention(x)
+            x = up(x)
 
         x = torch.cat((x, skips.pop()), dim=1)
         return self.final_conv(self.final_res_block(x, time))

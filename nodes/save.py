@@ -18,7 +18,8 @@ class UnconditionalUNetSave(io.ComfyNode):
             display_name="Save Unconditional UNet",
             category="unconditional",
             description="Saves a model and its noise schedule to a folder in ComfyUI's output "
-            "folder. diffusers and Load Unconditional UNet can open it. Never overwrites a model.",
+            "folder. Load Unconditional UNet can open it, and so can diffusers if it has such a "
+            "network. Never overwrites a model.",
             search_aliases=["convert to safetensors", "diffusers", "export model", "save model"],
             is_output_node=True,
             inputs=[
@@ -53,7 +54,9 @@ class UnconditionalUNetSave(io.ComfyNode):
         report = [f"Saved as {name} in {root}. Press R to find it in Load Unconditional UNet."]
         if name != wanted:
             report.append(f"The name {wanted} was taken.")
-        if own_schedule(model).timestep_scale != 1:
+        if ours.unet_config.why_not_diffusers:
+            report.append(f"diffusers cannot load it: {ours.unet_config.why_not_diffusers}")
+        elif own_schedule(model).timestep_scale != 1:
             report.append(
                 "diffusers does not support its timestep_scale and would sample it incorrectly."
             )

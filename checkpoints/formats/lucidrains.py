@@ -29,11 +29,13 @@ _EXTRAS = ("scheduler", "version")
 
 Version = tuple[int, ...]
 
-# The first versions with cosine similarity replaced by the usual attention, with pixel unshuffles,
-# with RMSNorm instead of layer norm, without weight standardisation, without averaged values.
+# The first versions in which: attention is no longer a cosine similarity; downsampling is a pixel
+# unshuffle; the attention's norm is RMSNorm, not layer norm; the variance of standardised weights
+# has a minimum, not an addend; weights are not standardised; values are not averaged.
 _USUAL_ATTENTION: Version = (0, 28)
 _UNSHUFFLE: Version = (0, 32)
 _RMS_NORM: Version = (1, 7)
+_CLAMPED_VARIANCE: Version = (1, 7, 1)
 _PLAIN_WEIGHTS: Version = (1, 7, 2)
 _PLAIN_VALUES: Version = (1, 7, 4)
 # The most common version whose attention has the old names.
@@ -78,7 +80,8 @@ def convert(weights: Weights, given: dict[str, Any]) -> Converted:
         inferred["attention_norm"] = "layer" if version < _RMS_NORM else "rms"
         inferred["averages_values"] = version < _PLAIN_VALUES
         if version < _PLAIN_WEIGHTS:
-            modern = {name: _standardised(name, tensor) for name, tensor in modern.items()}
+            clamps = version >= _CLAMPED_VARIANCE
+            modern = {name: _standardised(name, tensor, clamps) for name, tensor in modern.items()}
     else:
         assumed["sinusoidal_pos_emb_theta"] = 10000
     if "downs.0.0.block1.norm.weight" in modern:
@@ -210,13 +213,14 @@ def _heads(weights: Weights, levels: int, given: Any) -> tuple[tuple[int, ...], 
     return tuple(heads), tuple(w // h for h, w in zip(heads, inner, strict=True))
 
 
-def _standardised(name: str, tensor: Tensor) -> Tensor:
+def _standardised(name: str, tensor: Tensor, clamps: bool) -> Tensor:
     """Return what a weight-standardised convolution (Qiao et al. 2019) convolves with."""
     if not re.search(r"\.block\d\.proj\.weight$", name) or tensor.ndim != 4:
         return tensor
     wide = tensor.float()
     variance, mean = torch.var_mean(wide, dim=(1, 2, 3), correction=0, keepdim=True)
-    return ((wide - mean) * (variance + 1e-5).rsqrt()).to(tensor.dtype)
+    variance = variance.clamp(min=1e-5) if clamps else variance + 1e-5
+    return ((wide - mean) * variance.rsqrt()).to(tensor.dtype)
 
 
 def _prediction(process: Weights) -> str | None:
