@@ -136,7 +136,8 @@ def sample_ours(
 def evaluate_ours(network: UNet2D, x: Tensor, t: float) -> Tensor:
     """Evaluate (B, C, H, W) images in parts, as the pack does in ComfyUI."""
     batch, channels, height, width = x.shape
-    part = fastest_part(network.config, (batch, channels, height, width), x.dtype, x.device)
+    for_one = network.activation_bytes((1, channels, height, width), x.dtype)
+    part = fastest_part(batch, for_one, x.device)
     return torch.cat([network(images, t) for images in x.split(part)])
 
 

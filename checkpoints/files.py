@@ -13,9 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..unet.config import DIFFUSERS_CLASS, OWN_CLASS
 from ..unet.errors import CheckpointError, ConfigError, shown
-from .formats.early_diffusers import CLASS_NAMES
+from .formats import CLASS_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -360,5 +359,5 @@ def _could_be_ours(config: Path) -> bool:
     except ConfigError:
         return True
     if "_class_name" in fields:
-        return fields["_class_name"] in (DIFFUSERS_CLASS, OWN_CLASS, *CLASS_NAMES)
+        return fields["_class_name"] in CLASS_NAMES
     return "architectures" not in fields  # which transformers writes

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..networks.base import Network, NetworkConfig
 from ..schedulers.config import modern_options
 from ..schedulers.process import merge_options, read_process
 from ..unet.config import UNetConfig
@@ -26,6 +27,11 @@ from .state_dicts import Found, find_network, is_averaged, name_of
 from .tensor_files import read_content, read_metadata
 
 logger = logging.getLogger(__name__)
+
+# The options of a schedule that replace the betas in a model's file.
+_BETA_OPTIONS = {
+    *("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "trained_betas")
+}
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -49,7 +55,7 @@ class _Uninitialised:
         def reset_parameters(self) -> None: ...
 
 
-Network = TypeVar("Network", bound=UNet2D)
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 @dataclass(frozen=True)
@@ -60,20 +66,26 @@ class Checkpoint:
     from the weights' file or are the usual ones of its format; None if nothing is known.
     """
 
-    config: UNetConfig
+    config: NetworkConfig
     weights: dict[str, Tensor]
     dtype: torch.dtype
     digest: FileDigest
     scheduler: dict[str, Any] | None = None
     origin: Origin = field(default_factory=Origin)
+    network: type[Network] = UNet2D
 
     @property
     def sha256(self) -> str | None:
         """The sha256 of the weights' files, computed on first use; None if one changed before."""
         return self.digest.sha256
 
-    def build(self, network: type[Network], operations: Any = _Uninitialised) -> Network:
-        """Return the network with these tensors (not copies), for inference."""
+    def build(self, network: type[AnyNetwork], operations: Any = _Uninitialised) -> AnyNetwork:
+        """Return the network with these tensors (not copies), for inference.
+
+        Args:
+            network: ``self.network``, or a subclass.
+            operations: the layers; see ``Network``.
+        """
         model = network(self.config, operations=operations, dtype=self.dtype, device="meta")
         model.load_state_dict(self.weights, strict=True, assign=True)
         return model.requires_grad_(False).eval()
@@ -103,11 +115,8 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     content = read_content(files.tensor_files)
     digest.check_unchanged()
     found = _find_network(content, given, files)
-    if found.betas is not None and "scheduler" not in given and files.scheduler_config is None:
-        given["scheduler"] = {
-            "num_train_timesteps": len(found.betas),
-            "trained_betas": found.betas.tolist(),
-        }
+    given |= {"_process": found.process, "_version": _version_of(content)}
+    _add_betas(found, given, files)
     weights = found.weights
     # Reading every value is limited by the memory's speed; everything else runs in the meantime.
     with ThreadPoolExecutor(1, "values") as background:
@@ -121,11 +130,17 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     if files.scheduler_config is not None:
         scheduler = pipeline | read_json(files.scheduler_config)
     elif "scheduler" in given:
-        scheduler = merge_options(scheduler or {}, given["scheduler"])
+        scheduler = merge_options(scheduler or {}, {**converted.stored, **given["scheduler"]})
     elif scheduler is None and pipeline:
         scheduler = pipeline
     origin = _origin(found, converted, given, files)
-    return Checkpoint(config, weights, target, digest, scheduler, origin)
+    return Checkpoint(config, weights, target, digest, scheduler, origin, converted.network)
+
+
+def _version_of(content: Any) -> str | None:
+    """Return the version of the program that saved a file, if it is in the file."""
+    version = content.get("version") if isinstance(content, dict) else None
+    return version if isinstance(version, str) else None
 
 
 def _digest(files: ModelFiles) -> FileDigest:
@@ -171,11 +186,21 @@ def _find_network(content: Any, given: dict[str, Any], files: ModelFiles) -> Fou
 
     def tensors() -> dict[str, Tensor]:
         fields = {name: value for name, value in given.items() if name != "scheduler"}
-        return in_order(_expected(UNetConfig.from_dict(fields)))
+        return in_order(_expected(UNet2D, UNetConfig.from_dict(fields)))
 
     is_whole = "_class_name" in given or "block_out_channels" in given
     with _add_file_to_errors(files):
         return find_network(content, tensors if is_whole else None)
+
+
+def _add_betas(found: Found, given: dict[str, Any], files: ModelFiles) -> None:
+    """Add the betas beside the network to the given schedule, unless a JSON file defines them."""
+    scheduler = given.get("scheduler", {})
+    if "betas" not in found.process or files.scheduler_config or _BETA_OPTIONS & scheduler.keys():
+        return
+    betas = found.process["betas"].tolist()
+    table = {"num_train_timesteps": len(betas), "trained_betas": betas}
+    given["scheduler"] = {**table, **scheduler}
 
 
 def _convert(found: Found, given: dict[str, Any], files: ModelFiles) -> Converted:
@@ -183,7 +208,7 @@ def _convert(found: Found, given: dict[str, Any], files: ModelFiles) -> Converte
     with _add_file_to_errors(files, found.place):
         converted = FORMATS[found.kind].convert(found.weights, given)
         converted.config.check_unconditional()
-        _check_shapes(converted.weights, _expected(converted.config))
+        _check_shapes(converted.weights, _expected(converted.network, converted.config))
     if converted.assumed or (converted.scheduler and files.scheduler_config is None):
         schedule = "" if "scheduler" in given else f" Schedule: {converted.scheduler}."
         logger.warning(
@@ -225,7 +250,7 @@ def _origin(found: Found, converted: Converted, given: dict[str, Any], files: Mo
         schedule = {} if "scheduler" in given else usual.to_dict()
     elif "scheduler" in given:
         schedule = merge_options(schedule, given["scheduler"])
-    written = set(given.get("scheduler", {}))
+    written = given.get("scheduler", {}).keys() | converted.stored.keys()
     if "trained_betas" in written:  # they override the options that define betas
         written |= {"beta_schedule", "beta_start", "beta_end"}
     return Origin(
@@ -250,9 +275,9 @@ def _is_averaged(found: Found, given: dict[str, Any], files: ModelFiles) -> bool
     return is_averaged(files.weights.name)
 
 
-def _expected(config: UNetConfig) -> dict[str, Tensor]:
+def _expected(network: type[Network], config: NetworkConfig) -> dict[str, Tensor]:
     """Return the network's tensors, without contents."""
-    blank = UNet2D(config, operations=_Uninitialised, device="meta")
+    blank = network(config, operations=_Uninitialised, device="meta")
     return blank.state_dict(keep_vars=True)  # detaching the first tensor would take 50 ms
 
 

@@ -1,4 +1,4 @@
-"""Save a network as a folder that diffusers can load: completely, or not at all."""
+"""Save a network as a folder, for diffusers too if it has the network: whole, or not at all."""
 
 import contextlib
 import json
@@ -12,9 +12,9 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
+from ..networks.base import NetworkConfig
 from ..schedulers.errors import UserError
 from ..schedulers.process import Process
-from ..unet.config import UNetConfig
 from .files import is_model_folder
 from .new_files import is_device_name, is_too_long, take_name, unfinished
 
@@ -25,7 +25,7 @@ _MAX_PARTS = 4  # as deep as the loader looks
 
 
 def save_model(
-    folder: Path, weights: dict[str, Tensor], unet: UNetConfig, scheduler: Process
+    folder: Path, weights: dict[str, Tensor], unet: NetworkConfig, scheduler: Process
 ) -> None:
     """Write a diffusers pipeline folder: ``model_index.json``, ``unet/`` and ``scheduler/``.
 
@@ -67,7 +67,7 @@ def save_as_new_model(
     root: Path,
     name: str,
     weights: dict[str, Tensor],
-    unet: UNetConfig,
+    unet: NetworkConfig,
     scheduler: Process,
     *,
     taken: Collection[str] = (),

@@ -7,7 +7,7 @@ known format once the keys and the prefix are removed.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -46,15 +46,16 @@ _FIXED = "time_proj.weight"
 class Found:
     """A network in a file, its tensors under names without keys and prefix.
 
-    ``kind`` is a key of ``FORMATS``. ``averaged`` is None if that is unknown. ``betas`` are those
-    of the process, shape (T,), if they were saved along with the network.
+    ``kind`` is a key of ``FORMATS``. ``averaged`` is None if that is unknown. ``process`` has the
+    tables of the diffusion process, shape (T,), that were saved along with the network, by their
+    names; if there are any, the betas are among them.
     """
 
     weights: Weights
     kind: str
     place: Place = ()
     averaged: bool | None = None
-    betas: Tensor | None = None
+    process: Weights = field(default_factory=dict)
 
 
 def find_network(content: Any, unnamed: Callable[[], Weights] | None = None) -> Found:
@@ -143,17 +144,17 @@ def _parts(content: Any, place: Place, seen: "count[int]") -> Iterator[tuple[Pla
 
 
 def _networks(
-    tensors: Weights, place: Place, averaged: bool | None, betas: Tensor | None = None
+    tensors: Weights, place: Place, averaged: bool | None, process: Weights | None = None
 ) -> Iterator[Found]:
     """Yield the networks among named tensors, whatever their prefixes."""
-    betas = _betas(tensors.get("betas"), betas)
+    process = _process(tensors) or process or {}
     if "n_averaged" in tensors:  # torch's AveragedModel
         averaged = True
     left: set[str] = set()
     for first, group in _by_first_part(tensors).items():
         inner: list[Found] = []
         if len(group) >= _FEWEST and len(place) < 2 * _DEPTH:
-            inner += _networks(group, (*place, first), is_averaged(first, averaged), betas)
+            inner += _networks(group, (*place, first), is_averaged(first, averaged), process)
             yield from inner
         if inner or is_averaged(first):
             left.add(first)
@@ -165,13 +166,21 @@ def _networks(
     }
     kind = identify(own)
     if kind is not None:
-        yield Found(own, kind, place, averaged, betas)
+        yield Found(own, kind, place, averaged, process)
 
 
-def _betas(given: Tensor | None, before: Tensor | None) -> Tensor | None:
-    if given is None or given.ndim != 1 or not given.is_floating_point() or not given.numel():
-        return before
-    return given if ((given >= 0) & (given <= 1)).all() else before
+def _process(tensors: Weights) -> Weights:
+    """Return the betas, if they are valid, and everything of their shape and dtype."""
+    betas = tensors.get("betas")
+    if betas is None or betas.ndim != 1 or not betas.is_floating_point() or not betas.numel():
+        return {}
+    if not ((betas >= 0) & (betas <= 1)).all():
+        return {}
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if tensor.shape == betas.shape and tensor.dtype == betas.dtype
+    }
 
 
 def _by_first_part(tensors: Weights) -> dict[str, Weights]:

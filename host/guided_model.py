@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..schedulers.errors import ScheduleError
-from ..schedulers.sampler import Sampler
+from ..schedulers.prediction import clip_x0
+from ..schedulers.sampler import Sampler, ScheduleSampler
 from .model import UnconditionalModel
 from .network import Request
 from .precision import computes_float64
@@ -48,6 +49,7 @@ class GuidedModel:
         self._model.noise, self._model.latent_image = noise, known
         self._sampler, self._extra_args, self._mask = sampler, extra_args, mask
         self._class_label = class_label
+        self._last_x0: Tensor | None = None
         # Our own network is called in float64, so that going to the host's terms and back changes
         # no digit of float32; not every device has it, and other models expect float32.
         ours = isinstance(guider.inner_model, UnconditionalModel)
@@ -59,7 +61,8 @@ class GuidedModel:
         wide = x_t.to(self._dtype)
         sigma = sigma.to(x_t.device).expand(len(x_t))
 
-        request = Request(self._sampler.network_time(t), self._class_label, sigma[0])
+        time = self._sampler.network_time(t)
+        request = Request(time, self._class_label, sigma[0], self._last_x0)
         options = self._extra_args["model_options"]
         transformer_options = {**options.get("transformer_options", {}), Request.KEY: request}
         x0 = self._model(
@@ -70,6 +73,9 @@ class GuidedModel:
             seed=self._extra_args.get("seed"),
         )
 
+        # A self-conditioned network was trained with what its own samplers pass: the clipped image.
+        if isinstance(self._sampler, ScheduleSampler):
+            self._last_x0 = clip_x0(x0, self._sampler.config)
         output = self._sampler.output_of(x0, wide, t).to(x_t.dtype)
         if request.learned_variance is None:
             return output

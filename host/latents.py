@@ -7,7 +7,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..unet.config import UNetConfig
+from ..networks.base import NetworkConfig
 from .model import unconditional_model
 
 # A key of the host's empty latents: how many pixels a side of one entry covers.
@@ -15,7 +15,7 @@ _RATIO = "downscale_ratio_spacial"
 
 
 def empty_latent(
-    config: UNetConfig, batch_size: int, height: int = 0, width: int = 0
+    config: NetworkConfig, batch_size: int, height: int = 0, width: int = 0
 ) -> dict[str, Any]:
     """Return a LATENT of zeros, shape (B, C, H, W); a side of 0 means the model's own.
 

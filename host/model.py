@@ -16,13 +16,12 @@ from torch import Tensor
 from ..checkpoints.digest import FileDigest
 from ..checkpoints.origin import Origin
 from ..checkpoints.reading import Checkpoint
+from ..networks.base import Network, NetworkConfig
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.consistency_model import ConsistencyConfig
 from ..schedulers.process import Process
 from ..unet.batch_parts import even_part, fastest_part
-from ..unet.config import UNetConfig
 from ..unet.errors import CheckpointError
-from ..unet.memory import activation_bytes
 from ..unet.placement import place_weights
 from .model_sampling import (
     KINDS,
@@ -33,7 +32,7 @@ from .model_sampling import (
     network_times,
     process_to_draw,
 )
-from .network import HostUNet, Request
+from .network import Request, host_class
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
     def __init__(self, checkpoint: Checkpoint, scheduler_config: Process, source: ModelSource):
         load_device = comfy.model_management.get_torch_device()
         # FreeU reads the first width before our network can report that FreeU is not supported.
-        host_config = _HostConfig({"model_channels": checkpoint.config.block_out_channels[0]})
+        host_config = _HostConfig({"model_channels": checkpoint.config.widths[0]})
         host_config.latent_format = PixelFormat(checkpoint.config.in_channels)
         host_config.set_inference_dtype(
             checkpoint.dtype,
@@ -93,7 +92,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
 
         # The host calls this as the class of the network.
         def build(*, operations: Any, **_: Any) -> Any:
-            network = checkpoint.build(HostUNet, operations)
+            network = checkpoint.build(host_class(checkpoint.network), operations)
             # Frees each weight as soon as it has been copied.
             checkpoint.weights.clear()
             return place_weights(network, load_device)
@@ -103,6 +102,11 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         self.scheduler_config = scheduler_config
         self.unet_config = checkpoint.config
         self.source = source
+
+    @property
+    def network(self) -> Network:
+        """The network, as the host calls it."""
+        return cast(Network, self.diffusion_model)
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -117,9 +121,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         The host frees that much before sampling.
         """
         batch, channels, height, width = input_shape
-        layers = activation_bytes(
-            self.unet_config, (batch, channels, height, width), self.compute_dtype
-        )
+        layers = self.network.activation_bytes((batch, channels, height, width), self.compute_dtype)
         # The kernels' workspaces; then the samplers' own x, x0, noise and history.
         images = batch * channels * height * width
         return 1.25 * layers + 16 * torch.float64.itemsize * images
@@ -157,9 +159,14 @@ class UnconditionalModel(comfy.model_base.BaseModel):
                 context=c_crossattn,
                 control=control,
                 transformer_options=options,
-                class_labels=request.class_label,
+                **inputs,
             )
-            for x_part, t_part in zip(x_t.split(size), times.split(size), strict=True)
+            for x_part, t_part, inputs in zip(
+                x_t.split(size),
+                times.split(size),
+                request.inputs(x_t, self.unet_config, size),
+                strict=True,
+            )
         ]
         output = (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).to(x.dtype)
         channels = x.shape[1]
@@ -172,9 +179,8 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         batch, channels, height, width = x_t.shape
         for_one = self.memory_required([1, channels, height, width])
         free = cast(float, comfy.model_management.get_free_memory(x_t.device))
-        fastest = fastest_part(
-            self.unet_config, (batch, channels, height, width), self.compute_dtype, x_t.device
-        )
+        layers = self.network.activation_bytes((1, channels, height, width), self.compute_dtype)
+        fastest = fastest_part(batch, layers, x_t.device)
         return even_part(batch, min(fastest, int(free / for_one)))
 
 
@@ -222,7 +228,7 @@ def make_model(
 
 
 def _load_again(
-    config: UNetConfig,
+    config: NetworkConfig,
     scheduler_config: Process,
     source: ModelSource,
     reread: Callable[[], Checkpoint],

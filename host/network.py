@@ -1,15 +1,16 @@
 """Our network with the host's signature, and what our samplers pass to it beyond that."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import comfy.patcher_extension
 import torch
 from torch import Tensor
 
+from ..networks.base import Network, NetworkConfig
 from ..unet.errors import ConfigError
-from ..unet.unet2d import UNet2D
 
 
 @dataclass
@@ -26,6 +27,8 @@ class Request:
     class_label: int | None = None
     sigma: Tensor | None = None
     """The host's noise level at ``t``, 0-d; None: ``t`` is right whatever the host's is."""
+    last_x0: Tensor | None = None
+    """The image predicted last, for a self-conditioned network; None at first."""
     learned_variance: Tensor | None = None
     """The answer's second half, where the network has one; shape (B, C, H, W)."""
 
@@ -42,6 +45,27 @@ class Request:
         if self.sigma is None:
             return exact
         return torch.where(sigma.isclose(self.sigma.to(sigma), rtol=1e-6), exact, nearest.float())
+
+    def inputs(self, x: Tensor, config: NetworkConfig, size: int) -> list[dict[str, Any]]:
+        """Return what the network takes besides x and the time, for each part of a batch.
+
+        Args:
+            x: shape (conditionings * B, C, H, W), in the precision of the network.
+            config: of the network.
+            size: images in a part.
+        """
+        inputs = {} if self.class_label is None else {"class_labels": self.class_label}
+        if not config.is_self_conditioned:
+            return [inputs for _ in x.split(size)]
+        return [{**inputs, "last_x0": part} for part in self._last_of(x).split(size)]
+
+    def _last_of(self, x: Tensor) -> Tensor:
+        """Return the images predicted last, as they stand in ``x``; zeros where that is unknown."""
+        last = self.last_x0
+        # Another node may evaluate areas, or only some of the images.
+        if last is None or last.shape[1:] != x.shape[1:] or len(x) % len(last):
+            return torch.zeros_like(x)
+        return last.to(x).repeat(len(x) // len(last), 1, 1, 1)
 
     def keep_variance(self, learned: Tensor, parts: Sequence[int]) -> None:
         """Keep the learned variance of the positive conditioning.
@@ -60,19 +84,34 @@ class Request:
                 self.learned_variance = part
 
 
-class HostUNet(UNet2D):
-    """The network under the signature with which the host calls its own."""
+@functools.cache
+def host_class(network: type[Network]) -> type[Network]:
+    """Return a network's class with the signature with which the host calls its own."""
+    made = type(f"Host{network.__name__}", (_HostCall, network), {})
+    return cast(type[Network], made)
 
-    def forward(  # type: ignore[override]
+
+class _HostCall:
+    """Stands before a network's class and passes the host's call on to it."""
+
+    config: NetworkConfig
+
+    def forward(
         self,
         x: Tensor,
         timesteps: Tensor,
         context: Tensor | None = None,
         control: Any = None,
         transformer_options: dict[str, Any] | None = None,
-        class_labels: int | None = None,
+        **inputs: Any,
     ) -> Tensor:
         """Predict, within the wrappers that other nodes have put around the network.
+
+        Args:
+            x, timesteps: as the network takes them.
+            context, control: of other networks.
+            transformer_options: patches and wrappers by other nodes.
+            inputs: what else this network takes.
 
         Raises:
             ConfigError: something acts on the network that it has no place for, or the caller
@@ -80,7 +119,7 @@ class HostUNet(UNet2D):
         """
         options = transformer_options or {}
         _check_additions(control, options)
-        if self.config.has_classes and class_labels is None:
+        if self.config.has_classes and inputs.get("class_labels") is None:
             raise ConfigError(
                 "This model was trained with classes, and this sampler cannot name one. Use PNDM "
                 "Sampler, DDIM Sampler or DDPM Sampler, or Consistency Sampler for a consistency "
@@ -89,8 +128,13 @@ class HostUNet(UNet2D):
         extension = comfy.patcher_extension
         wrappers = extension.get_all_wrappers(extension.WrappersMP.DIFFUSION_MODEL, options)
 
+        call: Any = super().forward  # type: ignore[misc]
+
         def predict(x: Tensor, timesteps: Tensor, *_: Any, **__: Any) -> Tensor:
-            return UNet2D.forward(self, x, timesteps, class_labels)
+            last = inputs.get("last_x0")
+            if last is not None and last.shape != x.shape:  # a wrapper evaluates other images
+                return call(x, timesteps, **{**inputs, "last_x0": None})
+            return call(x, timesteps, **inputs)
 
         if not wrappers:
             return predict(x, timesteps)

@@ -6,8 +6,8 @@ from comfy_api.latest import io
 from ..checkpoints.saving import checked_name, save_as_new_model
 from ..host.folders import model_names, saved_models
 from ..host.model import own_process, unconditional_model, weights_as_loaded
+from ..networks.base import NetworkConfig
 from ..schedulers.process import Process
-from ..unet.config import UNetConfig
 
 
 class UnconditionalUNetSave(io.ComfyNode):
@@ -20,7 +20,8 @@ class UnconditionalUNetSave(io.ComfyNode):
             display_name="Save Unconditional UNet",
             category="unconditional",
             description="Saves a model and its noise schedule to a folder in ComfyUI's output "
-            "folder. diffusers and Load Unconditional UNet can open it. Never overwrites a model.",
+            "folder. Load Unconditional UNet can open it, and so can diffusers if it has such a "
+            "network. Never overwrites a model.",
             search_aliases=["convert to safetensors", "diffusers", "export model", "save model"],
             is_output_node=True,
             inputs=[
@@ -57,7 +58,7 @@ class UnconditionalUNetSave(io.ComfyNode):
         return io.NodeOutput(ui={"text": [" ".join(report)]})
 
 
-def _warnings(unet: UNetConfig, process: Process) -> list[str]:
+def _warnings(unet: NetworkConfig, process: Process) -> list[str]:
     """Return why diffusers cannot read the saved model, or draws something else with it."""
     warnings = [unet.not_for_diffusers] if unet.not_for_diffusers else []
     if process.timestep_scale != 1:

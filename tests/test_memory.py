@@ -133,16 +133,17 @@ def test_activations_overwrite_in_inference_only_and_change_no_number(act_fn: st
 @pytest.mark.parametrize("batch", [1, 16, 17, 64, 1000])
 def test_on_a_cpu_a_batch_is_evaluated_in_even_parts_of_at_most_80_mebibytes(batch: int) -> None:
     config = UNetConfig.from_dict(GOOGLE_CIFAR)
-    shape = (batch, 3, 32, 32)
-    part = fastest_part(config, shape, torch.float32, torch.device("cpu"))
+    one = activation_bytes(config, (1, 3, 32, 32), torch.float32)
+    part = fastest_part(batch, one, torch.device("cpu"))
     assert activation_bytes(config, (part, 3, 32, 32), torch.float32) <= 80 * 2**20
     sizes = [len(images) for images in torch.empty(batch).split(part)]
     assert max(sizes) - min(sizes) < len(sizes)
-    half = fastest_part(config, shape, torch.bfloat16, torch.device("cpu"))
+    half = fastest_part(batch, one // 2, torch.device("cpu"))
     assert half == batch if batch <= 34 else half > part
-    assert fastest_part(config, shape, torch.float32, torch.device("cuda")) == batch
+    assert fastest_part(batch, one, torch.device("cuda")) == batch
 
 
 def test_an_image_that_is_larger_than_a_part_is_evaluated_alone() -> None:
     config = UNetConfig.from_dict(GOOGLE_CAT)
-    assert fastest_part(config, (3, 3, 256, 256), torch.float32, torch.device("cpu")) == 1
+    one = activation_bytes(config, (1, 3, 256, 256), torch.float32)
+    assert fastest_part(3, one, torch.device("cpu")) == 1

@@ -3,9 +3,10 @@
 import dataclasses
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, get_type_hints
 
+from ..networks.base import NetworkConfig
 from .activations import ACTIVATIONS
 from .errors import CheckpointError, ConfigError, shown
 from .fields import read_fields
@@ -34,18 +35,13 @@ _MAX_ENTRIES = 2**24
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(NetworkConfig):
     """One field for each field of diffusers' ``UNet2DModel``, with its defaults, and more.
-
-    Widths are in channels, sizes in pixels. ``sample_size`` is one side, (height, width) or None.
 
     Two things go beyond diffusers, for OpenAI's large networks: ``time_projection_dim``, and an
     ``attention_head_dim`` with one entry for each level, from the highest.
     """
 
-    sample_size: int | tuple[int, int] | None = None
-    in_channels: int = 3
-    out_channels: int = 3
     center_input_sample: bool = False
     time_embedding_type: str = "positional"
     time_embedding_dim: int | None = None
@@ -83,8 +79,6 @@ class UNetConfig:
     class_embed_type: str | None = None
     num_class_embeds: int | None = None
     num_train_timesteps: int | None = None
-    warnings: tuple[str, ...] = field(default=(), compare=False)
-    """Warnings for the user about the file that this configuration was read from."""
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "UNetConfig":
@@ -126,7 +120,6 @@ class UNetConfig:
 
     @property
     def not_for_diffusers(self) -> str:
-        """Why diffusers cannot build this network, in one sentence; "" if it can."""
         beyond = []
         if self.time_projection_dim is not None:
             beyond.append(
@@ -141,6 +134,10 @@ class UNetConfig:
             if beyond
             else ""
         )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return self.block_out_channels
 
     @property
     def time_channels(self) -> int:
@@ -173,35 +170,6 @@ class UNetConfig:
         """Return the number of groups for ``channels`` in the mid block and the output layers."""
         return quarter_groups(channels) if self.norm_num_groups is None else self.norm_num_groups
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width that the model was trained at, in pixels.
-
-        Raises:
-            ConfigError: the configuration has no ``sample_size``.
-        """
-        if self.sample_size is None:
-            raise ConfigError(
-                "The model's config.json has no 'sample_size', so the size of its images is "
-                'unknown. Add it, for example "sample_size": 64.'
-            )
-        if isinstance(self.sample_size, int):
-            return self.sample_size, self.sample_size
-        return self.sample_size
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be divisible by this."""
-        return 2 ** (len(self.block_out_channels) - 1)
-
-    def check_size(self, height: int, width: int) -> None:
-        """Raise ``ConfigError`` unless this size can be halved at each of the network's levels."""
-        if height % self.size_multiple or width % self.size_multiple:
-            raise ConfigError(
-                f"Height and width must be divisible by {self.size_multiple} for this model "
-                f"({len(self.block_out_channels)} levels), not {height} x {width}."
-            )
-
     def check_unconditional(self) -> None:
         """Raise ``CheckpointError`` unless the network's only inputs are x_t and the timestep.
 
@@ -218,12 +186,8 @@ class UNetConfig:
 
     def check_class_label(self, label: int | None) -> None:
         """Raise ``ConfigError`` unless the network accepts this class; None means no class."""
+        super().check_class_label(label)
         if not self.has_classes:
-            if label is not None:
-                raise ConfigError(
-                    f"This model was trained without classes, so it does not accept class_label "
-                    f"{label}. Set class_label to -1."
-                )
             return
         count = self._class_count()
         if label is None:

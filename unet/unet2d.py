@@ -6,28 +6,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..networks.base import Network
 from .blocks import DOWN_BLOCKS, UP_BLOCKS, build_block
 from .config import UNetConfig
 from .embeddings import MLP, make_class_embedding, make_time_projection
 from .errors import ConfigError
 from .level import Level
+from .memory import activation_bytes
 from .mid_block import MidBlock
 from .normalization import group_norm
 
 
-class UNet2D(nn.Module):
+class UNet2D(Network):
     """diffusers' ``UNet2DModel``: the same computation under the same state-dict names.
-
-    Args:
-        config: what to build.
-        operations: provides ``Conv2d``, ``Linear``, ``GroupNorm`` and ``Embedding``; a host passes
-            its own, which cast and move weights when they are used.
-        dtype, device: of the parameters.
 
     Raises:
         ConfigError: the configuration names a block that is not supported, or its widths cannot be
             divided into its groups.
     """
+
+    config: UNetConfig
 
     def __init__(
         self,
@@ -37,9 +35,7 @@ class UNet2D(nn.Module):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ):
-        super().__init__()
-        self.config = config
-        self.dtype = dtype or torch.get_default_dtype()
+        super().__init__(config, dtype=dtype)
         factory: dict[str, Any] = {"dtype": dtype, "device": device}
         layers: dict[str, Any] = {"operations": operations, **factory}
         widths = config.block_out_channels
@@ -136,6 +132,9 @@ class UNet2D(nn.Module):
         return (
             (x / t.float()[:, None, None, None]).to(x.dtype) if config.is_variance_exploding else x
         )
+
+    def activation_bytes(self, shape: tuple[int, int, int, int], dtype: torch.dtype) -> int:
+        return activation_bytes(self.config, shape, dtype)
 
     def _project(self, t: Tensor) -> Tensor:
         """Embed timesteps, or labels as if they were: (B,) to (B, config.time_input_channels)."""

@@ -6,25 +6,29 @@ from typing import Any
 
 from torch import Tensor
 
+from ...networks.base import Network, NetworkConfig
 from ...unet.config import UNetConfig
 from ...unet.errors import CheckpointError, ConfigError, shown
+from ...unet.unet2d import UNet2D
 
 Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Converted:
-    """A checkpoint converted to diffusers' names.
+    """A checkpoint converted to the names of ``network``.
 
     ``scheduler`` has the entries of a ``scheduler_config.json`` that are usual for such models;
     None if nothing is known. ``assumed`` has the fields that cannot be inferred from the tensors
-    and were set to the usual values.
+    and were set to the usual values. ``stored`` has entries of the schedule that the file shows.
     """
 
-    config: UNetConfig
+    config: NetworkConfig
     weights: Weights
     scheduler: dict[str, Any] | None = None
     assumed: dict[str, Any] = field(default_factory=dict)
+    stored: dict[str, Any] = field(default_factory=dict)
+    network: type[Network] = UNet2D
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,12 @@ class Format:
 
     ``convert(weights, given)`` takes the tensors and the fields of the user's JSON: those of a
     ``config.json``, which override what is inferred, and those specific to the format.
+    ``class_names`` are those of its networks in a ``config.json``.
     """
 
     matches: Callable[[Iterable[str]], bool]
     convert: Callable[[Weights, dict[str, Any]], Converted]
+    class_names: tuple[str, ...] = ()
 
 
 def shape_of(weights: Weights, name: str, dimensions: int) -> tuple[int, ...]:

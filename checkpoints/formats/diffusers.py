@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ...unet.config import UNetConfig
+from ...unet.config import DIFFUSERS_CLASS, OWN_CLASS, UNetConfig
 from ...unet.errors import ConfigError
 from .conversion import Converted, Weights, choose, count, rename, shape_of
+
+CLASS_NAMES = (DIFFUSERS_CLASS, OWN_CLASS)
 
 # google/ddpm-* has these.
 _LEGACY_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
