@@ -119,3 +119,22 @@ NODES: dict[str, dict[str, Any]] = {
         "Show Schedule", {"model": "MODEL", "steps": 50}, optional={"sigmas": "SIGMAS"}
     ),
 }
+
+
+def defaults(node: str, *kinds: str) -> dict[str, Any]:
+    """Return the inputs of a node that have a default; none for ComfyUI's own nodes.
+
+    ``kinds`` are "inputs" (the required ones, if nothing is given) and "optional".
+    """
+    found = NODES.get(node, {})
+    declared = [item for kind in kinds or ("inputs",) for item in found.get(kind, {}).items()]
+    return {
+        name: default[0] if isinstance(default, list) else default
+        for name, default in declared
+        if default is not None and not is_type(default)
+    }
+
+
+def is_type(default: Any) -> bool:
+    """Whether this stands for an input that takes a link, for example "MODEL"."""
+    return isinstance(default, str) and default.isupper()

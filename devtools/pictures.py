@@ -18,7 +18,7 @@ from tqdm import tqdm
 from .browser import ARGUMENTS, NO_BROWSER, find_browser
 from .client import Client, Graph
 from .environment import ROOT
-from .help_graphs import help_graph
+from .graphs import help_graph
 from .host import Host
 
 HELP = ROOT / "web" / "docs" / "pictures"
@@ -119,14 +119,14 @@ def main() -> int:
         _open(page, host.url)
         readme = {_EDITOR.stem, _SCHEDULE.stem}
         for number, name in enumerate(tqdm([n for n in names or ours if n not in readme])):
-            graph = _renumbered(name, 100 * number)
+            graph = _graph(name, 100 * number + 1)
             _save(_photograph(page, name, graph, host.folder), HELP / f"{name}.webp")
         if not names or readme & set(names):
             page = chromium.new_page(viewport=_EDITOR_VIEW, device_scale_factor=1.5)
             _open(page, host.url)
             _photograph_editor(page)
             node = "UnconditionalShowSchedule"
-            graph = _renumbered(node, 10_000)
+            graph = _graph(node, 10_001)
             _save(_photograph(page, node, graph, host.folder, _SCHEDULE_WIDTH), _SCHEDULE)
     return 0
 
@@ -136,22 +136,12 @@ def _open(page: Page, url: str) -> None:
     page.wait_for_function("window.app?.graph && window.app?.canvas && window.app.extensionManager")
 
 
-def _renumbered(node: str, first: int) -> Graph:
+def _graph(node: str, first: int) -> Graph:
     """Return the graph of a node with new ids: the editor keeps the results of earlier ids."""
-    graph = help_graph(node)
+    graph = help_graph(node, first)
     if graph is None:
-        raise SystemExit(f"There is no graph for {node} in devtools/help_graphs.py.")
-
-    def link(value: Any) -> Any:
-        return [str(int(value[0]) + first), value[1]] if isinstance(value, list) else value
-
-    return {
-        str(int(key) + first): {
-            **node,
-            "inputs": {name: link(value) for name, value in node["inputs"].items()},
-        }
-        for key, node in graph.items()
-    }
+        raise SystemExit(f"There is no graph for {node} in devtools/graphs.py.")
+    return graph
 
 
 def _photograph(page: Page, node: str, graph: Graph, folder: Path, width: int = _WIDTH) -> bytes:

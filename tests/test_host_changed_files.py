@@ -72,7 +72,7 @@ def test_a_model_that_is_saved_after_its_file_was_overwritten_is_the_one_that_wa
 def linked(name: str) -> Graph:
     """The graph in which another node names the model."""
     prompt = graph(model_name=name)
-    prompt["6"] = {"class_type": "TestName", "inputs": {"name": name}}
+    prompt["6"] = {"class_type": "TestAnything", "inputs": {"text": name}}
     prompt["1"]["inputs"]["model_name"] = ["6", 0]
     return prompt
 
@@ -95,7 +95,7 @@ def test_a_loader_whose_dtype_comes_from_another_node_runs_once(
     host: Host, client: Client, name: str
 ) -> None:
     prompt = graph(model_name=name)
-    prompt["6"] = {"class_type": "TestName", "inputs": {"name": "float16"}}
+    prompt["6"] = {"class_type": "TestAnything", "inputs": {"text": "float16"}}
     prompt["1"]["inputs"]["dtype"] = ["6", 0]
     files(host, client.run(prompt))
     assert {"1", "2", "3"}.isdisjoint(client.run(prompt).executed)

@@ -105,7 +105,7 @@ def test_the_hosts_lora_training_runs_on_our_model(bench: Bench) -> None:
         | {
             "model": wires.model(),
             "latents": bench.put(wires, torch.zeros(2, 1, 16, 16)),
-            "positive": wires("TestNothing"),
+            "positive": wires("UnconditionalConditioning"),
             "steps": 2,
         },
     )

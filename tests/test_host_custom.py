@@ -142,7 +142,7 @@ def test_split_sigmas_leave_the_noise_for_the_next_sampler(bench: Bench) -> None
     sigmas = wires.timesteps(model, 50)
     split = wires("SplitSigmas", sigmas=sigmas, step=20)
     first = wires.custom(model, select(wires), split, latent, seed=7)
-    guider = wires("BasicGuider", model=model, conditioning=wires("TestNothing"))
+    guider = wires("BasicGuider", model=model, conditioning=wires("UnconditionalConditioning"))
     second = wires(
         "SamplerCustomAdvanced",
         noise=wires("DisableNoise"),

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from devtools.client import Client, Graph, RefusedError
 from devtools.host import Host
+from devtools.wires import Wires
 
 
 @pytest.mark.parametrize(
@@ -55,12 +56,9 @@ UNPRINTABLE = "a\ud800b\udcffc"
 
 
 def timesteps_graph(text: str) -> Graph:
-    inputs = {"spacing": "model", "steps": 2, "denoise": 1.0, "steps_offset": -1, "timesteps": text}
-    return {
-        "1": graph()["1"],
-        "2": {"class_type": "UnconditionalTimesteps", "inputs": {"model": ["1", 0], **inputs}},
-        "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}},
-    }
+    wires = Wires()
+    wires("PreviewAny", source=wires.timesteps(wires.model(), timesteps=text))
+    return wires.graph
 
 
 @pytest.mark.parametrize(

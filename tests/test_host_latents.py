@@ -13,6 +13,7 @@ from sampler_graphs import (
     SAMPLERS,
     expected_image_to_image,
     half_mask,
+    output,
     sampler,
     some_images,
     told,
@@ -124,13 +125,7 @@ def test_a_run_of_more_steps_than_lie_below_its_start_runs_them_all_and_says_so(
     model = wires.model(num_train_timesteps=40)
     latent = bench.put(wires, some_images())
     node = sampler(wires, kind, model, latent=latent, steps=40, denoise=0.5)
-    wires(
-        "UnconditionalImageOutput",
-        samples=node,
-        filename_prefix=f"all-{kind}",
-        format="png",
-        scale=1,
-    )
+    output(wires, node, f"all-{kind}")
     report = told(bench, wires, node)
     assert (report["steps"], report["asked"]) == (20, 40)
     assert report["timesteps"] == list(range(19, -1, -1))

@@ -19,6 +19,8 @@ from float64 import FIRST_SEED, SEEDS, Parity, compare_runs, widened
 from graphs import digits, fails, files, graph, model_names, read_metadata, save_graph
 from hub_lookalike import TOKEN, Hub, Repo
 from PIL import Image
+from sampler_graphs import ksampler
+from wiring import Bench, Wires
 
 from devtools.client import Client, Graph, RefusedError
 from devtools.host import Host
@@ -155,27 +157,14 @@ def test_an_ncsnpp_score_sde_loads_and_saves_but_the_samplers_reject_it(
     ids=["classes", "variance-exploding"],
 )
 def test_a_model_that_the_hosts_samplers_cannot_sample_is_an_error_on_them(
-    fields: dict[str, Any], words: str, client: Client, models: Path
+    fields: dict[str, Any], words: str, bench: Bench, models: Path
 ) -> None:
     toys.write_checkpoint(models / "refused", fields, scheduler={})
-    prompt = graph(model_name="refused")
-    prompt["4"] = {"class_type": "TestNothing", "inputs": {}}
-    prompt["2"] = {
-        "class_type": "KSampler",
-        "inputs": {
-            "model": ["1", 0],
-            "seed": 0,
-            "steps": 2,
-            "cfg": 1.0,
-            "sampler_name": "euler",
-            "scheduler": "normal",
-            "positive": ["4", 0],
-            "negative": ["4", 0],
-            "latent_image": ["4", 1],
-            "denoise": 1.0,
-        },
-    }
-    fails(client, prompt, "2", words)
+    wires = Wires()
+    model = wires.model("refused")
+    latent = wires("UnconditionalEmptyLatent", model=model)
+    node = ksampler(wires, model, latent, add_noise="enable", steps=2)
+    bench.fails(wires, node, words, node=node[0])
 
 
 # Saving and downloading models
@@ -265,7 +254,7 @@ def test_saving_a_model_of_another_kind_is_refused(client: Client) -> None:
     fails(client, prompt, "4", "Connect 'Load Unconditional UNet'")
 
 
-def download_graph(repo_id: str, **inputs: Any) -> Graph:
+def download_graph(repo_id: Any, **inputs: Any) -> Graph:
     prompt = graph()
     prompt["1"] = {
         "class_type": "UnconditionalUNetDownload",
@@ -322,23 +311,17 @@ def test_a_download_is_not_repeated_by_the_next_run_but_follows_edits_and_a_dele
     assert folder.is_dir()
 
 
-@pytest.mark.parametrize("node", ["UnconditionalUNetLoader", "UnconditionalUNetDownload"])
-def test_a_loader_whose_name_comes_from_another_node_is_not_repeated(
-    node: str, hub: Hub, host: Host, client: Client
+def test_a_download_whose_name_comes_from_another_node_is_not_repeated(
+    hub: Hub, host: Host, client: Client
 ) -> None:
     hub.reset()
     hub.repos["somebody/linked"] = digits_repository()
-    is_download = node == "UnconditionalUNetDownload"
-    prompt = download_graph("somebody/linked") if is_download else graph()
-    name = prompt["1"]["inputs"]
-    text = "somebody/linked" if is_download else "digits-16"
-    name["repo_id" if is_download else "model_name"] = ["9", 0]
-    prompt["9"] = {"class_type": "TestAnything", "inputs": {"text": text}}
-    prompt["3"]["inputs"]["filename_prefix"] = node
-    runs = [client.run(prompt) for _ in range(2)]
-    assert [run.error for run in runs] == [None, None]
-    assert "1" in runs[0].executed
-    assert runs[1].executed == []
+    prompt = download_graph(["9", 0])
+    prompt["9"] = {"class_type": "TestAnything", "inputs": {"text": "somebody/linked"}}
+    first, second = client.run(prompt), client.run(prompt)
+    assert [first.error, second.error] == [None, None]
+    assert "1" in first.executed
+    assert second.executed == []
 
 
 def test_cancel_stops_a_download_and_the_next_run_completes_it(

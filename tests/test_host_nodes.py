@@ -12,12 +12,12 @@ import numpy as np
 import ours
 import pytest
 import toys
-from contract import NODES
 from graphs import digits, files, graph, model_names
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from devtools.client import Client
+from devtools.contract import NODES, is_type
 from devtools.environment import ROOT
 from devtools.host import Host
 from devtools.workflows import to_prompt
@@ -56,7 +56,7 @@ def test_the_nodes_are_those_that_saved_workflows_depend_on(client: Client) -> N
             assert options["tooltip"], f"{node_id}.{name} has no tooltip"
             if isinstance(default, list):
                 assert (options.get("options") or kind) == default
-            elif isinstance(default, str) and default.isupper():
+            elif is_type(default):
                 assert kind == default
             elif default is not None:
                 assert options["default"] == default

@@ -11,6 +11,7 @@ from sampler_graphs import (
     expected_image_to_image,
     half_mask,
     ksampler,
+    output,
     sampler,
     some_images,
 )
@@ -137,13 +138,7 @@ def test_the_records_in_a_picture_say_how_it_was_begun(bench: Bench) -> None:
         "denoised": sampler(wires, "PNDM", wires.model(), latent=latent, denoise=0.5),
     }
     for name, samples in parts.items():
-        wires(
-            "UnconditionalImageOutput",
-            samples=samples,
-            filename_prefix=f"records-{name}",
-            format="png",
-            scale=1,
-        )
+        output(wires, samples, f"records-{name}")
     bench.run(wires)
     found = {
         name: read_metadata(bench.host.output / f"records-{name}_00001_.png")["unconditional"]

@@ -19,6 +19,7 @@ from sampler_graphs import (
     SAMPLERS,
     half_mask,
     ksampler,
+    output,
     sampler,
     sixteen_images,
     some_images,
@@ -92,13 +93,7 @@ def test_a_picture_of_a_patched_model_says_what_other_nodes_put_on_it(bench: Ben
     ):
         models[kind] = (wires("TestWrappedModel", model=plain, kind=kind, name=""), [name])
     for name, (model, _) in models.items():
-        wires(
-            "UnconditionalImageOutput",
-            samples=sampler(wires, "PNDM", model),
-            filename_prefix=f"patched-{name}",
-            format="png",
-            scale=1,
-        )
+        output(wires, sampler(wires, "PNDM", model), f"patched-{name}")
     bench.run(wires)
     for name, (_, expected) in models.items():
         path = bench.host.output / f"patched-{name}_00001_.png"

@@ -11,8 +11,6 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from sampler_graphs import exact_network, sampler
 from wiring import Bench, Wires
 
-from devtools.wires import UNCHANGED
-
 SHAPE = (1, 16, 16)
 
 
@@ -113,7 +111,7 @@ def test_an_option_that_cannot_be_is_an_error_on_the_node(
 def test_a_model_of_another_kind_is_refused(bench: Bench) -> None:
     wires = Wires()
     foreign = wires("TestForeignModel")
-    node = wires("UnconditionalNoiseSchedule", model=foreign, **UNCHANGED)
+    node = wires.scheduled(foreign)
     bench.fails(wires, sampler(wires, "DDIM", node), "Connect 'Load Unconditional UNet'")
 
 

@@ -137,7 +137,7 @@ def test_the_hosts_leftover_noise_outside_a_mask_is_refused(kind: str, bench: Be
 
 def split(wires: Wires, bench: Bench, first: str, second: str, between: Any = None) -> Link:
     model = wires.model(timestep_spacing="trailing")
-    nothing = wires("TestNothing")
+    nothing = wires("UnconditionalConditioning")
     guider = wires("BasicGuider", model=model, conditioning=nothing)
     sigmas = wires("SplitSigmas", sigmas=wires.timesteps(model, 10), step=5)
     link = bench.put(wires, some_images(), mask=half_mask())

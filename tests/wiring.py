@@ -20,18 +20,6 @@ class Wires(devtools.wires.Wires):
         """The MODEL with its network in float64: what differs then is not the kernels' rounding."""
         return self("TestWrappedModel", model=model, kind="float64", name="")
 
-    def custom(self, model: Link, sampler: Link, sigmas: Link, latent: Link, seed: int) -> Link:
-        """Sample with the host's SamplerCustomAdvanced."""
-        nothing = self("TestNothing")
-        return self(
-            "SamplerCustomAdvanced",
-            noise=self("UnconditionalNoise", seed=seed),
-            guider=self("BasicGuider", model=model, conditioning=nothing),
-            sampler=sampler,
-            sigmas=sigmas,
-            latent_image=latent,
-        )
-
 
 class Bench:
     """Runs graphs in the host and hands tensors to and fro."""
