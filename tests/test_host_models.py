@@ -247,13 +247,6 @@ def test_a_bad_name_of_a_saved_model_is_an_error_on_its_node(
     fails(client, save_graph("digits-16", prefix), "4", words)
 
 
-def test_saving_a_model_of_another_kind_is_refused(client: Client) -> None:
-    prompt = save_graph("digits-16", "foreign")
-    prompt["5"] = {"class_type": "TestForeignModel", "inputs": {}}
-    prompt["4"]["inputs"]["model"] = ["5", 0]
-    fails(client, prompt, "4", "Connect 'Load Unconditional UNet'")
-
-
 def download_graph(repo_id: Any, **inputs: Any) -> Graph:
     prompt = graph()
     prompt["1"] = {

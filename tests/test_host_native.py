@@ -9,14 +9,10 @@ import toys
 from graphs import digits, fails, files, graph
 from PIL import Image
 
-from devtools.client import Client, Graph, RefusedError
+from devtools.client import Client, Graph
 from devtools.host import Host
 
 STEPS = 6
-
-# What a sampler or scheduler of the host cannot do with any model of this kind: name -> the words
-# of its error.
-REFUSED: dict[str, str] = {}
 
 
 def node(kind: str, **inputs: Any) -> dict[str, Any]:
@@ -166,12 +162,8 @@ def test_every_sampler_and_scheduler_of_the_host_gives_finite_images(
     for name in names:
         chosen: dict[str, Any] = {kind: name}
         run = client.run(ksampler(**chosen))
-        message = str(run.error["exception_message"]) if run.error else ""
-        if name in REFUSED:
-            if REFUSED[name] not in message:
-                failed[name] = f"was to fail with '{REFUSED[name]}', not with '{message}'"
-        elif run.error:
-            failed[name] = message
+        if run.error:
+            failed[name] = str(run.error["exception_message"])
         else:
             (path,) = host.output.glob("native_*.npy")
             images = np.load(path)
@@ -227,32 +219,11 @@ def test_a_linked_size_is_checked_too(client: Client) -> None:
     fails(client, prompt, "4", "must be 0 or more")
 
 
-@pytest.mark.parametrize("size", [{"width": -1}, {"height": 20000}, {"batch_size": 0}], ids=str)
-def test_a_size_beyond_the_widget_is_refused(size: dict[str, int], client: Client) -> None:
-    prompt = ksampler()
-    prompt["4"] = empty(**size)
-    with pytest.raises(RefusedError):
-        client.run(prompt)
-
-
 def test_the_hosts_own_empty_latent_does_for_models_of_its_size(host: Host, client: Client) -> None:
     expected = array(host, client, ksampler())
     prompt = ksampler()
     prompt["4"] = node("EmptyLatentImage", width=16, height=16, batch_size=2)
     assert np.abs(array(host, client, prompt) - expected).max() < 1e-6
-
-
-@pytest.mark.parametrize("kind", ["UnconditionalEmptyLatent", "UnconditionalImageToLatent"])
-def test_a_model_of_another_kind_is_refused_with_what_to_connect(kind: str, client: Client) -> None:
-    prompt = ksampler()
-    prompt["6"] = node("TestForeignModel")
-    prompt["7"] = node("EmptyImage", width=16, height=16, batch_size=1, color=0)
-    prompt["4"] = (
-        empty(model=["6", 0])
-        if kind == "UnconditionalEmptyLatent"
-        else node(kind, image=["7", 0], model=["6", 0], fit="crop")
-    )
-    fails(client, prompt, "4", "Connect 'Load Unconditional UNet'")
 
 
 # Images

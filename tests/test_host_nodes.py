@@ -37,6 +37,14 @@ EXAMPLES = [
 # Registration
 
 
+def test_the_running_host_is_the_comfyui_that_the_test_names(
+    host: Host, client: Client, request: pytest.FixtureRequest
+) -> None:
+    version = client.get("/system_stats")["system"]["comfyui_version"]
+    assert f"[ComfyUI-{version}]" in request.node.name
+    assert version.startswith(".".join(map(str, host.version)))
+
+
 def test_the_nodes_are_those_that_saved_workflows_depend_on(client: Client) -> None:
     info = client.get("/object_info")
     assert {name for name in info if name.startswith("Unconditional")} == set(NODES)

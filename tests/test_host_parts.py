@@ -9,7 +9,6 @@ from sampler_graphs import (
     SAMPLERS,
     advanced,
     expected_image_to_image,
-    half_mask,
     ksampler,
     output,
     sampler,
@@ -92,17 +91,6 @@ def test_a_part_without_a_step_gives_the_latent_back(bench: Bench) -> None:
     none = advanced(wires, "PNDM", model, latent, start_at_step=4, end_at_step=4)
     for result in bench.get(wires, late, none):
         assert torch.equal(result, images)
-
-
-@pytest.mark.parametrize("kind", ["DDIM", "DDPM"])
-def test_a_mask_acts_in_both_parts_as_in_the_whole(kind: str, bench: Bench) -> None:
-    wires, images = Wires(), some_images()
-    model, latent = wires.model(), bench.put(wires, images, mask=half_mask())
-    whole = sampler(wires, kind, model, latent=latent)
-    first = advanced(wires, kind, model, latent, end_at_step=5, return_with_leftover_noise="enable")
-    second = advanced(wires, kind, model, first, add_noise="disable", start_at_step=5)
-    results = bench.get(wires, whole, second)
-    assert (results[0] - results[1]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("ours_first", [True, False])

@@ -108,13 +108,6 @@ def test_an_option_that_cannot_be_is_an_error_on_the_node(
     bench.fails(wires, sampler(wires, "DDIM", node), words, node=node[0])
 
 
-def test_a_model_of_another_kind_is_refused(bench: Bench) -> None:
-    wires = Wires()
-    foreign = wires("TestForeignModel")
-    node = wires.scheduled(foreign)
-    bench.fails(wires, sampler(wires, "DDIM", node), "Connect 'Load Unconditional UNet'")
-
-
 def test_the_hosts_own_schedule_node_is_refused_by_our_samplers_with_what_to_use(
     bench: Bench,
 ) -> None:

@@ -10,7 +10,7 @@ from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.errors import ScheduleError
 from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.pndm_grid import list_timesteps
-from comfyui_unconditional.schedulers.prediction import add_noise, from_x0, to_x0_eps
+from comfyui_unconditional.schedulers.prediction import from_x0, to_x0_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.sampler import Sampler, drain
 from comfyui_unconditional.schedulers.span import Span, Stretch
@@ -174,12 +174,6 @@ def test_the_output_that_means_an_image_is_found_again(prediction: str) -> None:
         x0, _ = to_x0_eps(output, x, a, prediction)  # type: ignore[arg-type]
         found = from_x0(x0, x, a, prediction)  # type: ignore[arg-type]
         torch.testing.assert_close(found, output, rtol=1e-5, atol=1e-7)
-
-
-def test_a_noised_image_is_the_image_and_the_noise_in_their_parts() -> None:
-    x0, eps = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
-    a = torch.tensor(0.3, dtype=torch.float64)
-    torch.testing.assert_close(to_x0_eps(eps, add_noise(x0, eps, a), a, "epsilon"), (x0, eps))
 
 
 def test_skipped_draws_leave_the_next_ones_as_they_were() -> None:

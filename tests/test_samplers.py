@@ -12,7 +12,7 @@ from comfyui_unconditional.schedulers.errors import ScheduleError
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.schedulers.pndm import PNDM, Method
 from comfyui_unconditional.schedulers.pndm_grid import Convention
-from comfyui_unconditional.schedulers.prediction import to_x0_eps
+from comfyui_unconditional.schedulers.prediction import add_noise, to_x0_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise, image_seeds
 from comfyui_unconditional.schedulers.sampler import drain
 from comfyui_unconditional.schedulers.span import Span, Stretch
@@ -226,7 +226,8 @@ def test_each_evaluation_shows_the_image_that_the_model_predicts() -> None:
 def test_the_three_predictions_describe_one_point() -> None:
     x0, eps = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
     a = torch.tensor(0.3, dtype=torch.float64)
-    x = a.sqrt() * x0 + (1 - a).sqrt() * eps
+    x = add_noise(x0, eps, a)
+    torch.testing.assert_close(x, a.sqrt() * x0 + (1 - a).sqrt() * eps)
     v = a.sqrt() * eps - (1 - a).sqrt() * x0
     for output, kind in ((eps, "epsilon"), (x0, "sample"), (v, "v_prediction")):
         found = to_x0_eps(output, x, a, kind)  # type: ignore[arg-type]

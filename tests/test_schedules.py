@@ -108,13 +108,6 @@ def test_an_impossible_scheduler_option_is_named(field: str, value: object) -> N
         SchedulerConfig.from_dict({field: value})
 
 
-def test_what_other_scheduler_classes_say_of_solving_is_ignored() -> None:
-    written = {"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True, "beta_end": 0.01}
-    config = SchedulerConfig.from_dict(written)
-    assert config.beta_end == 0.01
-    assert not config.warnings
-
-
 def test_a_configuration_survives_being_written_and_read() -> None:
     config = SchedulerConfig(beta_schedule="squaredcos_cap_v2", set_alpha_to_one=False)
     assert SchedulerConfig.from_dict(config.to_dict()) == config
