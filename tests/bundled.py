@@ -59,16 +59,11 @@ def our_run(
         return ours.run_ddpm(*given, exact=exact)
     if sampler == "DDIM":
         return ours.run_ddim(*given, eta, exact=exact)
-    return ours.run_pndm(*given, method=sampler, exact=exact)  # type: ignore[arg-type]
+    return ours.run_pndm(*given, method=sampler, exact=exact)
 
 
 def their_run(
-    sampler: str,
-    steps: int,
-    eta: float = 0.0,
-    *,
-    seeds: Sequence[int] = SEEDS,
-    exact: bool = False,
+    sampler: str, steps: int, eta: float = 0.0, *, seeds: Sequence[int] = SEEDS, exact: bool = False
 ) -> Tensor:
     """The final x of diffusers, not clipped."""
     given: tuple[Any, ...] = (CONFIG, steps, their_eps(_networks()[3 if exact else 2]), seeds)

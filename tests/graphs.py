@@ -55,7 +55,7 @@ def files(host: Host, run: Run, node: str = "3") -> list[Path]:
 def read_metadata(path: Path) -> dict[str, Any]:
     picture = Image.open(path)
     if path.suffix == ".png":
-        return {name: json.loads(text) for name, text in picture.text.items()}  # type: ignore[attr-defined]
+        return {name: json.loads(text) for name, text in picture.text.items()}
     texts = [value for value in picture.getexif().values() if isinstance(value, str)]
     return {text.split(":", 1)[0]: json.loads(text.split(":", 1)[1]) for text in texts}
 

@@ -20,7 +20,5 @@ def errors() -> dict[str, tuple[float, ...]]:
         ("FON", 3.5, 5),
     ],
 )
-def test_each_method_converges_with_the_order_that_theory_gives_it(
-    method: str, least: float, most: float, errors: dict[str, tuple[float, ...]]
-) -> None:
+def test_each_method_converges_with_the_order_that_theory_gives_it(method, least, most, errors):
     assert least <= order(errors[method]) <= most

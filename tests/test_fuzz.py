@@ -17,9 +17,7 @@ from safetensors.torch import load_file, save_file
 
 
 @pytest.mark.slow
-def test_every_damaged_folder_loads_or_raises_one_of_our_errors(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_every_damaged_folder_loads_or_raises_one_of_our_errors(capsys):
     report = fuzz_checkpoints.fuzz(2000, seed=0)
     with capsys.disabled():
         print("\n" + "\n".join(report.lines()))
@@ -30,7 +28,7 @@ def test_every_damaged_folder_loads_or_raises_one_of_our_errors(
         assert report.outcomes[outcome] >= 50, outcome
 
 
-def test_every_kind_of_damage_is_made() -> None:
+def test_every_kind_of_damage_is_made():
     originals = fuzz_checkpoints.Originals()
     made = {fuzz_checkpoints.make_case(0, number, originals)[0] for number in range(200)}
     assert made == {kind.__name__ for kind in fuzz_checkpoints.KINDS}
@@ -63,9 +61,7 @@ ENDLESS = "a" * 100_000
     ],
     ids=lambda changes: ascii(changes)[:30],
 )
-def test_any_value_in_a_configuration_makes_a_short_message_that_can_be_sent(
-    tmp_path: Path, changes: dict[str, object]
-) -> None:
+def test_any_value_in_a_configuration_makes_a_short_message_that_can_be_sent(tmp_path, changes):
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path, **changes)
     assert len(str(caught.value)) < 1000
@@ -73,14 +69,14 @@ def test_any_value_in_a_configuration_makes_a_short_message_that_can_be_sent(
 
 
 @pytest.mark.parametrize("name", ["beta_schedule", "beta_end"])
-def test_any_value_in_a_scheduler_configuration_makes_a_short_message(name: str) -> None:
+def test_any_value_in_a_scheduler_configuration_makes_a_short_message(name):
     with pytest.raises(ScheduleError) as caught:
         SchedulerConfig.from_dict({name: ENDLESS})
     assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_any_name_of_a_tensor_makes_a_short_message(is_known: bool, tmp_path: Path) -> None:
+def test_any_name_of_a_tensor_makes_a_short_message(is_known, tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY)
     path = tmp_path / "diffusion_pytorch_model.safetensors"
     known = {name: tensor.clone() for name, tensor in load_file(path).items()} if is_known else {}
@@ -91,7 +87,7 @@ def test_any_name_of_a_tensor_makes_a_short_message(is_known: bool, tmp_path: Pa
     assert len(str(caught.value)) < 1000
 
 
-def test_an_endless_name_in_a_configuration_makes_no_endless_warning() -> None:
+def test_an_endless_name_in_a_configuration_makes_no_endless_warning():
     fields = {**toys.TINY, **{f"{i}{ENDLESS}": 1 for i in range(100)}, "\ud800": 1}
     (warning,) = UNetConfig.from_dict(fields).warnings
     assert len(warning) < 1000
@@ -99,7 +95,7 @@ def test_an_endless_name_in_a_configuration_makes_no_endless_warning() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**64, 10**400])
-def test_a_number_out_of_any_range_is_named(tmp_path: Path, value: float) -> None:
+def test_a_number_out_of_any_range_is_named(tmp_path, value):
     for name in ("norm_eps", "freq_shift", "dropout", "mid_block_scale_factor"):
         with pytest.raises(ConfigError, match=name):
             load_config(tmp_path, **{name: value})

@@ -1,6 +1,5 @@
 """In the real ComfyUI: our samplers as SAMPLER and SIGMAS, on our models and on others."""
 
-from pathlib import Path
 from typing import Any
 
 import ours
@@ -25,8 +24,8 @@ def select(wires: Wires, method: str = "F-PNDM") -> Link:
 @pytest.mark.parametrize("schedule", ["linear", "squaredcos_cap_v2"])
 @pytest.mark.parametrize("steps", [4, 10, 50])
 def test_sampler_sigmas_and_noise_give_the_image_of_the_pndm_sampler(
-    steps: int, schedule: str, batch: int, bench: Bench, figure: Any
-) -> None:
+    steps, schedule, batch, bench, figure
+):
     for prediction in ("epsilon", "v_prediction"):
         wires = Wires()
         model = wires.model(beta_schedule=schedule, prediction_type=prediction)
@@ -40,9 +39,7 @@ def test_sampler_sigmas_and_noise_give_the_image_of_the_pndm_sampler(
 
 
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
-def test_the_same_holds_for_every_spacing_and_for_a_zero_terminal_snr(
-    spacing: str, bench: Bench, figure: Any
-) -> None:
+def test_the_same_holds_for_every_spacing_and_for_a_zero_terminal_snr(spacing, bench, figure):
     for options in (
         {"timestep_spacing": spacing},
         {
@@ -61,10 +58,7 @@ def test_the_same_holds_for_every_spacing_and_for_a_zero_terminal_snr(
 
 
 @pytest.mark.parametrize("variance_type", ["model", "fixed_large"])
-def test_ddpm_as_sampler_draws_the_noise_of_the_ddpm_sampler(
-    variance_type: str, bench: Bench
-) -> None:
-    wires = Wires()
+def test_ddpm_as_sampler_draws_the_noise_of_the_ddpm_sampler(variance_type, wires, bench):
     model = wires.model()
     latent = bench.put(wires, torch.zeros(2, 1, 16, 16), batch_index="[4, 1]")
     ddpm = wires("UnconditionalDDPMSamplerSelect", variance_type=variance_type)
@@ -74,7 +68,7 @@ def test_ddpm_as_sampler_draws_the_noise_of_the_ddpm_sampler(
     assert (one - two).abs().max() < 1e-4
 
 
-def test_denoise_and_masks_work_as_in_the_pndm_sampler(bench: Bench) -> None:
+def test_denoise_and_masks_work_as_in_the_pndm_sampler(bench):
     for mask in (None, half_mask()):
         wires = Wires()
         model = wires.model()
@@ -88,9 +82,7 @@ def test_denoise_and_masks_work_as_in_the_pndm_sampler(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_mid_grey_picture_is_a_picture_if_the_sigmas_start_below_the_noise(
-    method: str, bench: Bench
-) -> None:
+def test_a_mid_grey_picture_is_a_picture_if_the_sigmas_start_below_the_noise(method, bench):
     for denoise in (0.2, 0.5):
         wires = Wires()
         model = wires.model()
@@ -103,7 +95,7 @@ def test_a_mid_grey_picture_is_a_picture_if_the_sigmas_start_below_the_noise(
 
 
 @pytest.mark.parametrize("batched", [True, False], ids=["one batch", "one by one"])
-def test_a_learned_variance_applies_at_any_cfg(batched: bool, bench: Bench, models: Path) -> None:
+def test_a_learned_variance_applies_at_any_cfg(batched, bench, models):
     config = {**toys.TINY, "out_channels": 6}
     scheduler = {"beta_end": 0.002, "variance_type": "learned_range"}
     toys.write_checkpoint(models / "learned-cfg", config, scheduler=scheduler)
@@ -135,8 +127,7 @@ def select_ddpm(wires: Wires) -> Link:
     return wires("UnconditionalDDPMSamplerSelect", variance_type="model")
 
 
-def test_split_sigmas_leave_the_noise_for_the_next_sampler(bench: Bench) -> None:
-    wires = Wires()
+def test_split_sigmas_leave_the_noise_for_the_next_sampler(wires, bench):
     model = wires.model()
     latent = bench.put(wires, torch.zeros(1, 1, 16, 16))
     sigmas = wires.timesteps(model, 50)
@@ -173,8 +164,8 @@ def expected_sigmas(times: list[int]) -> list[float]:
 
 
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
-def test_timesteps_are_those_of_the_schedulers_as_sigmas(spacing: str, bench: Bench) -> None:
-    config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
+def test_timesteps_are_those_of_the_schedulers_as_sigmas(spacing, bench):
+    config = SchedulerConfig(timestep_spacing=spacing)
     runs: list[tuple[int, float, float | None]] = [(steps, 1.0, None) for steps in (1, 7, 50)]
     runs += [(10, 0.5, 20), (7, 0.5, 14), (300, 0.5, 600), (10, 0.3, 10 / 0.3)]
     inputs = [{"spacing": spacing, "steps": n, "denoise": denoise} for n, denoise, _ in runs]
@@ -187,7 +178,7 @@ def test_timesteps_are_those_of_the_schedulers_as_sigmas(spacing: str, bench: Be
     assert none == []
 
 
-def test_timesteps_may_be_typed(bench: Bench) -> None:
+def test_timesteps_may_be_typed(bench):
     (found,) = sigmas_of(bench, {"timesteps": "999, 500 20,0"})
     assert found == pytest.approx(expected_sigmas([999, 500, 20, 0]), rel=1e-5)
 
@@ -205,10 +196,7 @@ def test_timesteps_may_be_typed(bench: Bench) -> None:
     ],
     ids=str,
 )
-def test_impossible_timesteps_are_an_error_on_the_node(
-    inputs: dict[str, Any], words: str, bench: Bench
-) -> None:
-    wires = Wires()
+def test_impossible_timesteps_are_an_error_on_the_node(inputs, words, wires, bench):
     node = wires.timesteps(wires.model(), **inputs)
     wires("TestSaveSigmas", sigmas=node)
     run = bench.client.run(wires.graph)
@@ -232,21 +220,18 @@ def ddim_pair(bench: Bench, **clipping: str) -> float:
     return ours.difference(one, two)
 
 
-def test_the_hosts_ddim_and_ours_give_the_same_image_without_clipping(
-    bench: Bench, figure: Any
-) -> None:
+def test_the_hosts_ddim_and_ours_give_the_same_image_without_clipping(bench, figure):
     figure("DDIM, native and ours", ddim_pair(bench, clip_sample="false"), 1e-3)
 
 
-def test_clipping_is_the_difference_between_the_hosts_ddim_and_ours(bench: Bench) -> None:
+def test_clipping_is_the_difference_between_the_hosts_ddim_and_ours(bench):
     assert ddim_pair(bench, clip_sample="true") > 1e-2
 
 
 # NOISE
 
 
-def test_noise_per_image_is_that_of_our_samplers(bench: Bench) -> None:
-    wires = Wires()
+def test_noise_per_image_is_that_of_our_samplers(wires, bench):
     latent = bench.put(wires, torch.zeros(2, 1, 16, 16), batch_index="[3, 0]")
     model = wires.model()
     noised = wires(
@@ -295,8 +280,8 @@ def guided(
 @pytest.mark.parametrize("method", ["F-PNDM", "PLMS"])
 @pytest.mark.parametrize("steps", [10, 25])
 def test_on_a_model_shaped_like_stable_diffusion_it_equals_diffusers_pndm(
-    steps: int, method: str, kind: str, bench: Bench, figure: Any
-) -> None:
+    steps, method, kind, bench, figure
+):
     for offset in (0, 1):
         wires = Wires()
         model = wires("TestTinyModel", kind=kind, seed=0)
@@ -318,10 +303,7 @@ def test_on_a_model_shaped_like_stable_diffusion_it_equals_diffusers_pndm(
         assert two.std() > 0.1
 
 
-def test_a_controlnet_acts_in_pndm_as_it_does_in_diffusers_over_the_same_model(
-    bench: Bench,
-) -> None:
-    wires = Wires()
+def test_a_controlnet_acts_in_pndm_as_it_does_in_diffusers_over_the_same_model(wires, bench):
     model = wires("TestTinyModel", kind="EPS", seed=0)
     sigmas = wires.timesteps(model, 10, spacing="leading")
     latent = bench.put(wires, torch.zeros(1, 4, 8, 8))
@@ -342,8 +324,7 @@ def test_a_controlnet_acts_in_pndm_as_it_does_in_diffusers_over_the_same_model(
     assert ours.difference(one, free, inside=False) > 1e-2
 
 
-def test_ddpm_and_masks_run_on_a_model_shaped_like_stable_diffusion(bench: Bench) -> None:
-    wires = Wires()
+def test_ddpm_and_masks_run_on_a_model_shaped_like_stable_diffusion(wires, bench):
     model = wires("TestTinyModel", kind="EPS", seed=0)
     images = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     mask = torch.zeros(1, 8, 8)
@@ -362,10 +343,7 @@ def test_ddpm_and_masks_run_on_a_model_shaped_like_stable_diffusion(bench: Bench
 @pytest.mark.parametrize(
     ("kind", "words"), [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")]
 )
-def test_models_of_other_processes_are_rejected_with_an_explanation(
-    kind: str, words: str, bench: Bench
-) -> None:
-    wires = Wires()
+def test_models_of_other_processes_are_rejected_with_an_explanation(kind, words, wires, bench):
     model = wires("TestTinyModel", kind=kind, seed=0)
     latent = bench.put(wires, torch.zeros(1, 4, 8, 8))
     node = wires.timesteps(model, 10)
@@ -381,8 +359,7 @@ def test_models_of_other_processes_are_rejected_with_an_explanation(
     bench.fails(wires, result, words, node=result[0])
 
 
-def test_ascending_sigmas_are_rejected(bench: Bench) -> None:
-    wires = Wires()
+def test_ascending_sigmas_are_rejected(wires, bench):
     model = wires.model()
     flipped = wires("FlipSigmas", sigmas=wires.timesteps(model, 5))
     latent = bench.put(wires, torch.zeros(1, 1, 16, 16))
@@ -391,8 +368,7 @@ def test_ascending_sigmas_are_rejected(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("scheduler", ["karras", "exponential", "normal", "sgm_uniform", "beta"])
-def test_the_hosts_schedulers_drive_our_sampler_too(scheduler: str, bench: Bench) -> None:
-    wires = Wires()
+def test_the_hosts_schedulers_drive_our_sampler_too(scheduler, wires, bench):
     model = wires.model()
     sigmas = wires("BasicScheduler", model=model, scheduler=scheduler, steps=20, denoise=1.0)
     latent = bench.put(wires, torch.zeros(1, 1, 16, 16))

@@ -4,15 +4,13 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import toys
 from graphs import fails, graph, model_names, save_graph
 from safetensors.torch import load_file, save_file
 
-from devtools.client import Client, Graph, RefusedError
-from devtools.host import Host
+from devtools.client import Graph, RefusedError
 from devtools.wires import Wires
 
 
@@ -26,9 +24,7 @@ from devtools.wires import Wires
         ("DDPM", {"variance_type": "learned_range"}, "2", "2 output channels"),
     ],
 )
-def test_a_bad_input_is_an_error_on_its_node(
-    sampler: str, inputs: dict[str, Any], node: str, words: str, client: Client
-) -> None:
+def test_a_bad_input_is_an_error_on_its_node(sampler, inputs, node, words, client):
     fails(client, graph(sampler, **inputs), node, words)
 
 
@@ -40,9 +36,7 @@ def test_a_bad_input_is_an_error_on_its_node(
         ("a\ud800b", "is not a valid file name"),
     ],
 )
-def test_a_prefix_that_cannot_be_a_name_is_refused_before_the_sampler_runs(
-    prefix: str, words: str, client: Client
-) -> None:
+def test_a_prefix_that_cannot_be_a_name_is_refused_before_the_sampler_runs(prefix, words, client):
     with pytest.raises(RefusedError, match=words) as refusal:
         client.run(graph(filename_prefix=prefix))
     assert list(refusal.value.errors) == ["3"]
@@ -85,8 +79,8 @@ def timesteps_graph(text: str) -> Graph:
     ids=["timesteps", "save", "save path", "output", "output path", "model", "choice", "download"],
 )
 def test_text_that_cannot_be_printed_is_an_error_after_which_the_next_prompt_runs(
-    prompt: Graph, node: str, client: Client
-) -> None:
+    prompt, node, client
+):
     failed: list[str] = []
     try:
         run = client.run(prompt)
@@ -100,8 +94,8 @@ def test_text_that_cannot_be_printed_is_an_error_after_which_the_next_prompt_run
 
 
 def test_a_model_whose_folder_has_a_name_of_no_encoding_is_refused_and_the_next_prompt_runs(
-    client: Client, models: Path
-) -> None:
+    client, models
+):
     folder = models / os.fsdecode(b"na\xefve-\xff")
     toys.write_checkpoint(folder, toys.TINY, scheduler={})
     try:
@@ -113,13 +107,13 @@ def test_a_model_whose_folder_has_a_name_of_no_encoding_is_refused_and_the_next_
         shutil.rmtree(folder)
 
 
-def test_a_model_that_is_not_there_is_refused_with_what_to_do(client: Client) -> None:
+def test_a_model_that_is_not_there_is_refused_with_what_to_do(client):
     with pytest.raises(RefusedError, match="The model 'somebody/elses' was not found") as refusal:
         client.run(graph(model_name="somebody/elses"))
     assert "1" in refusal.value.errors
 
 
-def test_a_graph_of_which_only_a_part_is_valid_is_refused_with_what_is_not(client: Client) -> None:
+def test_a_graph_of_which_only_a_part_is_valid_is_refused_with_what_is_not(client):
     prompt = graph(steps=2)
     prompt["4"] = {"class_type": "UnconditionalImageOutput", "inputs": prompt["3"]["inputs"].copy()}
     prompt["4"]["inputs"]["scale"] = 17
@@ -158,24 +152,20 @@ def break_block(folder: Path) -> None:
         (break_block, "CrossAttnDownBlock2D"),
     ],
 )
-def test_a_broken_model_is_an_error_on_the_loader(
-    damage: Any, words: str, client: Client, models: Path
-) -> None:
+def test_a_broken_model_is_an_error_on_the_loader(damage, words, client, models):
     folder = models / damage.__name__
     toys.write_checkpoint(folder, toys.TINY, scheduler={})
     damage(folder)
     fails(client, graph(model_name=damage.__name__), "1", words)
 
 
-def test_a_model_without_a_size_is_an_error_on_the_sampler(client: Client, models: Path) -> None:
+def test_a_model_without_a_size_is_an_error_on_the_sampler(client, models):
     toys.write_checkpoint(models / "sizeless", toys.TINY, scheduler={})
     (models / "sizeless" / "config.json").write_text(json.dumps({**toys.TINY, "sample_size": None}))
     fails(client, graph(model_name="sizeless"), "2", "sample_size")
 
 
-def test_a_result_that_is_not_finite_is_an_error_and_not_a_black_picture(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_a_result_that_is_not_finite_is_an_error_and_not_a_black_picture(host, client, models):
     folder = models / "endless"
     toys.write_checkpoint(folder, toys.TINY, scheduler={})
     path = folder / weights_name(folder)
@@ -188,16 +178,14 @@ def test_a_result_that_is_not_finite_is_an_error_and_not_a_black_picture(
     assert not list(host.output.rglob("endless*"))
 
 
-def test_a_full_or_unwritable_output_folder_is_reported_and_leaves_no_partial_file(
-    host: Host, client: Client
-) -> None:
+def test_a_full_or_unwritable_output_folder_is_reported_and_leaves_no_partial_file(host, client):
     # A file where the folder should be: no user, not even root, can write below it.
     (host.output / "blocked").write_text("")
     fails(client, graph(filename_prefix="blocked/x"), "3", "cannot be saved")
     assert not list(host.output.rglob("*.unfinished"))
 
 
-def test_a_latent_of_the_wrong_shape_is_rejected_with_an_explanation(client: Client) -> None:
+def test_a_latent_of_the_wrong_shape_is_rejected_with_an_explanation(client):
     prompt = graph()
     prompt["2"] = {
         "class_type": "EmptyHunyuanLatentVideo",
@@ -217,10 +205,7 @@ def test_a_latent_of_the_wrong_shape_is_rejected_with_an_explanation(client: Cli
         ("ImageToLatent", {"image": None}),
     ],
 )
-def test_a_model_of_another_kind_is_rejected_with_what_to_connect(
-    node: str, inputs: dict[str, Any], client: Client
-) -> None:
-    wires = Wires()
+def test_a_model_of_another_kind_is_rejected_with_what_to_connect(node, inputs, wires, client):
     if "image" in inputs:
         inputs = {"image": wires("EmptyImage", width=16, height=16, batch_size=1, color=0)}
     key = wires(f"Unconditional{node}", model=wires("TestForeignModel"), **inputs)[0]
@@ -245,11 +230,8 @@ def test_a_model_of_another_kind_is_rejected_with_what_to_connect(
     ],
     ids=str,
 )
-def test_a_value_beyond_the_widget_is_rejected_by_name(
-    node: str, inputs: dict[str, Any], client: Client
-) -> None:
+def test_a_value_beyond_the_widget_is_rejected_by_name(node, inputs, wires, client):
     # The host rejects most; NaN passes it, and an older one does not compare choices.
-    wires = Wires()
     wires("UnconditionalUNetLoader", model_name="digits-16")
     wires("UnconditionalEmptyLatent", model=["1", 0])
     links = {"ImageOutput": {"samples": ["2", 0]}, "UNetLoader": {"model_name": "digits-16"}}

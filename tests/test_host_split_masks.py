@@ -30,8 +30,7 @@ def soft_mask() -> torch.Tensor:
 
 @pytest.mark.parametrize("mask", [half_mask(), soft_mask()], ids=["hard", "soft"])
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_two_masked_parts_are_the_whole(kind: str, mask: torch.Tensor, bench: Bench) -> None:
-    wires = Wires()
+def test_two_masked_parts_are_the_whole(kind, mask, wires, bench):
     model = wires.model()
     whole = sampler(wires, kind, model, latent=bench.put(wires, some_images(), mask=mask))
     second = advanced(wires, kind, model, begun(wires, bench, kind, model, mask=mask), **REST)
@@ -43,9 +42,8 @@ def test_two_masked_parts_are_the_whole(kind: str, mask: torch.Tensor, bench: Be
 @pytest.mark.parametrize("change", ["pick", "repeat", "rebatch", "rebatch to one"])
 @pytest.mark.parametrize("kind", SAMPLERS)
 def test_the_known_half_is_that_of_each_image_however_they_are_picked_between_the_parts(
-    kind: str, change: str, bench: Bench
-) -> None:
-    wires = Wires()
+    kind, change, wires, bench
+):
     model = wires.model()
     first = begun(wires, bench, kind, model, count=3)
     images = some_images(3)
@@ -70,10 +68,7 @@ def test_the_known_half_is_that_of_each_image_however_they_are_picked_between_th
 
 @pytest.mark.parametrize("change", ["flip", "resize", "mask"])
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_images_that_were_changed_between_the_parts_are_refused(
-    kind: str, change: str, bench: Bench
-) -> None:
-    wires = Wires()
+def test_images_that_were_changed_between_the_parts_are_refused(kind, change, wires, bench):
     model = wires.model()
     first = begun(wires, bench, kind, model)
     match change:
@@ -89,8 +84,7 @@ def test_images_that_were_changed_between_the_parts_are_refused(
     refused(bench, wires, advanced(wires, kind, model, first, **REST))
 
 
-def test_another_mask_in_the_second_part_keeps_what_it_keeps(bench: Bench) -> None:
-    wires = Wires()
+def test_another_mask_in_the_second_part_keeps_what_it_keeps(wires, bench):
     model = wires.model()
     first = begun(wires, bench, "DDIM", model)
     mask = wires("SolidMask", value=0.0, width=16, height=16)
@@ -101,10 +95,7 @@ def test_another_mask_in_the_second_part_keeps_what_it_keeps(bench: Bench) -> No
 
 @pytest.mark.parametrize("mask", [half_mask(), soft_mask()], ids=["hard", "soft"])
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_the_hosts_samplers_keep_the_known_half_of_a_run_that_ours_began(
-    kind: str, mask: torch.Tensor, bench: Bench
-) -> None:
-    wires = Wires()
+def test_the_hosts_samplers_keep_the_known_half_of_a_run_that_ours_began(kind, mask, wires, bench):
     model = wires.model(timestep_spacing="trailing")
     first = begun(wires, bench, kind, model, mask=mask)
     second = ksampler(wires, model, first, steps=10, start_at_step=5)
@@ -116,8 +107,7 @@ def test_the_hosts_samplers_keep_the_known_half_of_a_run_that_ours_began(
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_the_hosts_leftover_noise_outside_a_mask_is_refused(kind: str, bench: Bench) -> None:
-    wires = Wires()
+def test_the_hosts_leftover_noise_outside_a_mask_is_refused(kind, wires, bench):
     model = wires.model(timestep_spacing="trailing")
     latent = bench.put(wires, some_images(), mask=half_mask())
     first = ksampler(
@@ -164,8 +154,7 @@ def split(wires: Wires, bench: Bench, first: str, second: str, between: Any = No
 @pytest.mark.parametrize(
     ("first", "second"), [("PNDM", "PNDM"), ("DDPM", "PNDM"), ("PNDM", "DDPM"), ("PNDM", "host")]
 )
-def test_split_sigmas_keep_the_known_half(first: str, second: str, bench: Bench) -> None:
-    wires = Wires()
+def test_split_sigmas_keep_the_known_half(first, second, wires, bench):
     (result,) = bench.get(wires, split(wires, bench, first, second))
     images = some_images()
     assert (result - images)[..., :8].abs().max() < 1e-5
@@ -173,8 +162,7 @@ def test_split_sigmas_keep_the_known_half(first: str, second: str, bench: Bench)
     assert result.abs().max() < 1.5
 
 
-def test_split_sigmas_after_the_hosts_sampler_or_a_flip_are_refused(bench: Bench) -> None:
-    wires = Wires()
+def test_split_sigmas_after_the_hosts_sampler_or_a_flip_are_refused(wires, bench):
     refused(bench, wires, split(wires, bench, "host", "PNDM"))
     wires = Wires()
 

@@ -12,7 +12,7 @@ matmul: Any = torch.backends.cuda.matmul
 cudnn: Any = torch.backends.cudnn
 
 
-def test_a_cpu_computes_float64() -> None:
+def test_a_cpu_computes_float64():
     computes_float64.cache_clear()
     assert computes_float64(torch.device("cpu"))
 
@@ -34,9 +34,7 @@ def raises(error: Exception) -> Callable[..., Tensor]:
     ],
     ids=["Apple", "Intel", "DirectML", "rounds"],
 )
-def test_a_device_that_raises_or_rounds_computes_no_float64(
-    ones: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_raises_or_rounds_computes_no_float64(ones, monkeypatch):
     computes_float64.cache_clear()
     monkeypatch.setattr(torch, "ones", ones)
     assert not computes_float64(torch.device("cpu"))
@@ -98,9 +96,7 @@ def restored() -> Iterator[None]:
         a_product_may_be_rounded,
     ],
 )
-def test_a_run_computes_without_tf32_and_leaves_the_settings_as_they_were(
-    prepare: Callable[[], None],
-) -> None:
+def test_a_run_computes_without_tf32_and_leaves_the_settings_as_they_were(prepare):
     prepare()
     before = state()
     with exact_float32():

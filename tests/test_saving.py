@@ -34,9 +34,7 @@ def save(saving: ModuleType, **more: Any) -> list[dict[str, str]]:
     return saving.save_pictures(images, "a/b", "png", **options)
 
 
-def test_a_disk_that_fills_up_leaves_whole_pictures_and_no_half_ones(
-    saving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fills_up_leaves_whole_pictures_and_no_half_ones(saving, tmp_path, monkeypatch):
     folder = tmp_path / "output" / "a"
     written: list[Path] = []
     whole = saving.picture_writer
@@ -61,8 +59,8 @@ def test_a_disk_that_fills_up_leaves_whole_pictures_and_no_half_ones(
 
 
 def test_a_file_that_cannot_be_cleaned_up_does_not_hide_why_saving_failed(
-    saving: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+    saving, monkeypatch, caplog
+):
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -76,15 +74,13 @@ def test_a_file_that_cannot_be_cleaned_up_does_not_hide_why_saving_failed(
     assert "cannot be removed: Input/output error" in caplog.text
 
 
-def test_pictures_are_numbered_on_and_never_overwritten(saving: ModuleType, tmp_path: Path) -> None:
+def test_pictures_are_numbered_on_and_never_overwritten(saving, tmp_path):
     names = [shown["filename"] for shown in save(saving) + save(saving)]
     assert names == [f"b_{k:05}_.png" for k in range(1, 7)]
     assert len(list((tmp_path / "output" / "a").iterdir())) == 6
 
 
-def test_disabled_metadata_is_left_out(
-    saving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disabled_metadata_is_left_out(saving, tmp_path, monkeypatch):
     from PIL import Image
 
     graph = saving.GraphMetadata({"1": {}}, {"workflow": {}})
@@ -92,7 +88,7 @@ def test_disabled_metadata_is_left_out(
         monkeypatch.setattr(saving.args, "disable_metadata", disabled)
         shown = save(saving, graph=graph, records=[{"seed": 1}] * 3)
         path = tmp_path / "output" / "a" / shown[0]["filename"]
-        names = set(Image.open(path).text)  # type: ignore[attr-defined]
+        names = set(Image.open(path).text)
         assert names == (set() if disabled else {"prompt", "workflow", "unconditional"})
 
 
@@ -102,13 +98,8 @@ def test_disabled_metadata_is_left_out(
 )
 @pytest.mark.parametrize("file_format", ["png", "webp", "film"])
 def test_metadata_that_a_file_cannot_hold_is_left_out_with_a_warning(
-    saving: ModuleType,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    file_format: str,
-    name: str,
-    value: Any,
-) -> None:
+    saving, tmp_path, caplog, file_format, name, value
+):
     graph = saving.GraphMetadata({"1": {}}, {name: value, "workflow": {}})
     options = {"scale": 1, "graph": graph, "records": [{"seed": 1}]}
     images = torch.rand(1, 8, 8, 3)
@@ -122,9 +113,7 @@ def test_metadata_that_a_file_cannot_hold_is_left_out_with_a_warning(
     assert f"metadata {name!r} is not saved" in caplog.text
 
 
-def test_extra_metadata_of_another_form_costs_no_picture(
-    saving: ModuleType, tmp_path: Path
-) -> None:
+def test_extra_metadata_of_another_form_costs_no_picture(saving, tmp_path):
     graph = saving.GraphMetadata({"1": {}}, ["workflow"])
     (shown,) = saving.save_pictures(
         torch.rand(1, 8, 8, 3), "m", "png", scale=1, graph=graph, records=[None]
@@ -134,9 +123,7 @@ def test_extra_metadata_of_another_form_costs_no_picture(
 
 
 @pytest.mark.parametrize("file_format", ["webp", "png"])
-def test_a_picture_that_is_too_large_is_refused_before_it_is_made(
-    saving: ModuleType, tmp_path: Path, file_format: str
-) -> None:
+def test_a_picture_that_is_too_large_is_refused_before_it_is_made(saving, tmp_path, file_format):
     images = torch.zeros(1, 2, 1024, 1) if file_format == "webp" else torch.zeros(1, 1024, 1024, 1)
     options = {"graph": saving.GraphMetadata(), "records": [None]}
     words = "16384 x 32 pixels, but the maximum" if file_format == "webp" else "can open again"
@@ -146,8 +133,8 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_made(
 
 
 def test_an_animation_that_memory_does_not_hold_is_refused_before_it_is_made(
-    saving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    saving, tmp_path, monkeypatch
+):
     memory = SimpleNamespace(available=5 * 16 * 16 * 3 - 1)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     options = {"scale": 2, "graph": saving.GraphMetadata(), "records": [None]}
@@ -159,9 +146,7 @@ def test_an_animation_that_memory_does_not_hold_is_refused_before_it_is_made(
 
 
 @pytest.mark.parametrize("file_format", ["png", "webp"])
-def test_a_picture_keeps_the_colours_below_its_transparency(
-    saving: ModuleType, tmp_path: Path, file_format: str
-) -> None:
+def test_a_picture_keeps_the_colours_below_its_transparency(saving, tmp_path, file_format):
     import numpy as np
     from PIL import Image
 
@@ -173,9 +158,7 @@ def test_a_picture_keeps_the_colours_below_its_transparency(
     assert np.array_equal(pixels, (images[0].numpy() * 255).round())
 
 
-def test_an_animation_has_its_frames_without_loss_and_their_durations(
-    saving: ModuleType, tmp_path: Path
-) -> None:
+def test_an_animation_has_its_frames_without_loss_and_their_durations(saving, tmp_path):
     import numpy as np
     from PIL import Image, ImageSequence
 
@@ -211,8 +194,8 @@ def test_an_animation_has_its_frames_without_loss_and_their_durations(
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("changed", [[], [1], [3]], ids=["none", "second", "last"])
 def test_an_animation_of_equal_frames_lasts_as_long_as_its_frames(
-    saving: ModuleType, tmp_path: Path, channels: int, changed: list[int]
-) -> None:
+    saving, tmp_path, channels, changed
+):
     import numpy as np
     from PIL import Image, ImageSequence
 
@@ -225,7 +208,7 @@ def test_an_animation_of_equal_frames_lasts_as_long_as_its_frames(
     durations = [40, 50, 60, 1500]
     (shown,) = saving.save_animations(frames[None], "f", durations=durations, scale=3, **options)
     moving = Image.open(tmp_path / "output" / shown["filename"])
-    assert moving.is_animated  # type: ignore[attr-defined]
+    assert moving.is_animated
     assert moving.info["loop"] == 0
     texts = [text for text in moving.getexif().values() if isinstance(text, str)]
     assert set(texts) == {'prompt:{"1": {}}', 'unconditional:{"seed": 1}'}
@@ -242,9 +225,7 @@ def test_an_animation_of_equal_frames_lasts_as_long_as_its_frames(
 
 
 @pytest.mark.parametrize("links", ["links", "no links"])
-def test_two_hosts_that_save_200_files_into_one_folder_lose_none(
-    tmp_path: Path, links: str
-) -> None:
+def test_two_hosts_that_save_200_files_into_one_folder_lose_none(tmp_path, links):
     import numpy as np
     from PIL import Image
 
@@ -267,9 +248,7 @@ def test_two_hosts_that_save_200_files_into_one_folder_lose_none(
 
 
 @pytest.mark.parametrize("prefix", ["", "folder/", "run_%batch_num%", "a/%batch_num%", "%year%"])
-def test_a_second_run_replaces_nothing_whatever_the_prefix(
-    saving: ModuleType, tmp_path: Path, prefix: str
-) -> None:
+def test_a_second_run_replaces_nothing_whatever_the_prefix(saving, tmp_path, prefix):
     options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None] * 2}
 
     def contents() -> dict[Path, bytes]:
@@ -293,7 +272,7 @@ def test_a_second_run_replaces_nothing_whatever_the_prefix(
     assert not any(path.name.startswith(".") for path in both)
 
 
-def test_files_with_a_batch_number_are_numbered_on(saving: ModuleType, tmp_path: Path) -> None:
+def test_files_with_a_batch_number_are_numbered_on(saving, tmp_path):
     options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None] * 2}
     for _ in range(2):
         saving.save_pictures(torch.rand(2, 8, 8, 3), "run_%batch_num%", "png", **options)
@@ -302,9 +281,7 @@ def test_files_with_a_batch_number_are_numbered_on(saving: ModuleType, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "\N{SNOWMAN}" * 90, "y" * 300 + "/x"])
-def test_a_name_that_is_too_long_is_rejected_before_the_run_with_what_to_do(
-    saving: ModuleType, tmp_path: Path, name: str
-) -> None:
+def test_a_name_that_is_too_long_is_rejected_before_the_run_with_what_to_do(saving, tmp_path, name):
     from comfyui_unconditional.host.output_files import check_prefix
 
     options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None]}
@@ -318,9 +295,7 @@ def test_a_name_that_is_too_long_is_rejected_before_the_run_with_what_to_do(
 @pytest.mark.parametrize(
     "prefix", ["x" * 230 + "%year%%year%%year%%year%%year%", "/".join(["d" * 200] * 30)]
 )
-def test_a_name_that_turns_out_to_be_too_long_is_said_and_leaves_nothing(
-    saving: ModuleType, tmp_path: Path, prefix: str
-) -> None:
+def test_a_name_that_turns_out_to_be_too_long_is_said_and_leaves_nothing(saving, tmp_path, prefix):
     options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None]}
     with pytest.raises(ValueError, match=r"is too long .*Shorten filename_prefix\."):
         saving.save_pictures(torch.rand(1, 8, 8, 3), prefix, "png", **options)
@@ -328,7 +303,7 @@ def test_a_name_that_turns_out_to_be_too_long_is_said_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("prefix", ["../x", "a/../../x", "/x", ".."])
-def test_a_prefix_that_leads_outside_is_rejected(saving: ModuleType, prefix: str) -> None:
+def test_a_prefix_that_leads_outside_is_rejected(saving, prefix):
     from comfyui_unconditional.host.output_files import check_prefix
 
     with pytest.raises(ValueError, match="outside the output folder"):
@@ -339,8 +314,8 @@ def test_a_prefix_that_leads_outside_is_rejected(saving: ModuleType, prefix: str
     "prefix", ["link/x", "link/../x", "a/../x", "a/../../x", "../x", "./x", "{root}/x", "{root}x/x"]
 )
 def test_a_prefix_is_rejected_before_the_run_where_the_host_would_reject_it_after(
-    saving: ModuleType, tmp_path: Path, prefix: str
-) -> None:
+    saving, tmp_path, prefix
+):
     import folder_paths
     from comfyui_unconditional.host.output_files import check_prefix
 
@@ -362,9 +337,7 @@ def test_a_prefix_is_rejected_before_the_run_where_the_host_would_reject_it_afte
 
 
 @pytest.mark.parametrize("prefix", ["a\ud800b", "a\udcffb/x", "a\0b", "a\nb"])
-def test_a_prefix_that_is_no_name_is_rejected_in_text_that_can_be_printed(
-    saving: ModuleType, prefix: str
-) -> None:
+def test_a_prefix_that_is_no_name_is_rejected_in_text_that_can_be_printed(saving, prefix):
     from comfyui_unconditional.host.output_files import check_prefix
 
     with pytest.raises(ValueError, match="is not a valid file name") as error:
@@ -373,9 +346,7 @@ def test_a_prefix_that_is_no_name_is_rejected_in_text_that_can_be_printed(
 
 
 @pytest.mark.parametrize("prefix", ["con/x", "nul.txt", "a?", "a:b", "LPT1/x"])
-def test_on_windows_a_prefix_that_windows_has_no_file_for_is_rejected(
-    saving: ModuleType, monkeypatch: pytest.MonkeyPatch, prefix: str
-) -> None:
+def test_on_windows_a_prefix_that_windows_has_no_file_for_is_rejected(saving, monkeypatch, prefix):
     from comfyui_unconditional.host import output_files
 
     output_files.check_prefix(prefix)
