@@ -98,7 +98,8 @@ def test_an_option_that_cannot_be_is_an_error_on_the_node(inputs, words, wires, 
 
 def test_the_hosts_own_schedule_node_is_refused_by_our_samplers_with_what_to_use(wires, bench):
     model = wires("ModelSamplingDiscrete", model=wires.model(), sampling="v_prediction", zsnr=True)
-    bench.fails(wires, sampler(wires, "DDIM", model), "Use 'Noise Schedule' instead")
+    node = sampler(wires, "DDIM", model)
+    bench.fails(wires, node, "Use 'Noise Schedule' instead", node=node[0])
 
     # As a SAMPLER it follows that schedule.
     wires = Wires()

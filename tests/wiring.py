@@ -50,12 +50,13 @@ class Bench:
         assert run.error is None, run.error
         return run
 
-    def fails(self, wires: Wires, samples: Link, *words: str, node: str | None = None) -> Run:
-        """Assert that these samples end in an error with these words, on this node if given."""
-        wires("TestSaveLatent", samples=samples, name="x")
+    def fails(self, wires: Wires, samples: Link | None, *words: str, node: str) -> Run:
+        """Assert that a graph, or samples of it, end in an error with these words on this node."""
+        if samples is not None:
+            wires("TestSaveLatent", samples=samples, name="x")
         run = self.client.run(wires.graph)
         assert run.error
-        assert node in (None, run.error["node_id"])
+        assert run.error["node_id"] == node
         for text in words:
             assert text in run.error["exception_message"]
         return run
