@@ -8,34 +8,25 @@ The graph is not run: the model that it downloads exists only in the tests.
 import json
 import re
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from .browser import ARGUMENTS, NO_BROWSER, find_browser
+from .editor import load, open_browser, open_editor
 from .environment import ROOT
 from .graphs import every_node
-from .host import Host
 
 WORKFLOWS = ROOT / "tests" / "workflows"
 
-_BUILD = """async (prompt) => {
-  await app.loadApiJson(prompt, "saved");
-  for (const node of app.graph._nodes)
-    for (const widget of node.widgets ?? [])
-      if (widget.name === "control_after_generate") widget.value = "fixed";
-  app.graph.arrange(60);
-  return JSON.stringify(app.graph.serialize());
-}"""
+_SAVE = "() => { app.graph.arrange(60); return JSON.stringify(app.graph.serialize()); }"
 
 
 def make(page: Page) -> tuple[dict[str, Any], set[str]]:
     """Build the graph in an editor; return it as saved, and the types that the editor lacks."""
     page.keyboard.press("Escape")  # the templates of the first run
     graph = every_node()
-    workflow = json.loads(page.evaluate(_BUILD, graph))
+    load(page, graph)
+    workflow = json.loads(page.evaluate(_SAVE))
     meant = {
         key: {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
         for key, node in graph.items()
@@ -58,20 +49,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    browser = find_browser()
-    if browser is None:
-        print(NO_BROWSER, file=sys.stderr)
-        return 1
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        Host(Path(folder)) as host,
-        sync_playwright() as playwright,
-    ):
-        page = playwright.chromium.launch(executable_path=browser, args=ARGUMENTS).new_page()
-        page.goto(host.url)
-        ready = "() => !!(window.app?.graph && LiteGraph.registered_node_types.EmptyImage)"
-        page.wait_for_function(ready, timeout=120_000)
-        workflow, missing = make(page)
+    with open_browser() as opened:
+        workflow, missing = make(open_editor(*opened))
     if missing:
         lacking = ", ".join(sorted(missing))
         print(f"Nothing was written: the editor does not have {lacking}.", file=sys.stderr)
