@@ -115,7 +115,7 @@ def wires() -> Wires:
 
 @pytest.fixture
 def bench(host: Host, client: Client) -> Bench:
-    """Runs graphs and hands tensors to and fro."""
+    """Runs graphs, and passes tensors into the host and out of it."""
     return Bench(host, client)
 
 

@@ -87,7 +87,7 @@ def expected_image_to_image(kind: str, images: Tensor, seeds: list[int], steps: 
         return drain(sampler.sample(network, x, noise))
 
 
-def told(bench: Bench, wires: Wires, node: Link) -> dict[str, Any]:
+def report_of(bench: Bench, wires: Wires, node: Link) -> dict[str, Any]:
     """What a sampler says of its run."""
     wires("TestSaveLatent", samples=node, name=f"told-{node[0]}")
     (text,) = bench.run(wires).outputs[node[0]]["unconditional_run"]

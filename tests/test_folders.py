@@ -187,7 +187,7 @@ def test_what_a_training_saves_beside_the_network_is_not_listed(root, folders):
     ids=lambda fields: str(next(iter(fields.values()))),
 )
 @pytest.mark.parametrize("place", ["sd/unet", "sd", "run/checkpoint-500/unet"])
-def test_a_network_of_another_class_is_not_listed_and_is_refused_by_its_class_when_named(
+def test_a_network_of_another_class_is_not_listed_and_is_rejected_by_its_class_when_named(
     place, fields, root, folders
 ):
     write_config(root / place, **fields)

@@ -66,9 +66,9 @@ def test_a_dynamic_model_draws_the_same_images_with_whatever_schedule_was_used_b
         assert torch.equal(plain, again)
 
 
-@pytest.mark.parametrize(("change", "refused"), [("overwritten", True), ("touched", False)])
-def test_a_copy_is_refused_only_where_the_files_hold_another_model_now(
-    change, refused, host, client, models
+@pytest.mark.parametrize(("change", "rejected"), [("overwritten", True), ("touched", False)])
+def test_a_copy_is_rejected_only_where_the_files_hold_another_model_now(
+    change, rejected, host, client, models
 ):
     name = f"copied-{change}"
     toys.write_checkpoint(models / name, toys.TINY, scheduler={})
@@ -79,7 +79,7 @@ def test_a_copy_is_refused_only_where_the_files_hold_another_model_now(
     prompt["5"] = {"class_type": "TestDynamicModel", "inputs": {"model": ["4", 0]}}
     prompt["2"]["inputs"]["model"] = ["5", 0]
     run = client.run(prompt)
-    if not refused:
+    if not rejected:
         files(host, run)
         return
     assert run.error

@@ -36,7 +36,7 @@ def test_a_bad_input_is_an_error_on_its_node(sampler, inputs, node, words, clien
         ("a\ud800b", "is not a valid file name"),
     ],
 )
-def test_a_prefix_that_cannot_be_a_name_is_refused_before_the_sampler_runs(prefix, words, client):
+def test_a_prefix_that_cannot_be_a_name_is_rejected_before_the_sampler_runs(prefix, words, client):
     with pytest.raises(RefusedError, match=words) as refusal:
         client.run(graph(filename_prefix=prefix))
     assert list(refusal.value.errors) == ["3"]
@@ -93,7 +93,7 @@ def test_text_that_cannot_be_printed_is_an_error_after_which_the_next_prompt_run
     assert client.run(graph(seed=1)).error is None
 
 
-def test_a_model_whose_folder_has_a_name_of_no_encoding_is_refused_and_the_next_prompt_runs(
+def test_a_model_whose_folder_has_a_name_of_no_encoding_is_rejected_and_the_next_prompt_runs(
     client, models
 ):
     folder = models / os.fsdecode(b"na\xefve-\xff")
@@ -107,13 +107,13 @@ def test_a_model_whose_folder_has_a_name_of_no_encoding_is_refused_and_the_next_
         shutil.rmtree(folder)
 
 
-def test_a_model_that_is_not_there_is_refused_with_what_to_do(client):
+def test_a_model_that_is_not_there_is_rejected_with_what_to_do(client):
     with pytest.raises(RefusedError, match="The model 'somebody/elses' was not found") as refusal:
         client.run(graph(model_name="somebody/elses"))
     assert "1" in refusal.value.errors
 
 
-def test_a_graph_of_which_only_a_part_is_valid_is_refused_with_what_is_not(client):
+def test_a_graph_of_which_only_a_part_is_valid_is_rejected_with_what_is_not(client):
     prompt = graph(steps=2)
     prompt["4"] = {"class_type": "UnconditionalImageOutput", "inputs": prompt["3"]["inputs"].copy()}
     prompt["4"]["inputs"]["scale"] = 17

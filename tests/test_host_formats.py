@@ -53,8 +53,8 @@ def put_early(models: Path) -> str:
 
 def put_single(models: Path) -> str:
     model = toys.reference_model(toys.TINY)
-    told = {**test_formats.whole(toys.TINY), "scheduler": {"beta_end": 0.002}}
-    test_formats.save(model, models / "single.safetensors", told)
+    found = {**test_formats.whole(toys.TINY), "scheduler": {"beta_end": 0.002}}
+    test_formats.save(model, models / "single.safetensors", found)
     return "single.safetensors"
 
 
@@ -118,25 +118,25 @@ def report(run: Any, node: str = "1") -> dict[str, Any]:
 
 def test_a_loader_reports_what_its_model_is_and_what_was_assumed(host, client, models):
     name = put_improved(models)
-    told = report(client.run(graph("PNDM", name, steps=2)))
-    assert told["format"] == "OpenAI (improved- or guided-diffusion)"
-    assert (told["size"], told["channels"], told["process"]) == ([32, 32], 3, "DDPM")
-    assert (told["prediction"], told["timesteps"]) == ("epsilon", 4000)
-    assert told["averaged"] is None
-    assert told["parameters"] == 1_807_782
-    assert told["assumed"]["attention_head_dim"] == 16
-    assert told["schedule"]["beta_schedule"] == "squaredcos_cap_v2"
-    assert (told["json"], told["written"], told["warnings"]) == ("cifar10_uncond.json", None, [])
+    found = report(client.run(graph("PNDM", name, steps=2)))
+    assert found["format"] == "OpenAI (improved- or guided-diffusion)"
+    assert (found["size"], found["channels"], found["process"]) == ([32, 32], 3, "DDPM")
+    assert (found["prediction"], found["timesteps"]) == ("epsilon", 4000)
+    assert found["averaged"] is None
+    assert found["parameters"] == 1_807_782
+    assert found["assumed"]["attention_head_dim"] == 16
+    assert found["schedule"]["beta_schedule"] == "squaredcos_cap_v2"
+    assert (found["json"], found["written"], found["warnings"]) == ("cifar10_uncond.json", None, [])
 
 
 def test_a_loader_reports_also_when_the_host_answers_from_its_cache(host, client, models):
     shutil.copytree(ours.DIGITS, models / "cached")
     first = client.run(graph("PNDM", "cached", steps=3, seed=91))
-    told = report(first)
-    assert (told["format"], told["size"], told["assumed"]) == ("diffusers", [16, 16], {})
+    found = report(first)
+    assert (found["format"], found["size"], found["assumed"]) == ("diffusers", [16, 16], {})
     again = client.run(graph("PNDM", "cached", steps=3, seed=91))
     if "1" in again.outputs:
-        assert report(again) == told
+        assert report(again) == found
     else:  # Hosts before 0.30 do not send it again; the editor keeps what it shows.
         assert host.version < (0, 30)
 
@@ -156,9 +156,9 @@ def test_a_loader_writes_down_what_it_assumed_and_never_twice(client, models):
     assert run()["written"] == {"how": "written"}
     content = path.read_text()
     assert json.loads(content)["scheduler"]["num_train_timesteps"] == 4000
-    told = run()
-    assert told["written"] == {"how": "nothing"}
-    assert told["assumed"] == {}
+    found = run()
+    assert found["written"] == {"how": "nothing"}
+    assert found["assumed"] == {}
     path.write_text('{"sample_size": 32}')
     assert run()["written"] == {"how": "exists"}
     assert path.read_text() == '{"sample_size": 32}'
@@ -171,10 +171,10 @@ def test_a_json_that_cannot_be_written_costs_no_model(client, models):
     (folder / "scheduler").write_text("a file where a folder should be")
     prompt = graph("PNDM", "no schedule", steps=2)
     prompt["1"]["inputs"]["write_json"] = True
-    told = report(client.run(prompt))
-    assert told["written"]["how"] == "failed"
-    assert told["written"]["reason"]
-    assert told["schedule"]["beta_schedule"] == "linear"
+    found = report(client.run(prompt))
+    assert found["written"]["how"] == "failed"
+    assert found["written"]["reason"]
+    assert found["schedule"]["beta_schedule"] == "linear"
 
 
 def test_a_download_reports_its_model_too(hub, client):
@@ -182,5 +182,5 @@ def test_a_download_reports_its_model_too(hub, client):
 
     hub.reset()
     hub.repos["somebody/reported"] = digits_repository()
-    told = report(client.run(download_graph("somebody/reported")))
-    assert (told["format"], told["channels"], told["timesteps"]) == ("diffusers", 1, 1000)
+    found = report(client.run(download_graph("somebody/reported")))
+    assert (found["format"], found["channels"], found["timesteps"]) == ("diffusers", 1, 1000)

@@ -12,9 +12,9 @@ from sampler_graphs import (
     expected_image_to_image,
     half_mask,
     output,
+    report_of,
     sampler,
     some_images,
-    told,
 )
 from wiring import Wires
 
@@ -112,7 +112,7 @@ def test_a_run_of_more_steps_than_lie_below_its_start_runs_them_all_and_says_so(
     latent = bench.put(wires, some_images())
     node = sampler(wires, kind, model, latent=latent, steps=40, denoise=0.5)
     output(wires, node, f"all-{kind}")
-    report = told(bench, wires, node)
+    report = report_of(bench, wires, node)
     assert (report["steps"], report["asked"]) == (20, 40)
     assert report["timesteps"] == list(range(19, -1, -1))
     path = bench.host.output / f"all-{kind}_00001_.png"
@@ -122,7 +122,7 @@ def test_a_run_of_more_steps_than_lie_below_its_start_runs_them_all_and_says_so(
     few = sampler(
         wires, kind, wires.model(), latent=bench.put(wires, some_images()), steps=10, denoise=0.5
     )
-    assert told(bench, wires, few)["asked"] is None
+    assert report_of(bench, wires, few)["asked"] is None
 
 
 def test_ddpm_image_to_image_runs_at_its_own_defaults(wires, bench):
@@ -131,12 +131,12 @@ def test_ddpm_image_to_image_runs_at_its_own_defaults(wires, bench):
         sampler(wires, "DDPM", model, latent=latent, steps=steps, denoise=0.5)
         for steps in (1000, 500)
     )
-    report = told(bench, wires, node)
+    report = report_of(bench, wires, node)
     assert (report["evaluations"], report["timesteps"][0]) == (500, 499)
     assert torch.equal(*bench.get(wires, node, half))
 
 
-def test_pndm_without_an_evaluation_is_refused_and_trailing_is_named(bench):
+def test_pndm_without_an_evaluation_is_rejected_and_trailing_is_named(bench):
     for more in ({"steps": 1}, {"steps": 2, "denoise": 0.001}):
         wires = Wires()
         latent = bench.put(wires, some_images())
@@ -144,7 +144,7 @@ def test_pndm_without_an_evaluation_is_refused_and_trailing_is_named(bench):
         bench.fails(wires, node, "set timestep_spacing to 'trailing'", node=node[0])
     wires = Wires()
     model = wires.model(timestep_spacing="trailing")
-    assert told(bench, wires, sampler(wires, "PNDM", model, steps=1))["evaluations"] == 4
+    assert report_of(bench, wires, sampler(wires, "PNDM", model, steps=1))["evaluations"] == 4
 
 
 def test_an_empty_latent_of_the_host_is_no_pixels_to_a_model_of_four_channels(bench, models):

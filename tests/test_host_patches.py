@@ -19,10 +19,10 @@ from sampler_graphs import (
     half_mask,
     ksampler,
     output,
+    report_of,
     sampler,
     sixteen_images,
     some_images,
-    told,
     trajectory,
 )
 from wiring import Link, Wires
@@ -125,7 +125,7 @@ def patched(wires: Wires, kind: str) -> Link:
     return wires(kind, model=model, b1=1.3, b2=1.4, s1=0.9, s2=0.2)
 
 
-def test_a_controlnet_is_refused_with_what_to_do(wires, bench):
+def test_a_controlnet_is_rejected_with_what_to_do(wires, bench):
     controlled = wires("TestControl", conditioning=wires("UnconditionalConditioning"))
     latent = bench.put(wires, EMPTY)
     node = ksampler(wires, wires.model(), latent, steps=2, positive=controlled)
@@ -140,7 +140,7 @@ def test_an_image_of_nan_is_left_out_and_named_and_the_others_are_kept(kind, wir
     model = wires.model()
     spoiled = wires("TestWrappedModel", model=model, kind="nan", name="0 2")
     node = sampler(wires, kind, spoiled, batch_size=4)
-    assert told(bench, wires, node)["lost"] == ["7", "9"]
+    assert report_of(bench, wires, node)["lost"] == ["7", "9"]
     (both,) = bench.get(wires, node)
     wires = Wires()
     alone = [sampler(wires, kind, wires.model(), seed=seed) for seed in (8, 10)]
@@ -197,9 +197,9 @@ def test_a_trajectory_leaves_out_the_frames_of_an_image_of_nan(wires, bench):
 def test_the_memory_estimate_given_to_the_host_is_realistic(size, wires, bench):
     shape = (2, 1, size, size)
     wires("TestMemory", model=wires.model(), latent=bench.put(wires, torch.zeros(shape)))
-    (told,) = bench.run(wires).outputs[str(len(wires.graph))]["bytes"]
+    (estimate,) = bench.run(wires).outputs[str(len(wires.graph))]["bytes"]
     needed = activation_bytes(read_checkpoint(find_files(ours.DIGITS)).config, shape, torch.float32)
-    assert needed < told < 1.6 * needed
+    assert needed < estimate < 1.6 * needed
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)

@@ -96,7 +96,7 @@ def test_an_option_that_cannot_be_is_an_error_on_the_node(inputs, words, wires, 
     bench.fails(wires, sampler(wires, "DDIM", node), words, node=node[0])
 
 
-def test_the_hosts_own_schedule_node_is_refused_by_our_samplers_with_what_to_use(wires, bench):
+def test_the_hosts_own_schedule_node_is_rejected_by_our_samplers_with_what_to_use(wires, bench):
     model = wires("ModelSamplingDiscrete", model=wires.model(), sampling="v_prediction", zsnr=True)
     node = sampler(wires, "DDIM", model)
     bench.fails(wires, node, "Use 'Noise Schedule' instead", node=node[0])
@@ -113,8 +113,8 @@ def test_a_saved_model_keeps_the_changed_schedule(wires, bench):
     changed = wires.model(beta_schedule="squaredcos_cap_v2", timestep_scale=0.5)
     inputs = {"model": changed, "filename_prefix": "rescheduled"}
     key, _ = wires("UnconditionalUNetSave", **inputs)
-    told = bench.run(wires).outputs[key]["text"][0]
-    assert "diffusers does not support its timestep_scale" in told
+    text = bench.run(wires).outputs[key]["text"][0]
+    assert "diffusers does not support its timestep_scale" in text
     (before,) = bench.get(wires, sampler(wires, "DDIM", changed))
     wires = Wires()
     (after,) = bench.get(wires, sampler(wires, "DDIM", wires.model("rescheduled")))

@@ -17,7 +17,7 @@ def begun(wires: Wires, bench: Bench, kind: str, model: Link, count: int = 2, **
     return advanced(wires, kind, model, latent, **LEFTOVER, **more)
 
 
-def refused(bench: Bench, wires: Wires, node: Link) -> None:
+def rejected(bench: Bench, wires: Wires, node: Link) -> None:
     words = "what stands outside the mask cannot be kept", "LatentCompositeMasked"
     bench.fails(wires, node, *words, node=node[0])
 
@@ -68,7 +68,7 @@ def test_the_known_half_is_that_of_each_image_however_they_are_picked_between_th
 
 @pytest.mark.parametrize("change", ["flip", "resize", "mask"])
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_images_that_were_changed_between_the_parts_are_refused(kind, change, wires, bench):
+def test_images_that_were_changed_between_the_parts_are_rejected(kind, change, wires, bench):
     model = wires.model()
     first = begun(wires, bench, kind, model)
     match change:
@@ -81,7 +81,7 @@ def test_images_that_were_changed_between_the_parts_are_refused(kind, change, wi
             first = advanced(wires, kind, model, latent, **LEFTOVER)
             mask = wires("SolidMask", value=0.0, width=16, height=16)
             first = wires("SetLatentNoiseMask", samples=first, mask=mask)
-    refused(bench, wires, advanced(wires, kind, model, first, **REST))
+    rejected(bench, wires, advanced(wires, kind, model, first, **REST))
 
 
 def test_another_mask_in_the_second_part_keeps_what_it_keeps(wires, bench):
@@ -107,7 +107,7 @@ def test_the_hosts_samplers_keep_the_known_half_of_a_run_that_ours_began(kind, m
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_the_hosts_leftover_noise_outside_a_mask_is_refused(kind, wires, bench):
+def test_the_hosts_leftover_noise_outside_a_mask_is_rejected(kind, wires, bench):
     model = wires.model(timestep_spacing="trailing")
     latent = bench.put(wires, some_images(), mask=half_mask())
     first = ksampler(
@@ -119,7 +119,7 @@ def test_the_hosts_leftover_noise_outside_a_mask_is_refused(kind, wires, bench):
         end_at_step=5,
         return_with_leftover_noise="enable",
     )
-    refused(bench, wires, advanced(wires, kind, model, first, **REST))
+    rejected(bench, wires, advanced(wires, kind, model, first, **REST))
 
 
 # Parts of SamplerCustomAdvanced
@@ -162,11 +162,11 @@ def test_split_sigmas_keep_the_known_half(first, second, wires, bench):
     assert result.abs().max() < 1.5
 
 
-def test_split_sigmas_after_the_hosts_sampler_or_a_flip_are_refused(wires, bench):
-    refused(bench, wires, split(wires, bench, "host", "PNDM"))
+def test_split_sigmas_after_the_hosts_sampler_or_a_flip_are_rejected(wires, bench):
+    rejected(bench, wires, split(wires, bench, "host", "PNDM"))
     wires = Wires()
 
     def flip(link: Link) -> Link:
         return wires("LatentFlip", samples=link, flip_method="y-axis: horizontally")
 
-    refused(bench, wires, split(wires, bench, "PNDM", "DDPM", flip))
+    rejected(bench, wires, split(wires, bench, "PNDM", "DDPM", flip))

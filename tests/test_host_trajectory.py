@@ -155,13 +155,13 @@ def test_the_example_shows_digits_appearing(host, client):
 @pytest.mark.parametrize(
     ("inputs", "words"), [({"steps": 1001}, "from 1 to 1000"), ({"class_label": 3}, "class")]
 )
-def test_what_the_samplers_refuse_is_refused_in_their_words(inputs, words, wires, client):
+def test_what_the_samplers_reject_is_rejected_with_the_same_message(inputs, words, wires, client):
     watched = trajectory(wires, **inputs)
     output(wires, watched)
     fails(client, wires.graph, watched[0], words)
 
 
-def test_more_frames_than_memory_holds_are_refused_before_the_run(client, models):
+def test_more_frames_than_memory_holds_are_rejected_before_the_run(client, models):
     toys.write_checkpoint(models / "huge", {**toys.TINY, "sample_size": 2**19}, scheduler={})
     wires = Wires()
     watched = trajectory(wires, wires.model("huge"), every=1)

@@ -217,13 +217,13 @@ def test_a_full_disk_is_said(hub, root, monkeypatch):
         *("a/b.", "a--b/c", "a/b..c", "a b/c", "http://x/y", "a/" + "b" * 200, "\u00e4/b", "C:/x"),
     ],
 )
-def test_a_repo_id_that_is_none_is_refused(repo_id):
+def test_a_repo_id_that_is_none_is_rejected(repo_id):
     with pytest.raises(DownloadError, match="repo_id must be"):
         HubModel(repo_id)
 
 
 @pytest.mark.parametrize("value", ["../x", "a/../b", "/x", "x/", "", "a\\b", "."])
-def test_a_revision_or_variant_that_leads_outside_is_refused(value):
+def test_a_revision_or_variant_that_leads_outside_is_rejected(value):
     with pytest.raises(DownloadError, match="revision must be"):
         HubModel("a/b", value)
     if value:

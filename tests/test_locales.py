@@ -36,8 +36,8 @@ def nodes(client: Client) -> dict[str, Any]:
 
 def test_the_english_words_are_those_of_the_nodes(nodes):
     assert nodes
-    told = "the nodes have changed: run 'python dev.py locales', then translate what differs"
-    assert ENGLISH.read_text(encoding="utf-8") == as_json(nodes), told
+    hint = "the nodes have changed: run 'python dev.py locales', then translate what differs"
+    assert ENGLISH.read_text(encoding="utf-8") == as_json(nodes), hint
 
 
 def test_every_node_input_option_and_output_says_something(nodes):

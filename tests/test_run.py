@@ -132,7 +132,7 @@ def test_two_parts_of_ddim_and_ddpm_are_bit_for_bit_the_whole(eta, cut):
 
 @pytest.mark.parametrize("convention", ["diffusers", "paper"])
 @pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS"])
-def test_a_part_of_pndm_warms_up_afresh_and_goes_on_to_the_same_image(method, convention):
+def test_a_part_of_pndm_warms_up_again_and_goes_on_to_the_same_image(method, convention):
     config = SchedulerConfig()
     times = list_timesteps(config, 100, convention)
 

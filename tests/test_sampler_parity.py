@@ -58,7 +58,7 @@ def test_pndm_equals_diffusers(method, steps, set_alpha_to_one, figure):
     mild = {"beta_end": 0.002} if steps == 2 else {}
     for config in configs(steps, set_alpha_to_one=set_alpha_to_one, **mild):
         if config.prediction_type == "sample":
-            continue  # diffusers refuses it; see below
+            continue  # diffusers rejects it; see below
         reference = oracle.run_pndm(
             config, steps, Denoiser(config), SEEDS, SHAPE, skip_prk_steps=method == "PLMS"
         )

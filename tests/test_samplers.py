@@ -119,7 +119,7 @@ def test_with_more_steps_the_classical_method_comes_to_the_end_of_the_pseudo_one
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("spacing", ["leading", "linspace"])
-def test_pndm_refuses_a_run_that_would_return_its_noise(method, spacing):
+def test_pndm_rejects_a_run_that_would_return_its_noise(method, spacing):
     config = SchedulerConfig(timestep_spacing=spacing)
     with pytest.raises(ScheduleError, match="set timestep_spacing to 'trailing'"):
         PNDM(config, Span((0,)), method)

@@ -68,7 +68,7 @@ def test_an_existing_folder_is_never_overwritten(tmp_path, checkpoint):
         *("C:x", "a\0b", "a\nb", "a/b/c/d/e", "x.", "*", "a/", "a\ud800", "a\udcff/x"),
     ],
 )
-def test_a_name_that_leads_outside_or_is_none_is_refused(tmp_path, checkpoint, name):
+def test_a_name_that_leads_outside_or_is_none_is_rejected(tmp_path, checkpoint, name):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match="is not a valid model name"):
         save(tmp_path / "saved", name, checkpoint)
@@ -129,7 +129,7 @@ def test_a_link_that_leads_outside_is_not_followed(tmp_path, checkpoint):
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_model_inside_of_a_model_is_refused(tmp_path, checkpoint):
+def test_a_model_inside_of_a_model_is_rejected(tmp_path, checkpoint):
     save(tmp_path / "saved", "tiny", checkpoint)
     with pytest.raises(ValueError, match="'tiny' is a model itself"):
         save(tmp_path / "saved", "tiny/inside", checkpoint)

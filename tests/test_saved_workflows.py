@@ -1,4 +1,4 @@
-"""In the real ComfyUI: the workflows that were saved with each release, for ever."""
+"""In the real ComfyUI: the workflows that were saved with each release."""
 
 import json
 import shutil
@@ -71,8 +71,8 @@ def test_each_release_has_its_saved_workflow() -> None:
 def test_the_newest_has_every_node_with_no_default_on_any_input() -> None:
     newest = read(RELEASES[-1])
     kinds = {str(node["id"]): node["type"] for node in newest["nodes"]}
-    told = "add it to devtools/graphs.py and run: python -m devtools.saved_workflow"
-    assert set(NODES) <= set(kinds.values()), told
+    hint = "add it to devtools/graphs.py and run: python -m devtools.saved_workflow"
+    assert set(NODES) <= set(kinds.values()), hint
     stored = {str(node["id"]): node.get("widgets_values", []) for node in newest["nodes"]}
     for node, meant in newest["extra"]["meant"].items():
         kind = kinds[node]

@@ -135,7 +135,7 @@ def test_extra_metadata_of_another_form_costs_no_picture(saving, tmp_path):
 
 
 @pytest.mark.parametrize("file_format", ["webp", "png"])
-def test_a_picture_that_is_too_large_is_refused_before_it_is_made(saving, tmp_path, file_format):
+def test_a_picture_that_is_too_large_is_rejected_before_it_is_made(saving, tmp_path, file_format):
     images = torch.zeros(1, 2, 1024, 1) if file_format == "webp" else torch.zeros(1, 1024, 1024, 1)
     words = "16384 x 32 pixels, but the maximum" if file_format == "webp" else "can open again"
     with pytest.raises(ValueError, match=words):
@@ -143,7 +143,7 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_made(saving, tmp_pa
     assert not (tmp_path / "output" / "large_00001_.png").exists()
 
 
-def test_an_animation_that_memory_does_not_hold_is_refused_before_it_is_made(
+def test_an_animation_that_memory_does_not_hold_is_rejected_before_it_is_made(
     saving, tmp_path, monkeypatch
 ):
     memory = SimpleNamespace(available=5 * 16 * 16 * 3 - 1)

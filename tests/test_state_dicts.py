@@ -42,7 +42,7 @@ def load(folder: Path, content: Any, kind: str = "diffusers", suffix: str = ".pt
         save_file({name: tensor.clone() for name, tensor in content.items()}, path)
     else:
         torch.save(content, path)
-    path.with_suffix(".json").write_text(json.dumps(wrapping.told(kind)))
+    path.with_suffix(".json").write_text(json.dumps(wrapping.config_of(kind)))
     return read_checkpoint(find_files(path))
 
 
@@ -151,8 +151,8 @@ def test_a_parameter_that_is_not_trained_need_not_be_averaged(tmp_path):
     averaged["time_proj.weight"] = plain["time_proj.weight"]
     trained = {name: tensor for name, tensor in averaged.items() if name != "time_proj.weight"}
     path = tmp_path / "model.pt"
-    told = {"_class_name": "UNet2DModel", **toys.NCSNPP}
-    path.with_suffix(".json").write_text(json.dumps(told))
+    config = {"_class_name": "UNet2DModel", **toys.NCSNPP}
+    path.with_suffix(".json").write_text(json.dumps(config))
     for ema in (trained, {"shadow_params": list(trained.values())}):
         torch.save({"model": plain, "ema": ema}, path)
         assert is_the_same(read_checkpoint(find_files(path)).weights, averaged)
@@ -180,7 +180,7 @@ def test_betas_that_were_saved_around_the_network_are_its_schedule(kind, tmp_pat
     assert read_checkpoint(find_files(tmp_path / "model.pt")).scheduler == {"beta_end": 0.03}
 
 
-# What would be a wrong picture is refused
+# What would be a wrong picture is rejected
 
 
 def changed(state: State, *without: str) -> State:
@@ -235,7 +235,7 @@ def test_a_network_beside_an_autoencoder_or_a_text_encoder_is_no_pixel_model(
 # What a message says
 
 
-def test_what_is_no_network_is_refused_by_its_first_keys_and_without_advice_to_run_it(tmp_path):
+def test_what_is_no_network_is_rejected_by_its_first_keys_and_without_advice_to_run_it(tmp_path):
     for content, words in (
         ({"epoch": 3, "state_dict": {"decoder.up.weight": torch.zeros(2)}},
          r"epoch \(int\), state_dict \(decoder\.up\.weight\)"),
@@ -287,7 +287,7 @@ def test_settings_that_programs_save_beside_the_weights_do_not_keep_a_file_from_
     path = tmp_path / "model.ckpt"
     content = {"state_dict": prefixed(PLAIN, "model."), **settings}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    path.with_suffix(".json").write_text(json.dumps(wrapping.told("diffusers")))
+    path.with_suffix(".json").write_text(json.dumps(wrapping.config_of("diffusers")))
     assert is_the_same(read_checkpoint(find_files(path)).weights, PLAIN)
     assert set(torch.serialization.get_safe_globals()) == before
 
@@ -320,7 +320,7 @@ def test_torchscript_is_called_a_program(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["2.5.1+cu124", "2.4.0", "1.13.1", "2.5.0a0+git"])
-def test_pickles_are_refused_where_torch_cannot_open_them_safely(version, tmp_path, monkeypatch):
+def test_pickles_are_rejected_where_torch_cannot_open_them_safely(version, tmp_path, monkeypatch):
     assert is_the_same(load(tmp_path, PLAIN).weights, PLAIN)
     monkeypatch.setattr(torch, "__version__", version)
     with pytest.raises(CheckpointError, match=r"CVE-2025-32434.*Update torch.*safetensors"):

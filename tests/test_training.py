@@ -100,13 +100,13 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path):
         ({"seed": 1}, "seed was 0 and is now 1"),
     ],
 )
-def test_resuming_with_another_setting_is_refused_and_names_it(tmp_path, change, words):
+def test_resuming_with_another_setting_is_rejected_and_names_it(tmp_path, change, words):
     finish(make_run(tmp_path), stop_after=1)
     with pytest.raises(ValueError, match=words):
         make_run(tmp_path, replace(OPTIONS, **change))
 
 
-def test_resuming_with_as_many_other_pictures_is_refused(tmp_path):
+def test_resuming_with_as_many_other_pictures_is_rejected(tmp_path):
     finish(make_run(tmp_path), stop_after=1)
     with pytest.raises(ValueError, match="the pictures are not the same"):
         make_run(tmp_path, pictures=noise_pictures(seed=1))
@@ -136,7 +136,7 @@ def test_a_diverged_training_keeps_the_state_saved_before(tmp_path):
 @pytest.mark.parametrize(
     "wrong", [{"steps": 0}, {"batch_size": -1}, {"save_every": 0}, {"learning_rate": 0}]
 )
-def test_options_out_of_range_are_refused(wrong):
+def test_options_out_of_range_are_rejected(wrong):
     with pytest.raises(ValueError, match="must be"):
         replace(OPTIONS, **wrong)
 
@@ -149,7 +149,7 @@ def test_options_out_of_range_are_refused(wrong):
         ((2, 1, 7, 8), "divisible by 2"),
     ],
 )
-def test_pictures_that_do_not_fit_the_network_are_refused(tmp_path, shape, words):
+def test_pictures_that_do_not_fit_the_network_are_rejected(tmp_path, shape, words):
     with pytest.raises(ValueError, match=words):
         make_run(tmp_path, pictures=torch.zeros(shape, dtype=torch.uint8))
 

@@ -207,7 +207,7 @@ def test_a_configuration_that_cannot_be_used_is_named(change, words):
 CLASSES = {**toys.TINY, "num_class_embeds": 5}
 
 
-def test_a_label_is_needed_with_classes_and_refused_without():
+def test_a_label_is_needed_with_classes_and_rejected_without():
     x = torch.randn(2, 3, 8, 8)
     with pytest.raises(ConfigError, match="needs class_labels"):
         UNet2D(UNetConfig.from_dict(CLASSES))(x, 3)
@@ -323,7 +323,7 @@ def test_a_network_from_noise_alone_has_as_many_outputs_or_twice(inputs, outputs
         *[(i, o, "as many outputs as inputs") for i, o in ((3, 4), (3, 5), (1, 3), (4, 6))],
     ],
 )
-def test_a_network_of_other_channels_is_refused_with_what_it_is_for(inputs, outputs, words):
+def test_a_network_of_other_channels_is_rejected_with_what_it_is_for(inputs, outputs, words):
     fields = {**toys.TINY, "in_channels": inputs, "out_channels": outputs}
     with pytest.raises(CheckpointError, match=words) as caught:
         UNetConfig.from_dict(fields).check_unconditional()

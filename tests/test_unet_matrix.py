@@ -79,16 +79,16 @@ def test_a_random_configuration_equals_diffusers(number, parity, figure):
     figure(f"{kind}, both in float64", apart, 1e-5 if fourier else 1e-12)
 
 
-def test_every_pair_of_values_is_in_the_matrix_or_known_to_be_refused():
+def test_every_pair_of_values_is_in_the_matrix_or_known_to_be_rejected():
     covered = set().union(*(matrix.pairs_of(case) for case in CASES))
-    refused = {pair for pair, _ in APART}
+    rejected = {pair for pair, _ in APART}
     assert len(CASES) >= 200
-    assert not covered & refused
-    assert covered | refused == set(matrix.all_pairs())
+    assert not covered & rejected
+    assert covered | rejected == set(matrix.all_pairs())
 
 
 @pytest.mark.slow
-def test_a_pair_that_is_left_out_is_refused_by_diffusers_and_by_us():
+def test_a_pair_that_is_left_out_is_rejected_by_diffusers_and_by_us():
     for pair, closest in APART:
         for case in closest:
             fields = matrix.fields(case)
@@ -153,7 +153,7 @@ def test_we_reject_some_configurations_that_diffusers_accepts(change):
         "KCrossAttn{}Block2D",
     ],
 )
-def test_blocks_of_other_networks_are_refused_by_both(kind):
+def test_blocks_of_other_networks_are_rejected_by_both(kind):
     down = {"down_block_types": [kind.format("Down")] * 2}
     up = {"up_block_types": [kind.format("Up")] * 2}
     for change in (down, up, {**down, **up}):

@@ -22,7 +22,7 @@ class Wires(devtools.wires.Wires):
 
 
 class Bench:
-    """Runs graphs in the host and hands tensors to and fro."""
+    """Runs graphs in the host, and passes tensors into it and out of it."""
 
     def __init__(self, host: Host, client: Client):
         self.host, self.client = host, client
