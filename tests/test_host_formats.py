@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import torch
 import toys
 from graphs import files, graph, model_names
 from PIL import Image
+
+from devtools.client import Client
+from devtools.host import Host
 
 
 def put_ho(models: Path) -> str:
@@ -53,8 +57,8 @@ def put_early(models: Path) -> str:
 
 def put_single(models: Path) -> str:
     model = toys.reference_model(toys.TINY)
-    found = {**test_formats.whole(toys.TINY), "scheduler": {"beta_end": 0.002}}
-    test_formats.save(model, models / "single.safetensors", found)
+    told = {**test_formats.whole(toys.TINY), "scheduler": {"beta_end": 0.002}}
+    test_formats.save(model, models / "single.safetensors", told)
     return "single.safetensors"
 
 
@@ -67,7 +71,9 @@ def put_shards(models: Path) -> str:
 @pytest.mark.parametrize(
     "put", [put_ho, put_improved, put_guided, put_early, put_single, put_shards]
 )
-def test_a_model_of_each_format_is_listed_and_samples(put, host, client, models):
+def test_a_model_of_each_format_is_listed_and_samples(
+    put: Callable[[Path], str], host: Host, client: Client, models: Path
+) -> None:
     name = put(models)
     assert name in model_names(client)
     for sampler in ("DDPM", "PNDM"):
@@ -76,7 +82,9 @@ def test_a_model_of_each_format_is_listed_and_samples(put, host, client, models)
         assert Image.open(files(host, run)[0]).size == (size, size)
 
 
-def test_the_list_has_networks_variants_and_files_and_nothing_else(client, models):
+def test_the_list_has_networks_variants_and_files_and_nothing_else(
+    client: Client, models: Path
+) -> None:
     run_folder = models / "lists" / "run"
     toys.write_checkpoint(run_folder, toys.TINY, layout="pipeline", scheduler={})
     toys.write_checkpoint(run_folder / "checkpoint-10" / "unet", toys.TINY)
@@ -116,32 +124,36 @@ def report(run: Any, node: str = "1") -> dict[str, Any]:
     return json.loads(run.outputs[node]["unconditional_model"][0])
 
 
-def test_a_loader_reports_what_its_model_is_and_what_was_assumed(host, client, models):
+def test_a_loader_reports_what_its_model_is_and_what_was_assumed(
+    host: Host, client: Client, models: Path
+) -> None:
     name = put_improved(models)
-    found = report(client.run(graph("PNDM", name, steps=2)))
-    assert found["format"] == "OpenAI (improved- or guided-diffusion)"
-    assert (found["size"], found["channels"], found["process"]) == ([32, 32], 3, "DDPM")
-    assert (found["prediction"], found["timesteps"]) == ("epsilon", 4000)
-    assert found["averaged"] is None
-    assert found["parameters"] == 1_807_782
-    assert found["assumed"]["attention_head_dim"] == 16
-    assert found["schedule"]["beta_schedule"] == "squaredcos_cap_v2"
-    assert (found["json"], found["written"], found["warnings"]) == ("cifar10_uncond.json", None, [])
+    told = report(client.run(graph("PNDM", name, steps=2)))
+    assert told["format"] == "OpenAI (improved- or guided-diffusion)"
+    assert (told["size"], told["channels"], told["process"]) == ([32, 32], 3, "DDPM")
+    assert (told["prediction"], told["timesteps"]) == ("epsilon", 4000)
+    assert told["averaged"] is None
+    assert told["parameters"] == 1_807_782
+    assert told["assumed"]["attention_head_dim"] == 16
+    assert told["schedule"]["beta_schedule"] == "squaredcos_cap_v2"
+    assert (told["json"], told["written"], told["warnings"]) == ("cifar10_uncond.json", None, [])
 
 
-def test_a_loader_reports_also_when_the_host_answers_from_its_cache(host, client, models):
+def test_a_loader_reports_also_when_the_host_answers_from_its_cache(
+    host: Host, client: Client, models: Path
+) -> None:
     shutil.copytree(ours.DIGITS, models / "cached")
     first = client.run(graph("PNDM", "cached", steps=3, seed=91))
-    found = report(first)
-    assert (found["format"], found["size"], found["assumed"]) == ("diffusers", [16, 16], {})
+    told = report(first)
+    assert (told["format"], told["size"], told["assumed"]) == ("diffusers", [16, 16], {})
     again = client.run(graph("PNDM", "cached", steps=3, seed=91))
     if "1" in again.outputs:
-        assert report(again) == found
+        assert report(again) == told
     else:  # Hosts before 0.30 do not send it again; the editor keeps what it shows.
         assert host.version < (0, 30)
 
 
-def test_a_loader_writes_down_what_it_assumed_and_never_twice(client, models):
+def test_a_loader_writes_down_what_it_assumed_and_never_twice(client: Client, models: Path) -> None:
     name = put_improved(models)
     (models / name).rename(models / "written.pt")
     path = models / "written.json"
@@ -156,31 +168,31 @@ def test_a_loader_writes_down_what_it_assumed_and_never_twice(client, models):
     assert run()["written"] == {"how": "written"}
     content = path.read_text()
     assert json.loads(content)["scheduler"]["num_train_timesteps"] == 4000
-    found = run()
-    assert found["written"] == {"how": "nothing"}
-    assert found["assumed"] == {}
+    told = run()
+    assert told["written"] == {"how": "nothing"}
+    assert told["assumed"] == {}
     path.write_text('{"sample_size": 32}')
     assert run()["written"] == {"how": "exists"}
     assert path.read_text() == '{"sample_size": 32}'
 
 
-def test_a_json_that_cannot_be_written_costs_no_model(client, models):
+def test_a_json_that_cannot_be_written_costs_no_model(client: Client, models: Path) -> None:
     folder = models / "no schedule"
     toys.write_checkpoint(folder, toys.TINY, layout="pipeline")
     (folder / "model_index.json").write_text("{}")
     (folder / "scheduler").write_text("a file where a folder should be")
     prompt = graph("PNDM", "no schedule", steps=2)
     prompt["1"]["inputs"]["write_json"] = True
-    found = report(client.run(prompt))
-    assert found["written"]["how"] == "failed"
-    assert found["written"]["reason"]
-    assert found["schedule"]["beta_schedule"] == "linear"
+    told = report(client.run(prompt))
+    assert told["written"]["how"] == "failed"
+    assert told["written"]["reason"]
+    assert told["schedule"]["beta_schedule"] == "linear"
 
 
-def test_a_download_reports_its_model_too(hub, client):
+def test_a_download_reports_its_model_too(hub: Any, client: Client) -> None:
     from test_host_models import digits_repository, download_graph
 
     hub.reset()
     hub.repos["somebody/reported"] = digits_repository()
-    found = report(client.run(download_graph("somebody/reported")))
-    assert (found["format"], found["channels"], found["timesteps"]) == ("diffusers", 1, 1000)
+    told = report(client.run(download_graph("somebody/reported")))
+    assert (told["format"], told["channels"], told["timesteps"]) == ("diffusers", 1, 1000)
