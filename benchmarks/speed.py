@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -49,7 +49,7 @@ Times = dict[str, list[float]]
 """Name -> seconds of each round."""
 
 
-def take_turns(calls: dict[str, Callable[[], object]], seconds: float, least: int = 3) -> Times:
+def take_turns(calls: Mapping[str, Callable[[], object]], seconds: float, least: int = 3) -> Times:
     """Time each call once per round, every other round in reverse order.
 
     A machine's speed changes from one second to the next. The first round is not counted, and none
@@ -58,7 +58,7 @@ def take_turns(calls: dict[str, Callable[[], object]], seconds: float, least: in
     found: Times = {name: [] for name in calls}
     start = time.perf_counter()
     for number in itertools.count():
-        for name in calls if number % 2 else reversed(calls):
+        for name in calls if number % 2 else reversed(list(calls)):
             begin = time.perf_counter()
             calls[name]()
             found[name].append(time.perf_counter() - begin)
