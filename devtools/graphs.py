@@ -1,5 +1,6 @@
 """The graphs with our nodes: one for the picture of each help page, and one with every node."""
 
+import itertools
 from typing import Any
 
 from .client import Graph
@@ -87,8 +88,7 @@ def every_node() -> Graph:
     classes = w("UnconditionalUNetDownload", **source)
     grey = w("EmptyImage", width=12, height=10, batch_size=2, color=8947848)
     picture = w("UnconditionalImageToLatent", image=grey, model=classes, fit="stretch")
-    formats = iter(["webp", "npy"] * 3 + ["animated webp"])
-    scales = iter(range(2, 9))
+    formats, scales = itertools.cycle(["webp", "npy", "animated webp"]), itertools.count(2)
 
     def output(samples: Link, name: str) -> None:
         scale = next(scales)
