@@ -20,7 +20,7 @@ from comfyui_unconditional.unet.batch_parts import fastest_part
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.placement import place_weights
 from comfyui_unconditional.unet.unet2d import UNet2D
-from torch import Tensor, nn
+from torch import Tensor
 
 from devtools.torchvision_on_cpu import declare_missing_operators
 
@@ -33,45 +33,39 @@ from diffusers import (  # noqa: E402 -- imports torchvision
     UNet2DModel,
 )
 
-DIGITS = Path(__file__).resolve().parent.parent / "models" / "digits-16"
-_PLAIN = "DownBlock2D", "UpBlock2D"
+CIFAR, TRAINED, DIGITS = "ddpm-cifar10-32", "train_unconditional, 64 px", "digits-16"
+DIGITS_FOLDER = Path(__file__).resolve().parent.parent / "models" / DIGITS
+STEPS = {"F-PNDM": 50, "DDIM": 50, "DDPM": 100}
+"""The samplers that are timed, and with how many steps."""
 
+_GOOGLE = {
+    "attention_head_dim": None,
+    "downsample_padding": 0,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+    "norm_eps": 1e-6,
+}
+_SIX_LEVELS = {
+    "block_out_channels": [128, 128, 256, 256, 512, 512],
+    "down_block_types": [*["DownBlock2D"] * 4, "AttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "AttnUpBlock2D", *["UpBlock2D"] * 4],
+}
 SHAPES: dict[str, dict[str, Any]] = {
-    "ddpm-cifar10-32": {
+    CIFAR: {
         "sample_size": 32,
         "block_out_channels": [128, 256, 256, 256],
         "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
         "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
-        "attention_head_dim": None,
-        "downsample_padding": 0,
-        "flip_sin_to_cos": False,
-        "freq_shift": 1,
-        "norm_eps": 1e-6,
+        **_GOOGLE,
     },
-    "train_unconditional, 64 px": {
-        "sample_size": 64,
-        "block_out_channels": [128, 128, 256, 256, 512, 512],
-        "down_block_types": [*[_PLAIN[0]] * 4, "AttnDownBlock2D", _PLAIN[0]],
-        "up_block_types": [_PLAIN[1], "AttnUpBlock2D", *[_PLAIN[1]] * 4],
-    },
-    "digits-16": {
+    TRAINED: {"sample_size": 64, **_SIX_LEVELS},
+    DIGITS: {
         name: value
-        for name, value in json.loads((DIGITS / "unet" / "config.json").read_text()).items()
+        for name, value in json.loads((DIGITS_FOLDER / "unet" / "config.json").read_text()).items()
         if not name.startswith("_")
     },
+    "ddpm-cat-256": {"sample_size": 256, **_SIX_LEVELS, **_GOOGLE},
 }
-
-STEPS = {"F-PNDM": 50, "DDIM": 50, "DDPM": 100}
-"""The samplers that are timed, and with how many steps."""
-
-
-def scheduler_config(name: str) -> SchedulerConfig:
-    """Return the scheduler options of a shape.
-
-    Random networks are not clipped: they predict images far outside the range, and clipping would
-    amplify rounding differences a hundredfold.
-    """
-    return SchedulerConfig(clip_sample=name == "digits-16")
 
 
 @dataclass(frozen=True)
@@ -87,32 +81,31 @@ class Peers:
 
 @cache
 def make_peers(name: str, device: torch.device) -> Peers:
-    """Build the networks of a shape: digits-16 with its own weights, others with random ones."""
+    """Build the networks of a shape: digits-16 with its own weights, others with random ones.
+
+    Random networks are not clipped: they predict images far outside the range, and clipping would
+    amplify rounding differences a hundredfold.
+    """
     torch.manual_seed(0)
-    fields = SHAPES[name]
-    theirs = UNet2DModel(**fields)
-    if name == "digits-16":
-        theirs = UNet2DModel.from_pretrained(DIGITS / "unet")
+    theirs = UNet2DModel(**SHAPES[name])
+    if name == DIGITS:
+        theirs = UNet2DModel.from_pretrained(DIGITS_FOLDER / "unet")
     theirs = theirs.to(device).requires_grad_(False).eval()
-    config = UNetConfig.from_dict(fields)
+    config = UNetConfig.from_dict(SHAPES[name])
     networks = []
     for dtype in (torch.float32, torch.bfloat16):
         network = UNet2D(config, dtype=dtype, device=device).requires_grad_(False).eval()
         network.load_state_dict(theirs.state_dict())
         networks.append(place_weights(network, device))
-    return Peers(*networks, theirs, (config.in_channels, *config.size), scheduler_config(name))
+    scheduler = SchedulerConfig(clip_sample=name == DIGITS)
+    return Peers(*networks, theirs, (config.in_channels, *config.size), scheduler)
 
 
 def our_sampler(sampler: str, config: SchedulerConfig, stop: int | None = None) -> Sampler:
     """Return our sampler over its whole list of steps, or over the first ``stop`` of them."""
     timesteps = make_timesteps(config, STEPS[sampler])
-    end = END if stop is None else timesteps[stop]
-    span = Span(tuple(timesteps[:stop]), end)
-    if sampler == "DDIM":
-        return DDIM(config, span)
-    if sampler == "DDPM":
-        return DDPM(config, span)
-    return PNDM(config, span)
+    span = Span(tuple(timesteps[:stop]), END if stop is None else timesteps[stop])
+    return {"DDIM": DDIM, "DDPM": DDPM, "F-PNDM": PNDM}[sampler](config, span)
 
 
 def sample_ours(
@@ -165,22 +158,3 @@ def sample_theirs(
         for t in scheduler.timesteps[:evaluations]:
             x = scheduler.step(network(x, t).sample, t, x, **more).prev_sample
     return x
-
-
-def largest_difference(ours: Tensor, theirs: Tensor) -> float:
-    """Return the largest difference, relative to the larger of 1 and the largest value."""
-    return ((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1)).item()
-
-
-def matrix_layers(network: nn.Module, call: Any) -> list[tuple[nn.Module, Tensor]]:
-    """Return every convolution and linear layer that ``call`` runs, with its input."""
-    found: list[tuple[nn.Module, Tensor]] = []
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    handles = [
-        layer.register_forward_pre_hook(lambda m, given: found.append((m, given[0].clone())))
-        for layer in layers
-    ]
-    call()
-    for handle in handles:
-        handle.remove()
-    return found

@@ -11,26 +11,15 @@ NAMED_BY = "UNCONDITIONAL_BROWSER"
 """The environment variable that names a browser."""
 
 ARGUMENTS = (
-    "--headless",
+    *("--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
     "--no-sandbox",  # the sandbox does not work as root
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
 )
 """Arguments for a browser without a screen and without its own network requests."""
 
 _ON_PATH = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome-stable",
-    "google-chrome",
-    "chrome",
-    "microsoft-edge-stable",
-    "microsoft-edge",
-    "msedge",
+    *("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome"),
+    *("microsoft-edge-stable", "microsoft-edge", "msedge"),
 )
 _MAC = (
     "Google Chrome.app/Contents/MacOS/Google Chrome",

@@ -50,9 +50,6 @@ def comfyui_path(version: str = VERSIONS[0]) -> Path:
     named = named_path()
     if named:
         return named
-    before = _COPIES / "ComfyUI"  # the name from when there was only one copy
-    if (before / "main.py").is_file() and version_of(before) == version:
-        return before
     own = _COPIES / f"ComfyUI-{version}"
     if not (own / "main.py").is_file():
         _obtain(version, own)

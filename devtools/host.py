@@ -11,21 +11,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from .comfyui import HostError, comfyui_path, version_of
 from .environment import ROOT
 
-_NOT_THE_PACK = (
-    ".*",
-    "__pycache__",
-    "*.egg-info",
-    "output",
-    "runs",
-    "tests",
-    "benchmarks",
-    "devtools",
-)
+_NOT_THE_PACK = (".*", "__pycache__", "*.egg-info", "output", "runs")
+_NOT_THE_PACK += ("tests", "benchmarks", "devtools")
 
 
 class Host:
@@ -85,12 +76,7 @@ class Host:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop()
 
     @property

@@ -7,19 +7,17 @@ import argparse
 import io
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from tqdm import tqdm
 
-from .browser import ARGUMENTS, NO_BROWSER, find_browser
 from .client import Client, Graph
+from .editor import load, open_browser, open_editor
 from .environment import ROOT
-from .help_graphs import help_graph
-from .host import Host
+from .graphs import help_graph
 
 HELP = ROOT / "web" / "docs" / "pictures"
 _EDITOR = ROOT / "docs" / "editor.webp"
@@ -42,13 +40,6 @@ _SETTINGS = {
     "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
     "Comfy.Execution.PreviewMethod": "none",  # otherwise previews stay on the samplers
 }
-
-_LOAD = """async (prompt) => {
-  await app.loadApiJson(prompt, "picture");
-  for (const node of app.graph._nodes)
-    for (const widget of node.widgets ?? [])
-      if (widget.name === "control_after_generate") widget.value = "fixed";
-}"""
 
 _RUN = """async () => {
   const done = new Promise((resolve, reject) => {
@@ -103,61 +94,35 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m devtools.pictures", description=__doc__)
     parser.add_argument("names", nargs="*", help="nodes, editor, schedule (default: all)")
     names = parser.parse_args().names
-    browser = find_browser()
-    if browser is None:
-        print(NO_BROWSER, file=sys.stderr)
-        return 1
     HELP.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        Host(Path(folder)) as host,
-        sync_playwright() as playwright,
-    ):
+    with open_browser() as (host, chromium):
         client = Client(host.url)
         client.post("/settings", _SETTINGS)
         ours = [name for name in client.get("/object_info") if name.startswith("Unconditional")]
-        chromium = playwright.chromium.launch(executable_path=browser, args=ARGUMENTS)
-        page = chromium.new_page(viewport=_HELP_VIEW, device_scale_factor=1.5)
-        _open(page, host.url)
+        page = open_editor(host, chromium, viewport=_HELP_VIEW, device_scale_factor=1.5)
         readme = {_EDITOR.stem, _SCHEDULE.stem}
         for number, name in enumerate(tqdm([n for n in names or ours if n not in readme])):
-            graph = _renumbered(name, 100 * number)
+            graph = _graph(name, 100 * number + 1)
             _save(_photograph(page, name, graph, host.folder), HELP / f"{name}.webp")
         if not names or readme & set(names):
-            page = chromium.new_page(viewport=_EDITOR_VIEW, device_scale_factor=1.5)
-            _open(page, host.url)
+            page = open_editor(host, chromium, viewport=_EDITOR_VIEW, device_scale_factor=1.5)
             _photograph_editor(page)
             node = "UnconditionalShowSchedule"
-            graph = _renumbered(node, 10_000)
+            graph = _graph(node, 10_001)
             _save(_photograph(page, node, graph, host.folder, _SCHEDULE_WIDTH), _SCHEDULE)
     return 0
 
 
-def _open(page: Page, url: str) -> None:
-    page.goto(url)
-    page.wait_for_function("window.app?.graph && window.app?.canvas && window.app.extensionManager")
-
-
-def _renumbered(node: str, first: int) -> Graph:
+def _graph(node: str, first: int) -> Graph:
     """Return the graph of a node with new ids: the editor keeps the results of earlier ids."""
-    graph = help_graph(node)
+    graph = help_graph(node, first)
     if graph is None:
-        raise SystemExit(f"There is no graph for {node} in devtools/help_graphs.py.")
-
-    def link(value: Any) -> Any:
-        return [str(int(value[0]) + first), value[1]] if isinstance(value, list) else value
-
-    return {
-        str(int(key) + first): {
-            **node,
-            "inputs": {name: link(value) for name, value in node["inputs"].items()},
-        }
-        for key, node in graph.items()
-    }
+        raise SystemExit(f"There is no graph for {node} in devtools/graphs.py.")
+    return graph
 
 
 def _photograph(page: Page, node: str, graph: Graph, folder: Path, width: int = _WIDTH) -> bytes:
-    page.evaluate(_LOAD, graph)
+    load(page, graph)
     if node not in _DOWNLOADED:  # it would need a network connection
         page.evaluate(_RUN)
     # The editor itself moves the view once after opening a graph, and it only loads the pictures of

@@ -1,71 +1,40 @@
 """`python -m devtools.saved_workflow`: write this release's file in `tests/workflows/`.
 
-It is the graph of `devtools/every_node.py`. The page writes the values by position. "extra" has
-them by name, so a test can check that a later release still reads them the same way. The graph is
-not run: the model that it downloads exists only in the tests.
+It is the graph `every_node` of `devtools/graphs.py`. The page writes the values by position.
+"extra" has them by name, so a test can check that a later release still reads them the same way.
+The graph is not run: the model that it downloads exists only in the tests.
 """
 
 import json
 import re
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from .browser import ARGUMENTS, NO_BROWSER, find_browser
+from .editor import load, open_browser, open_editor
 from .environment import ROOT
-from .every_node import EVERY_NODE
-from .host import Host
+from .graphs import every_node
 
 WORKFLOWS = ROOT / "tests" / "workflows"
 
-_BUILD = """
-(nodes) => {
-    const { app, LiteGraph } = window
-    app.graph.clear()
-    const made = {}, missing = [], expected = {}
-    for (const [name, [type, inputs]] of Object.entries(nodes)) {
-        const sources = Object.values(inputs).filter(Array.isArray)
-        const node = sources.every(([source]) => made[source]) && LiteGraph.createNode(type)
-        if (!node) { missing.push(type); continue }
-        app.graph.add(node)
-        made[name] = node
-    }
-    for (const [name, node] of Object.entries(made)) {
-        const values = {}
-        for (const [input, value] of Object.entries(nodes[name][1])) {
-            if (Array.isArray(value)) {
-                const slot = node.inputs.findIndex((found) => found.name === input)
-                if (slot < 0 || !made[value[0]].connect(value[1], node, slot))
-                    throw new Error(`${name}.${input} does not take ${value}`)
-                continue
-            }
-            const widget = node.widgets.find((found) => found.name === input)
-            if (!widget) { missing.push(`${node.type}.${input}`); continue }
-            widget.value = values[input] = value
-        }
-        for (const widget of node.widgets ?? [])
-            if (widget.name === "control_after_generate") widget.value = "fixed"
-        expected[node.id] = values
-    }
-    app.graph.arrange(60)
-    const workflow = app.graph.serialize()
-    return JSON.stringify({ workflow, expected, missing })
-}
-"""
+_SAVE = "() => { app.graph.arrange(60); return JSON.stringify(app.graph.serialize()); }"
 
 
-def make(page: Page) -> tuple[dict[str, Any], list[str]]:
-    """Build the graph in an editor; return it as saved, and the missing types and inputs."""
+def make(page: Page) -> tuple[dict[str, Any], set[str]]:
+    """Build the graph in an editor; return it as saved, and the types that the editor lacks."""
     page.keyboard.press("Escape")  # the templates of the first run
-    built = json.loads(page.evaluate(_BUILD, EVERY_NODE))
-    workflow = built["workflow"]
-    ours = {str(n["id"]) for n in workflow["nodes"] if n["type"].startswith("Unconditional")}
-    meant = {key: values for key, values in built["expected"].items() if key in ours}
+    graph = every_node()
+    load(page, graph)
+    workflow = json.loads(page.evaluate(_SAVE))
+    meant = {
+        key: {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
+        for key, node in graph.items()
+        if node["class_type"].startswith("Unconditional")
+    }
     workflow["extra"] = {"meant": meant}
-    return workflow, built["missing"]
+    made = {node["type"] for node in workflow["nodes"]}
+    return workflow, {node["class_type"] for node in graph.values()} - made
 
 
 def main() -> int:
@@ -80,22 +49,10 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    browser = find_browser()
-    if browser is None:
-        print(NO_BROWSER, file=sys.stderr)
-        return 1
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        Host(Path(folder)) as host,
-        sync_playwright() as playwright,
-    ):
-        page = playwright.chromium.launch(executable_path=browser, args=ARGUMENTS).new_page()
-        page.goto(host.url)
-        ready = "() => !!(window.app?.graph && LiteGraph.registered_node_types.EmptyImage)"
-        page.wait_for_function(ready, timeout=120_000)
-        workflow, missing = make(page)
+    with open_browser() as opened:
+        workflow, missing = make(open_editor(*opened))
     if missing:
-        lacking = ", ".join(sorted(set(missing)))
+        lacking = ", ".join(sorted(missing))
         print(f"Nothing was written: the editor does not have {lacking}.", file=sys.stderr)
         return 1
     path.parent.mkdir(exist_ok=True)

@@ -1,6 +1,6 @@
 """Runs of the bundled model: ours, and those of diffusers in float32 and in float64."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -45,38 +45,33 @@ def _networks() -> tuple[UNet2D, nn.Module, nn.Module, nn.Module]:
 
 @cache
 def our_run(
-    sampler: str,
-    steps: int,
-    eta: float = 0.0,
-    *,
-    seeds: tuple[int, ...] = SEEDS,
-    exact: bool = False,
+    name: str, steps: int, eta: float = 0.0, *, seeds: Sequence[int] = SEEDS, exact: bool = False
 ) -> Tensor:
     """The final x of our core, not clipped."""
-    model = _networks()[1 if exact else 0]
-    given: tuple[Any, ...] = (CONFIG, steps, model, seeds, SHAPE)
-    if sampler == "DDPM":
+    given: tuple[Any, ...] = (CONFIG, steps, _networks()[1 if exact else 0], seeds, SHAPE)
+    if name == "DDPM":
         return ours.run_ddpm(*given, exact=exact)
-    if sampler == "DDIM":
+    if name == "DDIM":
         return ours.run_ddim(*given, eta, exact=exact)
-    return ours.run_pndm(*given, method=sampler, exact=exact)  # type: ignore[arg-type]
+    return ours.run_pndm(*given, method=name, exact=exact)
 
 
 def their_run(
-    sampler: str,
-    steps: int,
-    eta: float = 0.0,
-    *,
-    seeds: Sequence[int] = SEEDS,
-    exact: bool = False,
+    name: str, steps: int, eta: float = 0.0, *, seeds: Sequence[int] = SEEDS, exact: bool = False
 ) -> Tensor:
     """The final x of diffusers, not clipped."""
-    given: tuple[Any, ...] = (CONFIG, steps, their_eps(_networks()[3 if exact else 2]), seeds)
-    if sampler == "DDPM":
-        return oracle.run_ddpm(*given, SHAPE, exact=exact)
-    if sampler == "DDIM":
-        return oracle.run_ddim(*given, SHAPE, eta, exact=exact)
-    return oracle.run_pndm(*given, SHAPE, skip_prk_steps=sampler == "PLMS", exact=exact)
+    network = _networks()[3 if exact else 2]
+
+    @torch.inference_mode()
+    def denoise(x: Tensor, t: Any) -> Tensor:
+        return network(x, t).sample
+
+    given: tuple[Any, ...] = (CONFIG, steps, denoise, seeds, SHAPE)
+    if name == "DDPM":
+        return oracle.run_ddpm(*given, exact=exact)
+    if name == "DDIM":
+        return oracle.run_ddim(*given, eta, exact=exact)
+    return oracle.run_pndm(*given, skip_prk_steps=name == "PLMS", exact=exact)
 
 
 @cache
@@ -84,11 +79,3 @@ def their_runs(sampler: str, steps: int, eta: float = 0.0) -> tuple[Tensor, Tens
     """diffusers in float32 and in float64, over ``SEEDS``."""
     float32 = their_run(sampler, steps, eta)
     return float32, their_run(sampler, steps, eta, exact=True)
-
-
-def their_eps(unet: Any) -> Callable[[Tensor, Any], Tensor]:
-    def denoise(x: Tensor, t: Any) -> Tensor:
-        with torch.inference_mode():
-            return unet(x, t).sample
-
-    return denoise

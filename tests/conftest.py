@@ -10,7 +10,7 @@ import torch
 from float64 import Comparison, Parity
 from hub_lookalike import TOKEN, Hub
 from PIL import Image
-from wiring import Bench
+from wiring import Bench, Wires
 
 from devtools.client import Client
 from devtools.comfyui import comfyui_path, versions_to_test
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     kept, others = [], []
     for item in items:
-        version = getattr(item, "callspec", None) and item.callspec.params.get("host")  # type: ignore[attr-defined]
+        version = getattr(item, "callspec", None) and item.callspec.params.get("host")
         first = version == versions_to_test()[0] or "browser" in item.path.parts
         if part == "quick":
             wanted = not (first or version or item.get_closest_marker("slow"))
@@ -108,8 +108,14 @@ def client(host: Host) -> Iterator[Client]:
 
 
 @pytest.fixture
+def wires() -> Wires:
+    """A graph without a node."""
+    return Wires()
+
+
+@pytest.fixture
 def bench(host: Host, client: Client) -> Bench:
-    """Runs graphs and hands tensors to and fro."""
+    """Runs graphs, and passes tensors into the host and out of it."""
     return Bench(host, client)
 
 

@@ -65,11 +65,7 @@ def widened(network: nn.Module) -> nn.Module:
 
 
 def compare_networks(
-    ours: nn.Module,
-    theirs: nn.Module,
-    x: Tensor,
-    *more: Any,
-    exact: nn.Module | None = None,
+    ours: nn.Module, theirs: nn.Module, x: Tensor, *more: Any, exact: nn.Module | None = None
 ) -> tuple[Comparison, float]:
     """Evaluate two networks that should be the same.
 

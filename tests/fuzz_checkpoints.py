@@ -541,7 +541,7 @@ class Report:
     seconds: float = 0.0
 
     def lines(self) -> list[str]:
-        """Return it in words."""
+        """Return it as text."""
         kinds = ", ".join(f"{name} {number}" for name, number in sorted(self.outcomes.items()))
         return [
             f"{self.files} files in {self.seconds:.0f} s: {kinds}",

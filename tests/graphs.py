@@ -14,30 +14,24 @@ from comfyui_unconditional.unet.unet2d import UNet2D
 from PIL import Image, ImageSequence
 
 from devtools.client import Client, Graph, Run
+from devtools.contract import NODES
 from devtools.host import Host
+from devtools.wires import Wires
 
 
 def graph(sampler: str = "PNDM", model_name: str = "digits-16", **inputs: Any) -> Graph:
-    """The graph of the README; inputs go to the node that has them, others to the sampler."""
-    defaults: dict[str, dict[str, Any]] = {
-        "1": {"model_name": model_name, "dtype": "auto"},
-        "2": {"model": ["1", 0], "seed": 7, "steps": 10, "batch_size": 1},
-        "3": {"samples": ["2", 0], "filename_prefix": "test", "format": "png", "scale": 1},
-    }
-    defaults["2"] |= {
-        "PNDM": {"method": "F-PNDM", "convention": "diffusers"},
-        "DDPM": {"variance_type": "model"},
-        "DDIM": {"eta": 0.0},
-    }[sampler]
-    for name, value in inputs.items():
-        owners = (node for node in defaults.values() if name in node)
-        next(owners, defaults["2"])[name] = value
-    kinds = {
-        "1": "UnconditionalUNetLoader",
-        "2": f"Unconditional{sampler}Sampler",
-        "3": "UnconditionalImageOutput",
-    }
-    return {key: {"class_type": kinds[key], "inputs": defaults[key]} for key in kinds}
+    """The graph of the README; each input goes to the node that has it."""
+    wires = Wires()
+    for kind, given in (
+        ("UNetLoader", {"model_name": model_name}),
+        (f"{sampler}Sampler", {"model": ["1", 0], "seed": 7, "steps": 10}),
+        ("ImageOutput", {"samples": ["2", 0], "filename_prefix": "test"}),
+    ):
+        node = f"Unconditional{kind}"
+        names = inputs.keys() & {*NODES[node]["inputs"], *NODES[node].get("optional", {})}
+        wires(node, **given | {name: inputs.pop(name) for name in names})
+    assert not inputs
+    return wires.graph
 
 
 def save_graph(model_name: str, filename_prefix: str, dtype: str = "auto") -> Graph:
@@ -61,7 +55,7 @@ def files(host: Host, run: Run, node: str = "3") -> list[Path]:
 def read_metadata(path: Path) -> dict[str, Any]:
     picture = Image.open(path)
     if path.suffix == ".png":
-        return {name: json.loads(text) for name, text in picture.text.items()}  # type: ignore[attr-defined]
+        return {name: json.loads(text) for name, text in picture.text.items()}
     texts = [value for value in picture.getexif().values() if isinstance(value, str)]
     return {text.split(":", 1)[0]: json.loads(text.split(":", 1)[1]) for text in texts}
 

@@ -28,18 +28,10 @@ def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> tuple[Tensor, l
     return torch.cat([torch.randn((1, *shape), generator=g) for g in generators]), generators
 
 
-def run_ddpm(
-    config: SchedulerConfig,
-    steps: int,
-    denoise: Denoise,
-    seeds: Sequence[int],
-    shape: Sequence[int],
-    *,
-    exact: bool = False,
-    **changes: Any,
-) -> Tensor:
+def run_ddpm(config: SchedulerConfig, *given: Any, exact: bool = False, **changes: Any) -> Tensor:
+    """Given are the steps, the denoiser, the seeds and the shape; changes are the scheduler's."""
     scheduler = DDPMScheduler(**_options(config, _NOT_DDPM) | changes)
-    return _run(scheduler, steps, denoise, seeds, shape, exact, with_generator=True)
+    return _run(scheduler, *given, exact=exact, with_generator=True)
 
 
 def run_ddim(
@@ -52,22 +44,15 @@ def run_ddim(
     *,
     exact: bool = False,
 ) -> Tensor:
-    scheduler = DDIMScheduler(**_options(config, _NOT_DDIM))
-    return _run(scheduler, steps, denoise, seeds, shape, exact, with_generator=True, eta=eta)
+    given = (DDIMScheduler(**_options(config, _NOT_DDIM)), steps, denoise, seeds, shape)
+    return _run(*given, exact=exact, with_generator=True, eta=eta)
 
 
 def run_pndm(
-    config: SchedulerConfig,
-    steps: int,
-    denoise: Denoise,
-    seeds: Sequence[int],
-    shape: Sequence[int],
-    *,
-    skip_prk_steps: bool,
-    exact: bool = False,
+    config: SchedulerConfig, *given: Any, skip_prk_steps: bool, exact: bool = False
 ) -> Tensor:
     scheduler = PNDMScheduler(**_options(config, _NOT_PNDM), skip_prk_steps=skip_prk_steps)
-    return _run(scheduler, steps, denoise, seeds, shape, exact, with_generator=False)
+    return _run(scheduler, *given, exact=exact, with_generator=False)
 
 
 def _options(config: SchedulerConfig, without: set[str]) -> dict[str, Any]:
@@ -83,8 +68,8 @@ def _run(
     denoise: Denoise,
     seeds: Sequence[int],
     shape: Sequence[int],
-    exact: bool,
     *,
+    exact: bool,
     with_generator: bool,
     **more: Any,
 ) -> Tensor:

@@ -5,6 +5,7 @@ With ``exact`` the arithmetic is that of float64, on the same noise and the same
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,9 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import DDIM
 from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
-from comfyui_unconditional.schedulers.pndm import PNDM, Method
-from comfyui_unconditional.schedulers.pndm_grid import Convention
+from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.randomness import SeededNoise
-from comfyui_unconditional.schedulers.sampler import Model, drain
+from comfyui_unconditional.schedulers.sampler import Model, Sampler, drain
 from comfyui_unconditional.schedulers.span import Stretch
 from torch import Tensor
 
@@ -24,23 +24,29 @@ DIGITS = Path(__file__).resolve().parent.parent / "models" / "digits-16"
 SEEDS = (5, 2**64 - 1, 123)
 
 
-def run_ddpm(
+Shape = tuple[int, int, int]
+
+
+def _run(
+    kind: type[Sampler],
     config: SchedulerConfig,
     steps: int,
     model: Model,
     seeds: Sequence[int],
-    shape: tuple[int, int, int],
+    shape: Shape,
     *,
     exact: bool = False,
-    **more: Any,
+    **settings: Any,
 ) -> Tensor:
-    noise = SeededNoise(seeds, shape)
-    dtype = _dtype(exact)
+    noise, dtype = SeededNoise(seeds, shape), torch.float64 if exact else torch.float32
     if exact:
         config = with_wide_tables(config)
-    sampler = DDPM.over(config, Stretch(steps), dtype=dtype, **more)
+    sampler = kind.over(config, Stretch(steps), dtype=dtype, **settings)
     with torch.inference_mode():
         return drain(sampler.sample(model, noise().to(dtype), noise))
+
+
+run_ddpm = partial(_run, DDPM)
 
 
 def run_ddim(
@@ -48,42 +54,18 @@ def run_ddim(
     steps: int,
     model: Model,
     seeds: Sequence[int],
-    shape: tuple[int, int, int],
+    shape: Shape,
     eta: float = 0.0,
-    *,
-    exact: bool = False,
+    **more: Any,
 ) -> Tensor:
-    noise = SeededNoise(seeds, shape)
-    dtype = _dtype(exact)
-    if exact:
-        config = with_wide_tables(config)
-    sampler = DDIM.over(config, Stretch(steps), eta=eta, dtype=dtype)
-    with torch.inference_mode():
-        return drain(sampler.sample(model, noise().to(dtype), noise))
+    return _run(DDIM, config, steps, model, seeds, shape, eta=eta, **more)
 
 
-def run_pndm(
-    config: SchedulerConfig,
-    steps: int,
-    model: Model,
-    seeds: Sequence[int],
-    shape: tuple[int, int, int],
-    *,
-    method: Method = "F-PNDM",
-    convention: Convention = "diffusers",
-    exact: bool = False,
-) -> Tensor:
-    dtype = _dtype(exact)
+def run_pndm(config: SchedulerConfig, *given: Any, exact: bool = False, **settings: Any) -> Tensor:
+    """Settings are PNDM's: method and convention."""
     if exact:  # PNDM never rescales
-        config = with_wide_tables(dataclasses.replace(config, rescale_betas_zero_snr=False))
-    noise = SeededNoise(seeds, shape)
-    sampler = PNDM.over(config, Stretch(steps), method=method, convention=convention, dtype=dtype)
-    with torch.inference_mode():
-        return drain(sampler.sample(model, noise().to(dtype), noise))
-
-
-def _dtype(exact: bool) -> torch.dtype:
-    return torch.float64 if exact else torch.float32
+        config = dataclasses.replace(config, rescale_betas_zero_snr=False)
+    return _run(PNDM, config, *given, exact=exact, **settings)
 
 
 def with_wide_tables(config: SchedulerConfig) -> SchedulerConfig:

@@ -25,16 +25,11 @@ from wiring import Bench, Wires
 from devtools.wires import Link
 
 SAMPLERS = ("PNDM", "DDPM", "DDIM")
-SETTINGS: dict[str, dict[str, Any]] = {
-    "PNDM": {"method": "F-PNDM", "convention": "diffusers"},
-    "DDPM": {"variance_type": "model"},
-    "DDIM": {"eta": 0.3},
-}
 
 
-def sampler(wires: Wires, kind: str, model: Link, **inputs: Any) -> Link:
-    defaults = {"seed": 7, "steps": 10, "batch_size": 1, **SETTINGS[kind]}
-    return wires(f"Unconditional{kind}Sampler", model=model, **{**defaults, **inputs})
+def sampler(wires: Wires, kind: str, model: Link, node: str = "Sampler", **inputs: Any) -> Link:
+    defaults = {"seed": 7, "steps": 10} | ({"eta": 0.3} if kind == "DDIM" else {})
+    return wires(f"Unconditional{kind}{node}", model=model, **defaults | inputs)
 
 
 def sixteen_images(
@@ -50,17 +45,7 @@ def sixteen_images(
 
 
 def advanced(wires: Wires, kind: str, model: Link, latent: Link, **inputs: Any) -> Link:
-    defaults = {
-        "add_noise": "enable",
-        "seed": 7,
-        "steps": 10,
-        "latent": latent,
-        "start_at_step": 0,
-        "end_at_step": 10000,
-        "return_with_leftover_noise": "disable",
-        **SETTINGS[kind],
-    }
-    return wires(f"Unconditional{kind}SamplerAdvanced", model=model, **{**defaults, **inputs})
+    return sampler(wires, kind, model, node="SamplerAdvanced", latent=latent, **inputs)
 
 
 def some_images(count: int = 2) -> Tensor:
@@ -102,7 +87,7 @@ def expected_image_to_image(kind: str, images: Tensor, seeds: list[int], steps: 
         return drain(sampler.sample(network, x, noise))
 
 
-def told(bench: Bench, wires: Wires, node: Link) -> dict[str, Any]:
+def report_of(bench: Bench, wires: Wires, node: Link) -> dict[str, Any]:
     """What a sampler says of its run."""
     wires("TestSaveLatent", samples=node, name=f"told-{node[0]}")
     (text,) = bench.run(wires).outputs[node[0]]["unconditional_run"]
@@ -121,7 +106,7 @@ def half_mask() -> Tensor:
 
 def ksampler(wires: Wires, model: Link, latent: Link, **inputs: Any) -> Link:
     """The host's DDIM over our trailing timesteps, which are those of its "simple" scheduler."""
-    nothing = wires("TestNothing")
+    nothing = wires("UnconditionalConditioning")
     defaults = {
         "add_noise": "disable",
         "noise_seed": 0,
@@ -140,12 +125,11 @@ def ksampler(wires: Wires, model: Link, latent: Link, **inputs: Any) -> Link:
 
 def trajectory(wires: Wires, model: Link | None = None, **inputs: Any) -> Link:
     """The Trajectory node's LATENT; its trajectory and frames are outputs 1 and 2."""
-    defaults = {"seed": 7, "steps": 10, "batch_size": 2, "sampler": "F-PNDM", "show": "x0"}
-    link = wires.model() if model is None else model
-    return wires("UnconditionalTrajectory", model=link, **{**defaults, "every": 5, **inputs})
+    given = {"seed": 7, "steps": 10, "batch_size": 2, **inputs}
+    return wires("UnconditionalTrajectory", model=model or wires.model(), **given)
 
 
-def output(wires: Wires, samples: Link, **inputs: Any) -> str:
+def output(wires: Wires, samples: Link, prefix: str = "trajectory", **inputs: Any) -> str:
     """Add an Image Output and return its key."""
-    defaults = {"samples": samples, "filename_prefix": "trajectory", "format": "png", "scale": 1}
-    return wires("UnconditionalImageOutput", **{**defaults, **inputs})[0]
+    given = {"samples": samples, "filename_prefix": prefix, **inputs}
+    return wires("UnconditionalImageOutput", **given)[0]

@@ -34,9 +34,7 @@ def cell(sheet: Tensor, row: int, column: int, height: int = 3, width: int = 5) 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (5, 3, 2), (6, 3, 2), (4, 1, 4)])
-def test_pictures_are_in_reading_order_with_grey_between_and_after(
-    count: int, columns: int, rows: int, channels: int
-) -> None:
+def test_pictures_are_in_reading_order_with_grey_between_and_after(count, columns, rows, channels):
     images = pictures(count, channels=channels)
     sheet = make_sheet(images, columns)
     assert sheet.shape == (rows * 4 - 1, columns * 6 - 1, channels)
@@ -52,23 +50,23 @@ def test_pictures_are_in_reading_order_with_grey_between_and_after(
     assert torch.equal(rest, grey.expand_as(rest))
 
 
-def test_a_sheet_is_no_wider_than_its_pictures() -> None:
+def test_a_sheet_is_no_wider_than_its_pictures():
     assert make_sheet(pictures(2), 1000).shape == (3, 11, 3)
 
 
 @pytest.mark.parametrize(("side", "gap"), [(8, 1), (16, 1), (32, 1), (64, 2), (256, 8)])
-def test_the_gap_grows_with_the_pictures(side: int, gap: int) -> None:
+def test_the_gap_grows_with_the_pictures(side, gap):
     assert gap_between(side, 2 * side) == gap
     assert make_sheet(pictures(2, side, side), 2).shape[1] == 2 * side + gap
 
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 2), (4, 2), (5, 3), (16, 4)])
-def test_without_a_number_of_columns_the_sheet_is_nearly_square(count: int, columns: int) -> None:
+def test_without_a_number_of_columns_the_sheet_is_nearly_square(count, columns):
     sheet, _ = arrange_sheet(pictures(count), [None] * count, frames=1, columns=0)
     assert sheet.shape == (1, -(-count // columns) * 4 - 1, columns * 6 - 1, 3)
 
 
-def test_of_a_trajectory_each_row_is_one_image() -> None:
+def test_of_a_trajectory_each_row_is_one_image():
     images = pictures(8)
     (sheet,), _ = arrange_sheet(images, [None] * 8, frames=4, columns=0)
     for row in range(2):
@@ -79,7 +77,7 @@ def test_of_a_trajectory_each_row_is_one_image() -> None:
 # Films
 
 
-def test_a_batch_is_one_animation_and_a_trajectory_one_for_each_image() -> None:
+def test_a_batch_is_one_animation_and_a_trajectory_one_for_each_image():
     images, records = pictures(6), [{"seed": k // 3, "evaluation": k % 3} for k in range(6)]
     films, (record,) = arrange_films(images, records, frames=1, grid=True, columns=2)
     assert torch.equal(films, images[None])
@@ -91,9 +89,7 @@ def test_a_batch_is_one_animation_and_a_trajectory_one_for_each_image() -> None:
 
 
 @pytest.mark.parametrize(("columns", "places"), [(0, 2), (1, 1), (3, 3)])
-def test_in_a_grid_the_images_of_a_trajectory_appear_side_by_side(
-    columns: int, places: int
-) -> None:
+def test_in_a_grid_the_images_of_a_trajectory_appear_side_by_side(columns, places):
     images, records = pictures(6), [{"seed": k // 2} for k in range(6)]
     films, (record,) = arrange_films(images, records, frames=2, grid=True, columns=columns)
     assert films.shape[:2] == (1, 2)
@@ -105,19 +101,19 @@ def test_in_a_grid_the_images_of_a_trajectory_appear_side_by_side(
 
 
 @pytest.mark.parametrize("fps", [0.1, 8, 24, 30, 60])
-def test_durations_follow_the_frames_per_second_without_drifting(fps: float) -> None:
+def test_durations_follow_the_frames_per_second_without_drifting(fps):
     durations = frame_durations(50, fps, hold_last=False)
     assert sum(durations) == round(50 * 1000 / fps)
     assert max(durations) - min(durations) <= 1
 
 
-def test_the_finished_image_stays_longer() -> None:
+def test_the_finished_image_stays_longer():
     assert frame_durations(3, 8, hold_last=True) == [125, 125, 1500]
     assert frame_durations(3, 0.5, hold_last=True) == [2000, 2000, 2000]
 
 
 @pytest.mark.parametrize("fps", [0, -1, 61, float("nan"), float("inf")])
-def test_frames_per_second_out_of_range_are_rejected(fps: float) -> None:
+def test_frames_per_second_out_of_range_are_rejected(fps):
     with pytest.raises(
         ValueError, match=f"fps must be from 0.1 to 60 frames per second, not {fps}"
     ):
@@ -132,7 +128,7 @@ def trajectory(images: int = 2, frames: int = 3) -> dict[str, Tensor]:
     return {"samples": samples, **mark_frames(samples, frames)}
 
 
-def test_whole_trajectories_are_known_in_any_order_and_number() -> None:
+def test_whole_trajectories_are_known_in_any_order_and_number():
     latent = trajectory()
     samples = latent["samples"]
     assert find_frames(latent) == 3
@@ -141,21 +137,19 @@ def test_whole_trajectories_are_known_in_any_order_and_number() -> None:
 
 
 @pytest.mark.parametrize("indices", [[0, 1], [1, 2, 3], [0, 2, 1], [0, 3, 1, 4, 2, 5], [0]])
-def test_frames_that_another_node_selected_or_shuffled_are_no_trajectory(
-    indices: list[int],
-) -> None:
+def test_frames_that_another_node_selected_or_shuffled_are_no_trajectory(indices):
     latent = trajectory()
     assert find_frames({**latent, "samples": latent["samples"][indices]}) == 1
 
 
-def test_changed_frames_and_other_batches_are_no_trajectory() -> None:
+def test_changed_frames_and_other_batches_are_no_trajectory():
     latent = trajectory()
     assert find_frames({**latent, "samples": latent["samples"] * 0.5}) == 1
     assert find_frames({**latent, "samples": pictures(9)}) == 1
     assert find_frames({"samples": latent["samples"]}) == 1
 
 
-def test_a_trajectory_that_ends_with_equal_frames_is_still_one() -> None:
+def test_a_trajectory_that_ends_with_equal_frames_is_still_one():
     # DDIM's last prediction is its final image where nothing is clipped.
     samples = pictures(6)
     samples[1], samples[4] = samples[2], samples[5]
@@ -163,7 +157,7 @@ def test_a_trajectory_that_ends_with_equal_frames_is_still_one() -> None:
     assert find_frames(latent) == 3
 
 
-def test_each_frame_has_the_record_of_its_image_and_its_own() -> None:
+def test_each_frame_has_the_record_of_its_image_and_its_own():
     samples = pictures(4)
     final = {KEY: make_records(samples[1::2], [7, 8], {"steps": 5}), "samples": samples[1::2]}
     records = make_frame_records(samples, find_records(final), [{"t": 900}, {}])
@@ -175,7 +169,7 @@ def test_each_frame_has_the_record_of_its_image_and_its_own() -> None:
     ]
 
 
-def test_equal_images_of_a_batch_get_the_seed_of_each_in_order() -> None:
+def test_equal_images_of_a_batch_get_the_seed_of_each_in_order():
     samples = pictures(4)
     samples[0] = samples[2] = samples[3]
     records = make_records(samples, [7, 8, 9, 10], {"steps": 5})
@@ -183,7 +177,7 @@ def test_equal_images_of_a_batch_get_the_seed_of_each_in_order() -> None:
     assert [record and record["seed"] for record in found] == [7, 8, 9, 10]
 
 
-def test_a_selection_of_equal_images_gets_every_possible_seed() -> None:
+def test_a_selection_of_equal_images_gets_every_possible_seed():
     samples = pictures(4)
     samples[0] = samples[2] = samples[3]
     records = make_records(samples, [7, 8, 9, 10], {"steps": 5})
@@ -194,14 +188,14 @@ def test_a_selection_of_equal_images_gets_every_possible_seed() -> None:
         assert found == expected
 
 
-def test_an_image_that_was_repeated_keeps_its_seed() -> None:
+def test_an_image_that_was_repeated_keeps_its_seed():
     samples = pictures(2)
     records = make_records(samples, [7, 8], {"steps": 5})
     found = find_records({KEY: records, "samples": samples[[0, 0, 1]]})
     assert [record and record["seed"] for record in found] == [7, 7, 8]
 
 
-def test_equal_frames_get_the_record_of_each_in_order() -> None:
+def test_equal_frames_get_the_record_of_each_in_order():
     samples = pictures(1).repeat(6, 1, 1, 1)
     images = [{"seed": 7}, {"seed": 8}]
     frames = [{"t": 900}, {"t": 450}, {}]
@@ -210,7 +204,7 @@ def test_equal_frames_get_the_record_of_each_in_order() -> None:
     assert find_records({KEY: records, "samples": samples}) == expected
 
 
-def test_the_record_of_several_pictures_says_once_what_they_have_in_common() -> None:
+def test_the_record_of_several_pictures_says_once_what_they_have_in_common():
     one, two = {"seed": 1, "steps": 5}, {"seed": 2, "steps": 5}
     assert gather_records([one, two]) == {"steps": 5, "images": [{"seed": 1}, {"seed": 2}]}
     assert gather_records([one, None]) == {"seed": 1, "steps": 5, "images": [{}, None]}

@@ -17,7 +17,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_that_is_replaced_after_it_was_opened_keeps_its_own_sha256(path: Path) -> None:
+def test_a_file_that_is_replaced_after_it_was_opened_keeps_its_own_sha256(path):
     expected = hashlib.sha256(path.read_bytes()).hexdigest()
     digest = FileDigest(path)
     digest.check_unchanged()
@@ -30,9 +30,7 @@ def test_a_file_that_is_replaced_after_it_was_opened_keeps_its_own_sha256(path: 
 
 
 @pytest.mark.parametrize("change", ["touched", "appended to", "cut short"])
-def test_a_file_that_is_changed_in_place_has_no_sha256_and_a_warning_says_so(
-    change: str, path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_that_is_changed_in_place_has_no_sha256_and_a_warning_says_so(change, path, caplog):
     digest = FileDigest(path)
     if change == "touched":
         os.utime(path, ns=(1, 1))
@@ -44,7 +42,7 @@ def test_a_file_that_is_changed_in_place_has_no_sha256_and_a_warning_says_so(
     assert "has changed since it was loaded" in record.getMessage()
 
 
-def test_what_happens_to_a_file_after_its_sha256_was_computed_does_not_matter(path: Path) -> None:
+def test_what_happens_to_a_file_after_its_sha256_was_computed_does_not_matter(path):
     expected = hashlib.sha256(path.read_bytes()).hexdigest()
     digest = FileDigest(path)
     digest.start()
@@ -55,6 +53,6 @@ def test_what_happens_to_a_file_after_its_sha256_was_computed_does_not_matter(pa
     assert digest.sha256 == expected
 
 
-def test_the_digest_of_a_copied_model_is_that_of_the_model(path: Path) -> None:
+def test_the_digest_of_a_copied_model_is_that_of_the_model(path):
     digest = FileDigest(path)
     assert copy.deepcopy({"source": digest})["source"].sha256 == digest.sha256

@@ -74,8 +74,8 @@ def write_config(folder: Path, **fields: Any) -> None:
 @pytest.mark.parametrize("mode", [0o000, 0o400, 0o100], ids=["nothing", "list", "enter"])
 @pytest.mark.parametrize("place", ["lost+found", "deep/lost+found", "b/unet_ema", "a.safetensors"])
 def test_a_folder_that_may_not_be_read_is_left_out_with_a_warning_and_all_others_are_listed(
-    place: str, mode: int, root: Path, folders: ModuleType, caplog: pytest.LogCaptureFixture
-) -> None:
+    place, mode, root, folders, caplog
+):
     for name in ("a", "b", "c"):
         toys.write_checkpoint(root / name, toys.TINY)
     locked = root / place
@@ -90,9 +90,7 @@ def test_a_folder_that_may_not_be_read_is_left_out_with_a_warning_and_all_others
     locked.chmod(0o755)
 
 
-def test_a_model_in_a_folder_that_may_not_be_read_is_an_error_that_says_so(
-    root: Path, folders: ModuleType
-) -> None:
+def test_a_model_in_a_folder_that_may_not_be_read_is_an_error_that_says_so(root, folders):
     toys.write_checkpoint(root / "locked" / "model", toys.TINY)
     (root / "locked").chmod(0o000)
     for name in ("locked", "locked/model", "locked/model@fp16"):
@@ -104,13 +102,8 @@ def test_a_model_in_a_folder_that_may_not_be_read_is_an_error_that_says_so(
 @pytest.mark.parametrize("reason", [errno.ENOTCONN, errno.ESTALE, errno.EIO])
 @pytest.mark.parametrize("place", ["", "share", "b/share"])
 def test_a_dead_network_mount_is_left_out_with_a_warning(
-    place: str,
-    reason: int,
-    root: Path,
-    folders: ModuleType,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    place, reason, root, folders, monkeypatch, caplog
+):
     toys.write_checkpoint(root / "a", toys.TINY)
     toys.write_checkpoint(root.parent / "saved" / "s", toys.TINY)
     mount = root / place
@@ -132,9 +125,7 @@ def test_a_dead_network_mount_is_left_out_with_a_warning(
     assert folders.model_files("s").weights.parent.name == "s"
 
 
-def test_a_root_that_is_a_file_or_a_link_to_nothing_hides_no_other(
-    root: Path, folders: ModuleType, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_root_that_is_a_file_or_a_link_to_nothing_hides_no_other(root, folders, caplog):
     toys.write_checkpoint(root / "a", toys.TINY)
     caplog.clear()
     saved = root.parent / "saved"
@@ -149,9 +140,7 @@ def test_a_root_that_is_a_file_or_a_link_to_nothing_hides_no_other(
     assert [str(saved) in message for message in caplog.messages] == [True, True]
 
 
-def test_an_unreadable_folder_gives_one_warning(
-    root: Path, folders: ModuleType, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unreadable_folder_gives_one_warning(root, folders, caplog):
     (root / "locked").mkdir(mode=0o700)
     (root / "locked").chmod(0o000)
     with as_another_user():
@@ -172,9 +161,7 @@ BESIDE = [
 ]
 
 
-def test_what_a_training_saves_beside_the_network_is_not_listed(
-    root: Path, folders: ModuleType
-) -> None:
+def test_what_a_training_saves_beside_the_network_is_not_listed(root, folders):
     models = [
         "ema_0.9999_500000.pt",
         "model500000.pt",
@@ -200,9 +187,9 @@ def test_what_a_training_saves_beside_the_network_is_not_listed(
     ids=lambda fields: str(next(iter(fields.values()))),
 )
 @pytest.mark.parametrize("place", ["sd/unet", "sd", "run/checkpoint-500/unet"])
-def test_a_network_of_another_class_is_not_listed_and_is_refused_by_its_class_when_named(
-    place: str, fields: dict[str, Any], root: Path, folders: ModuleType
-) -> None:
+def test_a_network_of_another_class_is_not_listed_and_is_rejected_by_its_class_when_named(
+    place, fields, root, folders
+):
     write_config(root / place, **fields)
     (root / place / "diffusion_pytorch_model.safetensors").touch()
     if place == "run/checkpoint-500/unet":
@@ -212,9 +199,7 @@ def test_a_network_of_another_class_is_not_listed_and_is_refused_by_its_class_wh
     assert folders.model_files(place).config == root / place / "config.json"
 
 
-def test_a_network_of_another_class_does_not_hide_a_model_of_the_same_name(
-    root: Path, folders: ModuleType
-) -> None:
+def test_a_network_of_another_class_does_not_hide_a_model_of_the_same_name(root, folders):
     write_config(root / "m" / "unet", _class_name="UNet2DConditionModel")
     toys.write_checkpoint(root.parent / "saved" / "m", toys.TINY)
     assert listed(folders) == ["m"]
@@ -222,9 +207,7 @@ def test_a_network_of_another_class_does_not_hide_a_model_of_the_same_name(
 
 
 @pytest.mark.parametrize("class_name", [None, "UNet2DModel", "UNetModel", "UNetUnconditionalModel"])
-def test_a_network_of_ours_is_listed_beside_parts_of_other_kinds(
-    class_name: str | None, root: Path, folders: ModuleType
-) -> None:
+def test_a_network_of_ours_is_listed_beside_parts_of_other_kinds(class_name, root, folders):
     write_config(root / "m" / "unet", **({} if class_name is None else {"_class_name": class_name}))
     write_config(root / "m" / "vqvae", _class_name="VQModel")
     (root / "m" / "vqvae" / "diffusion_pytorch_model.safetensors").touch()
@@ -232,8 +215,8 @@ def test_a_network_of_ours_is_listed_beside_parts_of_other_kinds(
 
 
 def test_a_model_with_a_damaged_configuration_is_listed_since_loading_says_what_is_wrong(
-    root: Path, folders: ModuleType
-) -> None:
+    root, folders
+):
     toys.write_checkpoint(root / "m", toys.TINY)
     (root / "m" / "config.json").write_text("{")
     assert listed(folders) == ["m"]
@@ -242,7 +225,7 @@ def test_a_model_with_a_damaged_configuration_is_listed_since_loading_says_what_
 # Links
 
 
-def test_loops_of_links_list_each_model_once(root: Path, folders: ModuleType) -> None:
+def test_loops_of_links_list_each_model_once(root, folders):
     for name in ("a/m", "b/n", "run"):
         toys.write_checkpoint(root / name, toys.TINY)
     toys.write_checkpoint(root / "run" / "checkpoint-1" / "unet", toys.TINY)
@@ -253,13 +236,11 @@ def test_loops_of_links_list_each_model_once(root: Path, folders: ModuleType) ->
     (root / "b" / "to_a").symlink_to("../a")
     (root / "run" / "checkpoint-1" / "checkpoint-2").symlink_to("..")
     assert [name for name in listed(folders) if "checkpoint-2" not in name] == [
-        *("a/m", "b/n", "run", "run/checkpoint-1/unet"),
+        *("a/m", "b/n", "run", "run/checkpoint-1/unet")
     ]
 
 
-def test_a_linked_model_is_listed_under_both_names_and_its_folder_from_elsewhere_too(
-    root: Path, folders: ModuleType
-) -> None:
+def test_a_linked_model_is_listed_under_both_names_and_its_folder_from_elsewhere_too(root, folders):
     toys.write_checkpoint(root / "m", toys.TINY)
     (root / "best").symlink_to("m")
     toys.write_checkpoint(root.parent / "elsewhere" / "x", toys.TINY)
@@ -270,7 +251,7 @@ def test_a_linked_model_is_listed_under_both_names_and_its_folder_from_elsewhere
         assert folders.model_files(name).weights.exists()
 
 
-def test_a_folder_of_the_hubs_cache_is_listed(root: Path, folders: ModuleType) -> None:
+def test_a_folder_of_the_hubs_cache_is_listed(root, folders):
     cache = root / "models--google--ddpm"
     blobs, snapshot = cache / "blobs", cache / "snapshots" / ("0123456789" * 4)
     toys.write_checkpoint(blobs, toys.TINY)
@@ -293,8 +274,8 @@ def test_a_folder_of_the_hubs_cache_is_listed(root: Path, folders: ModuleType) -
     ],
 )
 def test_a_name_is_never_looked_up_outside_of_the_models_folders(
-    name: str, suffix: str, root: Path, folders: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    name, suffix, root, folders, monkeypatch
+):
     outside = root.parent / "outside"
     outside.mkdir()
     (outside / f"x{suffix}").touch()
@@ -321,9 +302,7 @@ def test_a_name_is_never_looked_up_outside_of_the_models_folders(
 
 
 @pytest.mark.parametrize("separator", ["\\", ":"])
-def test_on_windows_a_name_with_a_drive_or_share_is_none(
-    separator: str, folders: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_windows_a_name_with_a_drive_or_share_is_none(separator, folders, monkeypatch):
     assert folders._is_part(f"a{separator}b")
     monkeypatch.setattr(folders, "Path", PureWindowsPath)
     assert not folders._is_part(f"a{separator}b")
@@ -331,9 +310,7 @@ def test_on_windows_a_name_with_a_drive_or_share_is_none(
     assert folders._is_part("a.pt")
 
 
-def test_each_listed_name_is_found_and_no_other_place_than_the_first(
-    root: Path, folders: ModuleType
-) -> None:
+def test_each_listed_name_is_found_and_no_other_place_than_the_first(root, folders):
     toys.write_checkpoint(root / "x", toys.TINY, layout="pipeline", scheduler={})
     weights = root / "x" / "unet" / "diffusion_pytorch_model.safetensors"
     shutil.copy(weights, weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
@@ -344,7 +321,7 @@ def test_each_listed_name_is_found_and_no_other_place_than_the_first(
     toys.write_checkpoint(root.parent / "saved" / "x", toys.TINY)
     names = listed(folders)
     assert names == [
-        *("f.pt", "owner--name@v1", "x", "x@fp16", "x/unet_ema", "x/checkpoint-5/unet"),
+        *("f.pt", "owner--name@v1", "x", "x@fp16", "x/unet_ema", "x/checkpoint-5/unet")
     ]
     for name in names:
         assert folders.model_files(name).weights.is_relative_to(root)

@@ -1,4 +1,4 @@
-"""Every checkpoint format loads as the network it was, or is refused in words."""
+"""Every checkpoint format loads as the network it was, or is rejected with an explanation."""
 
 import json
 import pickle

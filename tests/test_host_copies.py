@@ -1,15 +1,12 @@
 """In the real ComfyUI: MODELs of ours that the host makes a second time, with their own weights."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import toys
 from graphs import files, graph
 from sampler_graphs import SAMPLERS, ksampler, sampler
-from wiring import Bench, Wires
+from wiring import Wires
 
-from devtools.client import Client
 from devtools.host import Host
 from devtools.wires import Link
 
@@ -32,9 +29,8 @@ def changed(wires: Wires, model: Link) -> Link:
 @pytest.mark.parametrize("kind", COPIES)
 @pytest.mark.parametrize("dtype", ["auto", "float16"])
 def test_a_copied_model_draws_the_same_images_whatever_was_put_on_it_before_and_after(
-    dtype: str, kind: str, bench: Bench
-) -> None:
-    wires = Wires()
+    dtype, kind, wires, bench
+):
     model = wires("UnconditionalUNetLoader", model_name="digits-16", dtype=dtype)
     source = wires("TestDynamicModel", model=model) if kind == "not dynamic" else model
     copy = copied(wires, source, kind, bench.host)
@@ -50,9 +46,7 @@ def test_a_copied_model_draws_the_same_images_whatever_was_put_on_it_before_and_
     assert (results[0] - results[2]).abs().max() > 1e-2
 
 
-def test_a_dynamic_model_draws_the_same_images_with_whatever_schedule_was_used_before(
-    bench: Bench,
-) -> None:
+def test_a_dynamic_model_draws_the_same_images_with_whatever_schedule_was_used_before(bench):
     other = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}
     results = []
     for dynamic in (False, True):
@@ -72,10 +66,10 @@ def test_a_dynamic_model_draws_the_same_images_with_whatever_schedule_was_used_b
         assert torch.equal(plain, again)
 
 
-@pytest.mark.parametrize(("change", "refused"), [("overwritten", True), ("touched", False)])
-def test_a_copy_is_refused_only_where_the_files_hold_another_model_now(
-    change: str, refused: bool, host: Host, client: Client, models: Path
-) -> None:
+@pytest.mark.parametrize(("change", "rejected"), [("overwritten", True), ("touched", False)])
+def test_a_copy_is_rejected_only_where_the_files_hold_another_model_now(
+    change, rejected, host, client, models
+):
     name = f"copied-{change}"
     toys.write_checkpoint(models / name, toys.TINY, scheduler={})
     path = next((models / name).rglob("*.safetensors"))
@@ -85,7 +79,7 @@ def test_a_copy_is_refused_only_where_the_files_hold_another_model_now(
     prompt["5"] = {"class_type": "TestDynamicModel", "inputs": {"model": ["4", 0]}}
     prompt["2"]["inputs"]["model"] = ["5", 0]
     run = client.run(prompt)
-    if not refused:
+    if not rejected:
         files(host, run)
         return
     assert run.error
@@ -93,8 +87,7 @@ def test_a_copy_is_refused_only_where_the_files_hold_another_model_now(
     assert "have changed since it was loaded" in run.error["exception_message"]
 
 
-def test_the_hosts_lora_training_runs_on_our_model(bench: Bench) -> None:
-    wires = Wires()
+def test_the_hosts_lora_training_runs_on_our_model(wires, bench):
     needed = bench.client.get("/object_info/TrainLoraNode")["TrainLoraNode"]["input"]["required"]
     settings = {
         name: options[1]["default"] for name, options in needed.items() if "default" in options[1]
@@ -105,7 +98,7 @@ def test_the_hosts_lora_training_runs_on_our_model(bench: Bench) -> None:
         | {
             "model": wires.model(),
             "latents": bench.put(wires, torch.zeros(2, 1, 16, 16)),
-            "positive": wires("TestNothing"),
+            "positive": wires("UnconditionalConditioning"),
             "steps": 2,
         },
     )
@@ -114,8 +107,7 @@ def test_the_hosts_lora_training_runs_on_our_model(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_a_device_without_float64_draws_the_same_image(kind: str, bench: Bench) -> None:
-    wires = Wires()
+def test_a_device_without_float64_draws_the_same_image(kind, wires, bench):
     model = wires.model()
     lacking = wires("TestWithoutFloat64", model=model)
     latent = bench.put(wires, torch.zeros(1, 1, 16, 16))

@@ -1,7 +1,5 @@
 """In the real ComfyUI: the files that Image Output writes."""
 
-from pathlib import Path
-
 import bundled
 import numpy as np
 import ours
@@ -11,18 +9,13 @@ import toys
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.pictures.images import latent_to_image
-from float64 import FIRST_SEED, SEEDS, Parity, compare_runs
+from float64 import FIRST_SEED, SEEDS, compare_runs
 from graphs import fails, files, graph, read_metadata
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from devtools.client import Client
-from devtools.host import Host
 
-
-def test_png_and_webp_hold_the_graph_and_how_each_picture_was_made(
-    host: Host, client: Client
-) -> None:
+def test_png_and_webp_hold_the_graph_and_how_each_picture_was_made(host, client):
     sha256 = read_checkpoint(find_files(ours.DIGITS)).sha256
     for file_format in ("png", "webp"):
         prompt = graph(batch_size=2, seed=40, format=file_format)
@@ -46,7 +39,7 @@ def test_png_and_webp_hold_the_graph_and_how_each_picture_was_made(
             }
 
 
-def test_the_seed_in_a_picture_gives_the_picture_again_alone(host: Host, client: Client) -> None:
+def test_the_seed_in_a_picture_gives_the_picture_again_alone(host, client):
     batch = files(host, client.run(graph("DDPM", batch_size=3, seed=90, steps=20)))
     seed = read_metadata(batch[2])["unconditional"]["seed"]
     alone = files(host, client.run(graph("DDPM", batch_size=1, seed=seed, steps=20)))
@@ -54,16 +47,14 @@ def test_the_seed_in_a_picture_gives_the_picture_again_alone(host: Host, client:
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
-def test_webp_is_lossless(host: Host, client: Client) -> None:
+def test_webp_is_lossless(host, client):
     png = files(host, client.run(graph(seed=77, format="png")))
     webp = files(host, client.run(graph(seed=77, format="webp")))
     one, two = (np.asarray(Image.open(paths[0]).convert("L")) for paths in (png, webp))
     assert np.array_equal(one, two)
 
 
-def test_npy_is_the_array_that_diffusers_calls_np(
-    host: Host, client: Client, parity: Parity
-) -> None:
+def test_npy_is_the_array_that_diffusers_calls_np(host, client, parity):
     batch = {"seed": FIRST_SEED, "batch_size": len(SEEDS)}
     run = client.run(graph(**batch, format="npy", filename_prefix="arrays/a", scale=4))
     array = np.load(host.output / "arrays" / "a_00001_.npy")
@@ -75,7 +66,7 @@ def test_npy_is_the_array_that_diffusers_calls_np(
     assert [Image.open(path).size for path in shown] == [(64, 64)] * 16
 
 
-def test_scale_enlarges_the_saved_picture_and_not_the_image(host: Host, client: Client) -> None:
+def test_scale_enlarges_the_saved_picture_and_not_the_image(host, client):
     prompt = graph(scale=3)
     prompt["4"] = {
         "class_type": "SaveImage",
@@ -90,9 +81,7 @@ def test_scale_enlarges_the_saved_picture_and_not_the_image(host: Host, client: 
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
-def test_the_picture_has_the_channels_of_the_model(
-    channels: int, mode: str, host: Host, client: Client, models: Path
-) -> None:
+def test_the_picture_has_the_channels_of_the_model(channels, mode, host, client, models):
     fields = {**toys.TINY, "in_channels": channels, "out_channels": channels}
     toys.write_checkpoint(models / f"channels-{channels}", fields, scheduler={"beta_end": 0.002})
     run = client.run(graph("DDIM", f"channels-{channels}"))
@@ -100,9 +89,7 @@ def test_the_picture_has_the_channels_of_the_model(
 
 
 @pytest.mark.parametrize("channels", [2, 5])
-def test_other_numbers_of_channels_are_saved_as_npy_only(
-    channels: int, host: Host, client: Client, models: Path
-) -> None:
+def test_other_numbers_of_channels_are_saved_as_npy_only(channels, host, client, models):
     fields = {**toys.TINY, "in_channels": channels, "out_channels": channels}
     name = f"channels-{channels}"
     toys.write_checkpoint(models / name, fields, scheduler={"beta_end": 0.002})
@@ -111,9 +98,7 @@ def test_other_numbers_of_channels_are_saved_as_npy_only(
     fails(client, graph("DDIM", name), "3", f"have {channels}. Choose the format npy")
 
 
-def test_equal_images_of_one_batch_have_the_seed_of_each(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_equal_images_of_one_batch_have_the_seed_of_each(host, client, models):
     # A model that predicts far too much: every image is clipped to the same white and black.
     toys.write_checkpoint(models / "constant", toys.TINY, scheduler={})
     path = models / "constant" / "diffusion_pytorch_model.safetensors"

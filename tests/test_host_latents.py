@@ -1,7 +1,5 @@
 """In the real ComfyUI: our samplers on a LATENT: image to image, and masks."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,19 +11,17 @@ from sampler_graphs import (
     SAMPLERS,
     expected_image_to_image,
     half_mask,
+    output,
+    report_of,
     sampler,
     some_images,
-    told,
 )
-from torch import Tensor
-from wiring import Bench, Wires
+from wiring import Wires
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_denoise_runs_the_last_steps_of_a_longer_list_from_the_noised_image(
-    kind: str, bench: Bench
-) -> None:
-    wires, images = Wires(), some_images()
+def test_denoise_runs_the_last_steps_of_a_longer_list_from_the_noised_image(kind, wires, bench):
+    images = some_images()
     model, latent = wires.exact(wires.model()), bench.put(wires, images)
     (result,) = bench.get(wires, sampler(wires, kind, model, latent=latent, denoise=0.3))
     expected = expected_image_to_image(kind, images, [7, 8], int(10 / 0.3))
@@ -34,8 +30,7 @@ def test_denoise_runs_the_last_steps_of_a_longer_list_from_the_noised_image(
     assert np.corrcoef(result.flatten(), images.flatten())[0, 1] > 0.3
 
 
-def test_at_denoise_1_only_the_size_and_batch_of_the_latent_count(bench: Bench) -> None:
-    wires = Wires()
+def test_at_denoise_1_only_the_size_and_batch_of_the_latent_count(wires, bench):
     model = wires.model()
     plain = sampler(wires, "PNDM", model, batch_size=2)
     full, empty = bench.put(wires, some_images()), bench.put(wires, EMPTY)
@@ -53,8 +48,7 @@ def test_at_denoise_1_only_the_size_and_batch_of_the_latent_count(bench: Bench) 
     assert result.shape == (1, 1, 16, 32)
 
 
-def test_image_k_has_the_seed_of_its_batch_index(bench: Bench) -> None:
-    wires = Wires()
+def test_image_k_has_the_seed_of_its_batch_index(wires, bench):
     model = wires.exact(wires.model())
     picked = bench.put(wires, EMPTY, batch_index="[5, 2]")
     for kind in SAMPLERS:
@@ -64,15 +58,13 @@ def test_image_k_has_the_seed_of_its_batch_index(bench: Bench) -> None:
         assert (results[0] - torch.cat(results[1:])).abs().max() < 1e-5
 
 
-def test_a_batch_index_of_the_wrong_length_is_rejected(bench: Bench) -> None:
-    wires = Wires()
+def test_a_batch_index_of_the_wrong_length_is_rejected(wires, bench):
     odd = bench.put(wires, EMPTY, batch_index="[5, 2, 1]")
     node = sampler(wires, "PNDM", wires.model(), latent=odd)
     bench.fails(wires, node, "3 entries for 2 images", node=node[0])
 
 
-def test_keys_of_a_latent_that_others_put_there_are_kept(bench: Bench) -> None:
-    wires = Wires()
+def test_keys_of_a_latent_that_others_put_there_are_kept(wires, bench):
     latent = bench.put(wires, EMPTY, batch_index="[0, 1]", mask=torch.ones(1, 16, 16))
     result = sampler(wires, "DDIM", wires.model(), latent=latent)
     wires("TestSaveLatent", samples=result, name="keys")
@@ -80,8 +72,7 @@ def test_keys_of_a_latent_that_others_put_there_are_kept(bench: Bench) -> None:
     assert keys == ["batch_index", "noise_mask", "samples", "somebody_elses", "unconditional"]
 
 
-def test_an_empty_latent_of_the_host_gets_the_channels_of_the_model(bench: Bench) -> None:
-    wires = Wires()
+def test_an_empty_latent_of_the_host_gets_the_channels_of_the_model(wires, bench):
     empty = wires("EmptyLatentImage", width=128, height=128, batch_size=2)
     model = wires.model()
     result, plain = bench.get(
@@ -108,30 +99,20 @@ def test_an_empty_latent_of_the_host_gets_the_channels_of_the_model(bench: Bench
     ids=["channels", "video", "size", "none", "nan"],
 )
 def test_a_latent_that_does_not_fit_is_an_error_on_the_sampler(
-    samples: Tensor | None, denoise: float, words: str, bench: Bench
-) -> None:
-    wires = Wires()
+    samples, denoise, words, wires, bench
+):
     more = {} if samples is None else {"latent": bench.put(wires, samples)}
     node = sampler(wires, "DDIM", wires.model(), denoise=denoise, **more)
     bench.fails(wires, node, words, node=node[0])
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_a_run_of_more_steps_than_lie_below_its_start_runs_them_all_and_says_so(
-    kind: str, bench: Bench
-) -> None:
-    wires = Wires()
+def test_a_run_of_more_steps_than_lie_below_its_start_runs_them_all_and_says_so(kind, wires, bench):
     model = wires.model(num_train_timesteps=40)
     latent = bench.put(wires, some_images())
     node = sampler(wires, kind, model, latent=latent, steps=40, denoise=0.5)
-    wires(
-        "UnconditionalImageOutput",
-        samples=node,
-        filename_prefix=f"all-{kind}",
-        format="png",
-        scale=1,
-    )
-    report = told(bench, wires, node)
+    output(wires, node, f"all-{kind}")
+    report = report_of(bench, wires, node)
     assert (report["steps"], report["asked"]) == (20, 40)
     assert report["timesteps"] == list(range(19, -1, -1))
     path = bench.host.output / f"all-{kind}_00001_.png"
@@ -141,22 +122,21 @@ def test_a_run_of_more_steps_than_lie_below_its_start_runs_them_all_and_says_so(
     few = sampler(
         wires, kind, wires.model(), latent=bench.put(wires, some_images()), steps=10, denoise=0.5
     )
-    assert told(bench, wires, few)["asked"] is None
+    assert report_of(bench, wires, few)["asked"] is None
 
 
-def test_ddpm_image_to_image_runs_at_its_own_defaults(bench: Bench) -> None:
-    wires = Wires()
+def test_ddpm_image_to_image_runs_at_its_own_defaults(wires, bench):
     model, latent = wires.model(), bench.put(wires, some_images())
     node, half = (
         sampler(wires, "DDPM", model, latent=latent, steps=steps, denoise=0.5)
         for steps in (1000, 500)
     )
-    report = told(bench, wires, node)
+    report = report_of(bench, wires, node)
     assert (report["evaluations"], report["timesteps"][0]) == (500, 499)
     assert torch.equal(*bench.get(wires, node, half))
 
 
-def test_pndm_without_an_evaluation_is_refused_and_trailing_is_named(bench: Bench) -> None:
+def test_pndm_without_an_evaluation_is_rejected_and_trailing_is_named(bench):
     for more in ({"steps": 1}, {"steps": 2, "denoise": 0.001}):
         wires = Wires()
         latent = bench.put(wires, some_images())
@@ -164,12 +144,10 @@ def test_pndm_without_an_evaluation_is_refused_and_trailing_is_named(bench: Benc
         bench.fails(wires, node, "set timestep_spacing to 'trailing'", node=node[0])
     wires = Wires()
     model = wires.model(timestep_spacing="trailing")
-    assert told(bench, wires, sampler(wires, "PNDM", model, steps=1))["evaluations"] == 4
+    assert report_of(bench, wires, sampler(wires, "PNDM", model, steps=1))["evaluations"] == 4
 
 
-def test_an_empty_latent_of_the_host_is_no_pixels_to_a_model_of_four_channels(
-    bench: Bench, models: Path
-) -> None:
+def test_an_empty_latent_of_the_host_is_no_pixels_to_a_model_of_four_channels(bench, models):
     config = {**toys.TINY, "in_channels": 4, "out_channels": 4}
     toys.write_checkpoint(models / "rgba-empty", config, scheduler={"beta_end": 0.002})
     wires = Wires()
@@ -184,8 +162,8 @@ def test_an_empty_latent_of_the_host_is_no_pixels_to_a_model_of_four_channels(
     assert small.shape == (1, 4, 16, 8)
 
 
-def test_denoise_0_gives_the_latent_back(bench: Bench) -> None:
-    wires, images = Wires(), some_images()
+def test_denoise_0_gives_the_latent_back(wires, bench):
+    images = some_images()
     latent = bench.put(wires, images)
     (result,) = bench.get(wires, sampler(wires, "PNDM", wires.model(), latent=latent, denoise=0.0))
     assert torch.equal(result, images)
@@ -196,10 +174,8 @@ def test_denoise_0_gives_the_latent_back(bench: Bench) -> None:
 
 @pytest.mark.parametrize("kind", SAMPLERS)
 @pytest.mark.parametrize("denoise", [1.0, 0.5])
-def test_outside_the_mask_the_result_is_the_input_and_inside_it_is_new(
-    kind: str, denoise: float, bench: Bench
-) -> None:
-    wires, images = Wires(), some_images()
+def test_outside_the_mask_the_result_is_the_input_and_inside_it_is_new(kind, denoise, wires, bench):
+    images = some_images()
     latent = bench.put(wires, images, mask=half_mask())
     model = wires.model()
     result, free = bench.get(
@@ -215,9 +191,9 @@ def test_outside_the_mask_the_result_is_the_input_and_inside_it_is_new(
 
 @pytest.mark.parametrize("kind", SAMPLERS)
 def test_outside_the_mask_the_known_image_noised_by_its_own_noise_stands_at_each_evaluation(
-    kind: str, bench: Bench
-) -> None:
-    wires, images = Wires(), some_images()
+    kind, wires, bench
+):
+    images = some_images()
     latent = bench.put(wires, images, mask=half_mask())
     name = f"asked-{kind}"
     model = wires("TestWrappedModel", model=wires.model(), kind="record", name=name)
@@ -232,7 +208,7 @@ def test_outside_the_mask_the_known_image_noised_by_its_own_noise_stands_at_each
         assert ((x[k] - known)[..., :8] / scale).abs().max() < 1e-5
 
 
-def test_a_mask_of_another_size_and_soft_edges_work_as_in_the_hosts_samplers(bench: Bench) -> None:
+def test_a_mask_of_another_size_and_soft_edges_work_as_in_the_hosts_samplers(bench):
     mask = torch.zeros(1, 64, 64)
     mask[..., 32:] = 1
     mask[..., 28:36] = 0.5

@@ -19,6 +19,8 @@ from float64 import FIRST_SEED, SEEDS, Parity, compare_runs, widened
 from graphs import digits, fails, files, graph, model_names, read_metadata, save_graph
 from hub_lookalike import TOKEN, Hub, Repo
 from PIL import Image
+from sampler_graphs import ksampler
+from wiring import Bench, Wires
 
 from devtools.client import Client, Graph, RefusedError
 from devtools.host import Host
@@ -135,27 +137,14 @@ def test_a_model_that_no_sampler_supports_is_an_error_on_the_loader(
 
 
 def test_a_model_with_classes_in_the_hosts_samplers_is_an_error_on_them(
-    client: Client, models: Path
+    bench: Bench, models: Path
 ) -> None:
     toys.write_checkpoint(models / "refused", CLASSES, scheduler={})
-    prompt = graph(model_name="refused")
-    prompt["4"] = {"class_type": "TestNothing", "inputs": {}}
-    prompt["2"] = {
-        "class_type": "KSampler",
-        "inputs": {
-            "model": ["1", 0],
-            "seed": 0,
-            "steps": 2,
-            "cfg": 1.0,
-            "sampler_name": "euler",
-            "scheduler": "normal",
-            "positive": ["4", 0],
-            "negative": ["4", 0],
-            "latent_image": ["4", 1],
-            "denoise": 1.0,
-        },
-    }
-    fails(client, prompt, "2", "this sampler cannot name one")
+    wires = Wires()
+    model = wires.model("refused")
+    latent = wires("UnconditionalEmptyLatent", model=model)
+    node = ksampler(wires, model, latent, add_noise="enable", steps=2)
+    bench.fails(wires, node, "this sampler cannot name one", node=node[0])
 
 
 # Saving and downloading models
@@ -238,14 +227,7 @@ def test_a_bad_name_of_a_saved_model_is_an_error_on_its_node(
     fails(client, save_graph("digits-16", prefix), "4", words)
 
 
-def test_saving_a_model_of_another_kind_is_refused(client: Client) -> None:
-    prompt = save_graph("digits-16", "foreign")
-    prompt["5"] = {"class_type": "TestForeignModel", "inputs": {}}
-    prompt["4"]["inputs"]["model"] = ["5", 0]
-    fails(client, prompt, "4", "Connect 'Load Unconditional UNet'")
-
-
-def download_graph(repo_id: str, **inputs: Any) -> Graph:
+def download_graph(repo_id: Any, **inputs: Any) -> Graph:
     prompt = graph()
     prompt["1"] = {
         "class_type": "UnconditionalUNetDownload",
@@ -302,23 +284,17 @@ def test_a_download_is_not_repeated_by_the_next_run_but_follows_edits_and_a_dele
     assert folder.is_dir()
 
 
-@pytest.mark.parametrize("node", ["UnconditionalUNetLoader", "UnconditionalUNetDownload"])
-def test_a_loader_whose_name_comes_from_another_node_is_not_repeated(
-    node: str, hub: Hub, host: Host, client: Client
+def test_a_download_whose_name_comes_from_another_node_is_not_repeated(
+    hub: Hub, host: Host, client: Client
 ) -> None:
     hub.reset()
     hub.repos["somebody/linked"] = digits_repository()
-    is_download = node == "UnconditionalUNetDownload"
-    prompt = download_graph("somebody/linked") if is_download else graph()
-    name = prompt["1"]["inputs"]
-    text = "somebody/linked" if is_download else "digits-16"
-    name["repo_id" if is_download else "model_name"] = ["9", 0]
-    prompt["9"] = {"class_type": "TestAnything", "inputs": {"text": text}}
-    prompt["3"]["inputs"]["filename_prefix"] = node
-    runs = [client.run(prompt) for _ in range(2)]
-    assert [run.error for run in runs] == [None, None]
-    assert "1" in runs[0].executed
-    assert runs[1].executed == []
+    prompt = download_graph(["9", 0])
+    prompt["9"] = {"class_type": "TestAnything", "inputs": {"text": "somebody/linked"}}
+    first, second = client.run(prompt), client.run(prompt)
+    assert [first.error, second.error] == [None, None]
+    assert "1" in first.executed
+    assert second.executed == []
 
 
 def test_cancel_stops_a_download_and_the_next_run_completes_it(

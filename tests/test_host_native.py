@@ -9,14 +9,10 @@ import toys
 from graphs import digits, fails, files, graph
 from PIL import Image
 
-from devtools.client import Client, Graph, RefusedError
+from devtools.client import Client, Graph
 from devtools.host import Host
 
 STEPS = 6
-
-# What a sampler or scheduler of the host cannot do with any model of this kind: name -> the words
-# of its error.
-REFUSED: dict[str, str] = {}
 
 
 def node(kind: str, **inputs: Any) -> dict[str, Any]:
@@ -88,15 +84,13 @@ def are_digits(images: np.ndarray) -> bool:
     return bool((flat.max(1) > 0.8).all() and (flat.min(1) < 0.1).all() and flat.mean() < 0.5)
 
 
-def test_ksampler_draws_digits(host: Host, client: Client) -> None:
+def test_ksampler_draws_digits(host, client):
     images = array(host, client, ksampler(batch_size=16, steps=20))
     assert images.shape == (16, 16, 16, 1)
     assert are_digits(images)
 
 
-def test_ksampler_with_the_schedulers_of_ddim_draws_what_our_ddim_draws(
-    host: Host, client: Client
-) -> None:
+def test_ksampler_with_the_schedulers_of_ddim_draws_what_our_ddim_draws(host, client):
     # The same noise, seed 3 alone; ddim_uniform visits other timesteps, so only nearly the same.
     theirs = array(host, client, ksampler(batch_size=1, steps=100, scheduler="ddim_uniform"))
     ours = array(
@@ -105,7 +99,7 @@ def test_ksampler_with_the_schedulers_of_ddim_draws_what_our_ddim_draws(
     assert np.abs(theirs - ours).mean() < 0.03
 
 
-def test_ksampler_advanced_in_two_parts_draws_what_one_draws(host: Host, client: Client) -> None:
+def test_ksampler_advanced_in_two_parts_draws_what_one_draws(host, client):
     whole = array(host, client, ksampler(steps=12))
     prompt = ksampler(steps=12)
     shared = {
@@ -134,9 +128,7 @@ def test_ksampler_advanced_in_two_parts_draws_what_one_draws(host: Host, client:
 
 
 @pytest.mark.parametrize("advanced", [False, True], ids=["SamplerCustom", "SamplerCustomAdvanced"])
-def test_the_custom_samplers_draw_what_ksampler_draws(
-    advanced: bool, host: Host, client: Client
-) -> None:
+def test_the_custom_samplers_draw_what_ksampler_draws(advanced, host, client):
     prompt = ksampler()
     expected = array(host, client, prompt)
     prompt["6"] = node("KSamplerSelect", sampler_name="euler")
@@ -157,21 +149,15 @@ def test_the_custom_samplers_draw_what_ksampler_draws(
 
 
 @pytest.mark.parametrize("kind", ["sampler_name", "scheduler"])
-def test_every_sampler_and_scheduler_of_the_host_gives_finite_images(
-    kind: str, host: Host, client: Client
-) -> None:
+def test_every_sampler_and_scheduler_of_the_host_gives_finite_images(kind, host, client):
     names = options(client, kind)
     assert len(names) > 5
     failed: dict[str, str] = {}
     for name in names:
         chosen: dict[str, Any] = {kind: name}
         run = client.run(ksampler(**chosen))
-        message = str(run.error["exception_message"]) if run.error else ""
-        if name in REFUSED:
-            if REFUSED[name] not in message:
-                failed[name] = f"was to fail with '{REFUSED[name]}', not with '{message}'"
-        elif run.error:
-            failed[name] = message
+        if run.error:
+            failed[name] = str(run.error["exception_message"])
         else:
             (path,) = host.output.glob("native_*.npy")
             images = np.load(path)
@@ -183,7 +169,7 @@ def test_every_sampler_and_scheduler_of_the_host_gives_finite_images(
     assert not failed, "\n".join(f"{name}: {reason}" for name, reason in failed.items())
 
 
-def test_any_cfg_gives_the_same_image(host: Host, client: Client) -> None:
+def test_any_cfg_gives_the_same_image(host, client):
     expected = array(host, client, ksampler())
     assert np.abs(array(host, client, ksampler(cfg=7.0)) - expected).max() < 1e-4
 
@@ -191,9 +177,7 @@ def test_any_cfg_gives_the_same_image(host: Host, client: Client) -> None:
 # Latents
 
 
-def test_an_empty_latent_has_the_models_size_by_default(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_an_empty_latent_has_the_models_size_by_default(host, client, models):
     name = write(models, "native-wide", sample_size=[16, 32])
     prompt = ksampler(name, batch_size=3)
     assert array(host, client, prompt).shape == (3, 16, 32, 3)
@@ -203,9 +187,7 @@ def test_an_empty_latent_has_the_models_size_by_default(
     assert array(host, client, prompt).shape == (1, 24, 8, 3)
 
 
-def test_a_model_without_a_size_needs_one_in_empty_latent(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_a_model_without_a_size_needs_one_in_empty_latent(host, client, models):
     prompt = ksampler(write(models, "native-sizeless", sample_size=None))
     prompt["4"] = empty(width=8, height=16)
     assert array(host, client, prompt).shape == (1, 16, 8, 3)
@@ -214,53 +196,30 @@ def test_a_model_without_a_size_needs_one_in_empty_latent(
         fails(client, prompt, "4", "has no 'sample_size'")
 
 
-def test_a_size_that_the_network_cannot_halve_is_an_error_on_the_latent(client: Client) -> None:
+def test_a_size_that_the_network_cannot_halve_is_an_error_on_the_latent(client):
     prompt = ksampler()
     prompt["4"] = empty(width=18)
     fails(client, prompt, "4", "divisible by 4 for this model (3 levels), not 16 x 18")
 
 
-def test_a_linked_size_is_checked_too(client: Client) -> None:
+def test_a_linked_size_is_checked_too(client):
     prompt = ksampler()
     prompt["6"] = node("PrimitiveInt", value=-8)
     prompt["4"] = empty(width=["6", 0])
     fails(client, prompt, "4", "must be 0 or more")
 
 
-@pytest.mark.parametrize("size", [{"width": -1}, {"height": 20000}, {"batch_size": 0}], ids=str)
-def test_a_size_beyond_the_widget_is_refused(size: dict[str, int], client: Client) -> None:
-    prompt = ksampler()
-    prompt["4"] = empty(**size)
-    with pytest.raises(RefusedError):
-        client.run(prompt)
-
-
-def test_the_hosts_own_empty_latent_does_for_models_of_its_size(host: Host, client: Client) -> None:
+def test_the_hosts_own_empty_latent_does_for_models_of_its_size(host, client):
     expected = array(host, client, ksampler())
     prompt = ksampler()
     prompt["4"] = node("EmptyLatentImage", width=16, height=16, batch_size=2)
     assert np.abs(array(host, client, prompt) - expected).max() < 1e-6
 
 
-@pytest.mark.parametrize("kind", ["UnconditionalEmptyLatent", "UnconditionalImageToLatent"])
-def test_a_model_of_another_kind_is_refused_with_what_to_connect(kind: str, client: Client) -> None:
-    prompt = ksampler()
-    prompt["6"] = node("TestForeignModel")
-    prompt["7"] = node("EmptyImage", width=16, height=16, batch_size=1, color=0)
-    prompt["4"] = (
-        empty(model=["6", 0])
-        if kind == "UnconditionalEmptyLatent"
-        else node(kind, image=["7", 0], model=["6", 0], fit="crop")
-    )
-    fails(client, prompt, "4", "Connect 'Load Unconditional UNet'")
-
-
 # Images
 
 
-def test_the_hosts_vae_decode_and_save_image_do_for_three_channels(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_the_hosts_vae_decode_and_save_image_do_for_three_channels(host, client, models):
     prompt = ksampler(write(models, "native-rgb"), file_format="png")
     prompt["6"] = node("VAELoader", vae_name="pixel_space")
     prompt["7"] = node("VAEDecode", samples=["2", 0], vae=["6", 0])
@@ -274,9 +233,7 @@ def test_the_hosts_vae_decode_and_save_image_do_for_three_channels(
     assert np.abs(np.array(theirs) - np.array(ours)).max() <= 1  # the host's saver truncates
 
 
-def test_image_output_gives_the_hosts_save_image_what_it_can_save(
-    host: Host, client: Client
-) -> None:
+def test_image_output_gives_the_hosts_save_image_what_it_can_save(host, client):
     prompt = ksampler(file_format="png")
     prompt["6"] = node("SaveImage", images=["3", 0], filename_prefix="core-native")
     run = client.run(prompt)
@@ -285,7 +242,7 @@ def test_image_output_gives_the_hosts_save_image_what_it_can_save(
     assert Image.open(theirs).mode == "RGB"
 
 
-def test_an_image_is_given_back_to_eight_bits(host: Host, client: Client, models: Path) -> None:
+def test_an_image_is_given_back_to_eight_bits(host, client, models):
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 256, (16, 16, 1), np.uint8)
     colour = rng.integers(0, 256, (8, 8, 3), np.uint8)
@@ -328,8 +285,8 @@ def from_picture(host: Host, model_name: str, picture: np.ndarray, fit: str) -> 
     [("crop", (16, 16), 255, 255), ("stretch", (16, 16), 0, 0), ("keep size", (80, 40), 0, 0)],
 )
 def test_a_picture_of_another_size_is_cropped_stretched_or_kept(
-    fit: str, size: tuple[int, int], left: int, right: int, host: Host, client: Client
-) -> None:
+    fit, size, left, right, host, client
+):
     picture = np.zeros((40, 80, 3), np.uint8)
     picture[:, 20:60] = 255  # the centre is white
     run = client.run(from_picture(host, "digits-16", picture, fit))
@@ -340,14 +297,12 @@ def test_a_picture_of_another_size_is_cropped_stretched_or_kept(
     assert (middle[0], middle[-1], middle[size[0] // 2]) == (left, right, 255)
 
 
-def test_a_size_that_is_kept_must_fit_the_network(host: Host, client: Client) -> None:
+def test_a_size_that_is_kept_must_fit_the_network(host, client):
     prompt = from_picture(host, "digits-16", np.zeros((18, 16, 3), np.uint8), "keep size")
     fails(client, prompt, "4", "not 18 x 16")
 
 
-def test_an_image_for_a_model_without_a_size_must_be_kept(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_an_image_for_a_model_without_a_size_must_be_kept(host, client, models):
     name = write(models, "native-sizeless", sample_size=None)
     picture = np.zeros((8, 16, 3), np.uint8)
     files(host, client.run(from_picture(host, name, picture, "keep size")))
@@ -355,15 +310,13 @@ def test_an_image_for_a_model_without_a_size_must_be_kept(
 
 
 @pytest.mark.parametrize("channels", [2, 5])
-def test_an_unknown_number_of_channels_is_rejected(
-    channels: int, host: Host, client: Client, models: Path
-) -> None:
+def test_an_unknown_number_of_channels_is_rejected(channels, host, client, models):
     name = write(models, f"native-{channels}", channels)
     picture = np.zeros((8, 8, 3), np.uint8)
     fails(client, from_picture(host, name, picture, "crop"), "4", f"has {channels} channels")
 
 
-def test_a_picture_drawn_over_keeps_what_denoise_leaves(host: Host, client: Client) -> None:
+def test_a_picture_drawn_over_keeps_what_denoise_leaves(host, client):
     start = (digits([7])[0] * 255).round().astype(np.uint8).repeat(3, -1)
     prompt = from_picture(host, "digits-16", start, "crop")
     whole = ksampler(steps=20, denoise=0.3)

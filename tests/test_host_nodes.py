@@ -5,21 +5,18 @@ import itertools
 import json
 import shutil
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ours
 import pytest
 import toys
-from contract import NODES
 from graphs import digits, files, graph, model_names
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from devtools.client import Client
+from devtools.contract import NODES, is_type
 from devtools.environment import ROOT
-from devtools.host import Host
 from devtools.workflows import to_prompt
 
 EXAMPLES = [
@@ -37,7 +34,13 @@ EXAMPLES = [
 # Registration
 
 
-def test_the_nodes_are_those_that_saved_workflows_depend_on(client: Client) -> None:
+def test_the_running_host_is_the_comfyui_that_the_test_names(host, client, request):
+    version = client.get("/system_stats")["system"]["comfyui_version"]
+    assert f"[ComfyUI-{version}]" in request.node.name
+    assert version.startswith(".".join(map(str, host.version)))
+
+
+def test_the_nodes_are_those_that_saved_workflows_depend_on(client):
     info = client.get("/object_info")
     assert {name for name in info if name.startswith("Unconditional")} == set(NODES)
     for node_id, expected in NODES.items():
@@ -56,7 +59,7 @@ def test_the_nodes_are_those_that_saved_workflows_depend_on(client: Client) -> N
             assert options["tooltip"], f"{node_id}.{name} has no tooltip"
             if isinstance(default, list):
                 assert (options.get("options") or kind) == default
-            elif isinstance(default, str) and default.isupper():
+            elif is_type(default):
                 assert kind == default
             elif default is not None:
                 assert options["default"] == default
@@ -67,7 +70,7 @@ def test_the_nodes_are_those_that_saved_workflows_depend_on(client: Client) -> N
     assert (scale["min"], scale["max"]) == (1, 16)
 
 
-def test_a_model_folder_appears_when_it_is_added(client: Client, models: Path) -> None:
+def test_a_model_folder_appears_when_it_is_added(client, models):
     assert model_names(client)[0] == "digits-16"
     toys.write_checkpoint(models / "mine" / "deep" / "tiny", toys.TINY)
     toys.write_checkpoint(models / "pipeline", toys.TINY, layout="pipeline", scheduler={})
@@ -81,7 +84,7 @@ def test_a_model_folder_appears_when_it_is_added(client: Client, models: Path) -
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_workflow_runs(name: str, host: Host, client: Client) -> None:
+def test_an_example_workflow_runs(name, host, client):
     saved = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text())
     prompt = to_prompt(saved, client.get("/object_info"))
     run = client.run(prompt)
@@ -101,7 +104,7 @@ def test_an_example_workflow_runs(name: str, host: Host, client: Client) -> None
         assert digit.min() < 30
 
 
-def test_the_example_with_a_checkpoint_runs_on_a_model_shaped_like_it(client: Client) -> None:
+def test_the_example_with_a_checkpoint_runs_on_a_model_shaped_like_it(client):
     saved = json.loads((ROOT / "example_workflows" / "pndm_on_a_checkpoint.json").read_text())
     prompt = to_prompt(saved, client.get("/object_info"))
     stand_ins: dict[str, dict[str, Any]] = {
@@ -124,13 +127,13 @@ def test_the_example_with_a_checkpoint_runs_on_a_model_shaped_like_it(client: Cl
     assert run.progress[-1] == (34, 34)  # 25 steps and the warm-up
 
 
-def test_every_example_is_run_by_a_test() -> None:
+def test_every_example_is_run_by_a_test():
     found = {path.stem for path in (ROOT / "example_workflows").glob("*.json")}
     elsewhere = {"pndm_on_a_checkpoint", "progressive_generation"}
     assert found == {*EXAMPLES, *elsewhere}
 
 
-def test_the_picture_is_that_of_the_core_and_of_diffusers(host: Host, client: Client) -> None:
+def test_the_picture_is_that_of_the_core_and_of_diffusers(host, client):
     run = client.run(graph(batch_size=3, seed=2**64 - 1))
     expected = digits([2**64 - 1, 0, 1])
     for k, path in enumerate(files(host, run)):
@@ -151,8 +154,8 @@ def test_the_picture_is_that_of_the_core_and_of_diffusers(host: Host, client: Cl
     ],
 )
 def test_progress_counts_the_evaluations_and_previews_show_the_predicted_image(
-    sampler: str, inputs: dict[str, Any], evaluations: int, host: Host, client: Client
-) -> None:
+    sampler, inputs, evaluations, host, client
+):
     run = client.run(graph(sampler, seed=1000 + evaluations, **inputs))
     picture = np.asarray(Image.open(files(host, run)[0]))
     assert run.progress[-1] == (evaluations, evaluations)
@@ -163,7 +166,7 @@ def test_progress_counts_the_evaluations_and_previews_show_the_predicted_image(
     assert likeness > 0.9
 
 
-def test_a_second_prompt_gives_the_same_picture(host: Host, client: Client) -> None:
+def test_a_second_prompt_gives_the_same_picture(host, client):
     first = client.run(graph(seed=21, filename_prefix="first"))
     client.run(graph(seed=22, filename_prefix="between"))
     again = client.run(graph(seed=21, filename_prefix="again"))
@@ -172,13 +175,13 @@ def test_a_second_prompt_gives_the_same_picture(host: Host, client: Client) -> N
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_draws_nearly_the_same(dtype: str, host: Host, client: Client) -> None:
+def test_half_precision_draws_nearly_the_same(dtype, host, client):
     run = client.run(graph(dtype=dtype))
     picture = np.asarray(Image.open(files(host, run)[0])) / 255
     assert np.abs(picture - digits([7])[0, ..., 0]).mean() < 0.05
 
 
-def test_a_retrained_model_is_loaded_again(host: Host, client: Client, models: Path) -> None:
+def test_a_retrained_model_is_loaded_again(host, client, models):
     folder = models / "retrained"
     shutil.copytree(ours.DIGITS, folder)
     before = client.run(graph(model_name="retrained"))
@@ -212,13 +215,8 @@ def test_a_retrained_model_is_loaded_again(host: Host, client: Client, models: P
     ],
 )
 def test_the_configurations_that_people_have_load_and_sample(
-    name: str,
-    fields: dict[str, Any],
-    options: dict[str, Any],
-    host: Host,
-    client: Client,
-    models: Path,
-) -> None:
+    name, fields, options, host, client, models
+):
     toys.write_checkpoint(models / name, fields, **options)
     for sampler in ("PNDM", "DDPM", "DDIM"):
         run = client.run(graph(sampler, name, steps=4))
@@ -227,9 +225,7 @@ def test_the_configurations_that_people_have_load_and_sample(
         assert Image.open(files(host, run)[0]).size == (width, height)
 
 
-def test_a_model_without_a_scheduler_file_gives_a_warning(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_a_model_without_a_scheduler_file_gives_a_warning(host, client, models):
     toys.write_checkpoint(models / "bare", toys.TINY)
     files(host, client.run(graph("DDIM", "bare")))
     log = host.log.read_text(errors="replace")
@@ -240,9 +236,7 @@ def test_a_model_without_a_scheduler_file_gives_a_warning(
 # Cancel
 
 
-def test_cancel_stops_within_an_evaluation_and_the_next_prompt_runs(
-    host: Host, client: Client
-) -> None:
+def test_cancel_stops_within_an_evaluation_and_the_next_prompt_runs(host, client):
     def cancel(value: int, maximum: int) -> None:
         if value == 5:
             threading.Thread(target=client.post, args=("/interrupt", {})).start()

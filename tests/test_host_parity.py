@@ -2,16 +2,12 @@
 
 import bundled
 import pytest
-from float64 import Parity, compare_runs
+from float64 import compare_runs
 from sampler_graphs import sixteen_images
-from wiring import Bench, Wires
 
 
 @pytest.mark.parametrize(("sampler", "steps", "eta"), bundled.RUNS)
-def test_a_node_draws_the_images_of_diffusers(
-    sampler: str, steps: int, eta: float, bench: Bench, parity: Parity
-) -> None:
-    wires = Wires()
+def test_a_node_draws_the_images_of_diffusers(sampler, steps, eta, wires, bench, parity):
     (result,) = bench.get(wires, sixteen_images(wires, sampler, steps, eta))
     reference = bundled.their_runs(sampler, steps, eta)
     parity(f"{sampler} on digits-16, by the node", compare_runs(result, *reference))

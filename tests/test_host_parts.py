@@ -9,20 +9,16 @@ from sampler_graphs import (
     SAMPLERS,
     advanced,
     expected_image_to_image,
-    half_mask,
     ksampler,
+    output,
     sampler,
     some_images,
 )
-from wiring import Bench, Wires
 
 
 @pytest.mark.parametrize("cut", [1, 20, 49])
 @pytest.mark.parametrize(("kind", "eta"), [("DDIM", 0.0), ("DDIM", 0.7), ("DDPM", None)])
-def test_two_parts_of_ddim_and_ddpm_are_the_whole(
-    kind: str, eta: float | None, cut: int, bench: Bench
-) -> None:
-    wires = Wires()
+def test_two_parts_of_ddim_and_ddpm_are_the_whole(kind, eta, cut, wires, bench):
     more = {"steps": 50, **({} if eta is None else {"eta": eta})}
     model, latent = wires.model(), bench.put(wires, EMPTY)
     whole = sampler(wires, kind, model, batch_size=2, **more)
@@ -38,9 +34,8 @@ def test_two_parts_of_ddim_and_ddpm_are_the_whole(
 @pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS", "FON"])
 @pytest.mark.parametrize("convention", ["diffusers", "paper"])
 def test_two_parts_of_pndm_differ_from_the_whole_by_their_warm_up_only(
-    method: str, convention: str, bench: Bench
-) -> None:
-    wires = Wires()
+    method, convention, wires, bench
+):
     more = {"steps": 50, "method": method, "convention": convention}
     model, latent = wires.model(), bench.put(wires, EMPTY)
     whole = sampler(wires, "PNDM", model, batch_size=2, **more)
@@ -52,8 +47,7 @@ def test_two_parts_of_pndm_differ_from_the_whole_by_their_warm_up_only(
     assert 0 < (results[0] - results[1]).abs().max() < 0.1
 
 
-def test_a_run_that_stops_early_ends_in_an_image_by_default(bench: Bench) -> None:
-    wires = Wires()
+def test_a_run_that_stops_early_ends_in_an_image_by_default(wires, bench):
     model, latent = wires.model(), bench.put(wires, EMPTY)
     for kind in SAMPLERS:
         clean = advanced(wires, kind, model, latent, steps=50, end_at_step=30)
@@ -74,8 +68,8 @@ def test_a_run_that_stops_early_ends_in_an_image_by_default(bench: Bench) -> Non
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_noise_is_added_as_far_as_the_step_where_the_run_begins(kind: str, bench: Bench) -> None:
-    wires, images = Wires(), some_images()
+def test_noise_is_added_as_far_as_the_step_where_the_run_begins(kind, wires, bench):
+    images = some_images()
     latent = bench.put(wires, images)
     model = wires.exact(wires.model())
     part = advanced(wires, kind, model, latent, steps=33, start_at_step=23)
@@ -84,8 +78,8 @@ def test_noise_is_added_as_far_as_the_step_where_the_run_begins(kind: str, bench
     assert (result - expected).abs().max() < 1e-5
 
 
-def test_a_part_without_a_step_gives_the_latent_back(bench: Bench) -> None:
-    wires, images = Wires(), some_images()
+def test_a_part_without_a_step_gives_the_latent_back(wires, bench):
+    images = some_images()
     model, latent = wires.model(), bench.put(wires, images)
     late = advanced(wires, "DDIM", model, latent, start_at_step=10)
     none = advanced(wires, "PNDM", model, latent, start_at_step=4, end_at_step=4)
@@ -93,22 +87,10 @@ def test_a_part_without_a_step_gives_the_latent_back(bench: Bench) -> None:
         assert torch.equal(result, images)
 
 
-@pytest.mark.parametrize("kind", ["DDIM", "DDPM"])
-def test_a_mask_acts_in_both_parts_as_in_the_whole(kind: str, bench: Bench) -> None:
-    wires, images = Wires(), some_images()
-    model, latent = wires.model(), bench.put(wires, images, mask=half_mask())
-    whole = sampler(wires, kind, model, latent=latent)
-    first = advanced(wires, kind, model, latent, end_at_step=5, return_with_leftover_noise="enable")
-    second = advanced(wires, kind, model, first, add_noise="disable", start_at_step=5)
-    results = bench.get(wires, whole, second)
-    assert (results[0] - results[1]).abs().max() < 1e-4
-
-
 @pytest.mark.parametrize("ours_first", [True, False])
 def test_a_run_begun_in_one_of_our_samplers_ends_in_the_hosts_and_the_other_way_round(
-    ours_first: bool, bench: Bench
-) -> None:
-    wires = Wires()
+    ours_first, wires, bench
+):
     model = wires.model(timestep_spacing="trailing", clip_sample="false", set_alpha_to_one="true")
     whole = sampler(wires, "DDIM", model, steps=20, batch_size=2, eta=0.0)
     leftover = {"end_at_step": 10, "return_with_leftover_noise": "enable"}
@@ -129,21 +111,14 @@ def test_a_run_begun_in_one_of_our_samplers_ends_in_the_hosts_and_the_other_way_
     assert (results[0] - results[1]).abs().max() < 1e-3
 
 
-def test_the_records_in_a_picture_say_how_it_was_begun(bench: Bench) -> None:
-    wires = Wires()
+def test_the_records_in_a_picture_say_how_it_was_begun(wires, bench):
     latent = bench.put(wires, some_images(1))
     parts = {
         "part": advanced(wires, "DDIM", wires.model(), latent, start_at_step=3),
         "denoised": sampler(wires, "PNDM", wires.model(), latent=latent, denoise=0.5),
     }
     for name, samples in parts.items():
-        wires(
-            "UnconditionalImageOutput",
-            samples=samples,
-            filename_prefix=f"records-{name}",
-            format="png",
-            scale=1,
-        )
+        output(wires, samples, f"records-{name}")
     bench.run(wires)
     found = {
         name: read_metadata(bench.host.output / f"records-{name}_00001_.png")["unconditional"]

@@ -1,7 +1,6 @@
 """In the real ComfyUI: what other nodes and the host itself do to our MODEL."""
 
 import json
-from pathlib import Path
 
 import bundled
 import numpy as np
@@ -12,20 +11,21 @@ import toys
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.unet.memory import activation_bytes
-from float64 import Parity, compare_runs
+from float64 import compare_runs
 from graphs import digits, files, graph, read_metadata
 from PIL import Image
 from sampler_graphs import (
     SAMPLERS,
     half_mask,
     ksampler,
+    output,
+    report_of,
     sampler,
     sixteen_images,
     some_images,
-    told,
     trajectory,
 )
-from wiring import Bench, Link, Wires
+from wiring import Link, Wires
 
 from devtools.client import Client
 from devtools.host import Host
@@ -40,10 +40,7 @@ EMPTY = torch.zeros(1, 1, 16, 16)
 @pytest.mark.parametrize(
     "wrapper", ["unet function", "apply model", "diffusion model", "post cfg", "another sigma"]
 )
-def test_a_wrapper_acts_in_our_samplers_as_in_the_hosts(
-    wrapper: str, kind: str, bench: Bench
-) -> None:
-    wires = Wires()
+def test_a_wrapper_acts_in_our_samplers_as_in_the_hosts(wrapper, kind, wires, bench):
     model = wires.model(timestep_spacing="trailing", clip_sample="false", set_alpha_to_one="true")
     wrapped = wires("TestWrappedModel", model=model, kind=wrapper, name="")
     plain, changed = bench.get(
@@ -64,8 +61,7 @@ def test_a_wrapper_acts_in_our_samplers_as_in_the_hosts(
         assert (one - two).abs().max() < 1e-3
 
 
-def test_a_compiled_model_gives_the_same_image(bench: Bench, parity: Parity) -> None:
-    wires = Wires()
+def test_a_compiled_model_gives_the_same_image(wires, bench, parity):
     model = wires.model()
     compiled = wires("TestWrappedModel", model=model, kind="compiled", name="")
     names = ("F-PNDM", "DDPM", "DDIM")
@@ -77,8 +73,7 @@ def test_a_compiled_model_gives_the_same_image(bench: Bench, parity: Parity) -> 
         parity("a compiled model, against a plain one", compare_runs(result, plain, exact))
 
 
-def test_a_picture_of_a_patched_model_says_what_other_nodes_put_on_it(bench: Bench) -> None:
-    wires = Wires()
+def test_a_picture_of_a_patched_model_says_what_other_nodes_put_on_it(wires, bench):
     plain = wires.model()
     models = {
         "plain": (plain, None),
@@ -92,13 +87,7 @@ def test_a_picture_of_a_patched_model_says_what_other_nodes_put_on_it(bench: Ben
     ):
         models[kind] = (wires("TestWrappedModel", model=plain, kind=kind, name=""), [name])
     for name, (model, _) in models.items():
-        wires(
-            "UnconditionalImageOutput",
-            samples=sampler(wires, "PNDM", model),
-            filename_prefix=f"patched-{name}",
-            format="png",
-            scale=1,
-        )
+        output(wires, sampler(wires, "PNDM", model), f"patched-{name}")
     bench.run(wires)
     for name, (_, expected) in models.items():
         path = bench.host.output / f"patched-{name}_00001_.png"
@@ -106,8 +95,7 @@ def test_a_picture_of_a_patched_model_says_what_other_nodes_put_on_it(bench: Ben
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_weight_patches_apply_only_while_their_node_is_connected(kind: str, bench: Bench) -> None:
-    wires = Wires()
+def test_weight_patches_apply_only_while_their_node_is_connected(kind, wires, bench):
     model = wires.model()
     patched = wires("TestPatchedModel", model=model)
     links = [sampler(wires, kind, m, seed=s) for m, s in ((model, 1), (patched, 1), (model, 1))]
@@ -118,7 +106,7 @@ def test_weight_patches_apply_only_while_their_node_is_connected(kind: str, benc
 
 
 @pytest.mark.parametrize("kind", ["FreeU", "FreeU_V2", "HyperTile", "attention"])
-def test_patches_for_parts_that_the_network_lacks_are_rejected(kind: str, bench: Bench) -> None:
+def test_patches_for_parts_that_the_network_lacks_are_rejected(kind, bench):
     for make in (
         lambda wires: sampler(wires, "DDIM", patched(wires, kind)),
         lambda wires: ksampler(wires, patched(wires, kind), bench.put(wires, EMPTY), steps=2),
@@ -137,8 +125,7 @@ def patched(wires: Wires, kind: str) -> Link:
     return wires(kind, model=model, b1=1.3, b2=1.4, s1=0.9, s2=0.2)
 
 
-def test_a_controlnet_is_refused_with_what_to_do(bench: Bench) -> None:
-    wires = Wires()
+def test_a_controlnet_is_rejected_with_what_to_do(wires, bench):
     controlled = wires("TestControl", conditioning=wires("UnconditionalConditioning"))
     latent = bench.put(wires, EMPTY)
     node = ksampler(wires, wires.model(), latent, steps=2, positive=controlled)
@@ -149,14 +136,11 @@ def test_a_controlnet_is_refused_with_what_to_do(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_an_image_of_nan_is_left_out_and_named_and_the_others_are_kept(
-    kind: str, bench: Bench
-) -> None:
-    wires = Wires()
+def test_an_image_of_nan_is_left_out_and_named_and_the_others_are_kept(kind, wires, bench):
     model = wires.model()
     spoiled = wires("TestWrappedModel", model=model, kind="nan", name="0 2")
     node = sampler(wires, kind, spoiled, batch_size=4)
-    assert told(bench, wires, node)["lost"] == ["7", "9"]
+    assert report_of(bench, wires, node)["lost"] == ["7", "9"]
     (both,) = bench.get(wires, node)
     wires = Wires()
     alone = [sampler(wires, kind, wires.model(), seed=seed) for seed in (8, 10)]
@@ -178,7 +162,7 @@ def test_an_image_of_nan_is_left_out_and_named_and_the_others_are_kept(
     assert (result - expected).abs().max() < 1e-4
 
 
-def test_a_batch_of_nan_ends_at_its_first_evaluation(bench: Bench) -> None:
+def test_a_batch_of_nan_ends_at_its_first_evaluation(bench):
     for custom in (False, True):
         wires = Wires()
         spoiled = wires("TestWrappedModel", model=wires.model(), kind="nan", name="")
@@ -192,8 +176,7 @@ def test_a_batch_of_nan_ends_at_its_first_evaluation(bench: Bench) -> None:
         assert [done for done, _ in run.progress if done > 0] == []
 
 
-def test_a_trajectory_leaves_out_the_frames_of_an_image_of_nan(bench: Bench) -> None:
-    wires = Wires()
+def test_a_trajectory_leaves_out_the_frames_of_an_image_of_nan(wires, bench):
     results = []
     for name in ("1", ""):
         model = wires.model()
@@ -211,19 +194,16 @@ def test_a_trajectory_leaves_out_the_frames_of_an_image_of_nan(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("size", [16, 256])
-def test_the_memory_estimate_given_to_the_host_is_realistic(size: int, bench: Bench) -> None:
-    wires, shape = Wires(), (2, 1, size, size)
+def test_the_memory_estimate_given_to_the_host_is_realistic(size, wires, bench):
+    shape = (2, 1, size, size)
     wires("TestMemory", model=wires.model(), latent=bench.put(wires, torch.zeros(shape)))
-    (told,) = bench.run(wires).outputs[str(len(wires.graph))]["bytes"]
+    (estimate,) = bench.run(wires).outputs[str(len(wires.graph))]["bytes"]
     needed = activation_bytes(read_checkpoint(find_files(ours.DIGITS)).config, shape, torch.float32)
-    assert needed < told < 1.6 * needed
+    assert needed < estimate < 1.6 * needed
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_a_batch_that_does_not_fit_is_split_and_gives_the_same_images(
-    kind: str, bench: Bench
-) -> None:
-    wires = Wires()
+def test_a_batch_that_does_not_fit_is_split_and_gives_the_same_images(kind, wires, bench):
     name = f"split-{kind}-{bench.host.version}"
     model = wires.exact(wires.model())
     little = wires("TestWrappedModel", model=model, kind="little memory", name=name)
@@ -236,17 +216,14 @@ def test_a_batch_that_does_not_fit_is_split_and_gives_the_same_images(
     assert set(sizes) == {1, 2}
 
 
-def test_an_evaluation_with_offloaded_weights_is_the_same(bench: Bench) -> None:
-    wires = Wires()
+def test_an_evaluation_with_offloaded_weights_is_the_same(wires, bench):
     wires("TestLowVram", model=wires.model())
     shown = bench.run(wires).outputs[str(len(wires.graph))]
     assert shown["offloaded"] == [True]
     assert shown["difference"][0] < 1e-6
 
 
-def test_unloaded_and_after_another_model_it_draws_the_same_image(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_unloaded_and_after_another_model_it_draws_the_same_image(host, client, models):
     toys.write_checkpoint(models / "another", toys.TINY, scheduler={"beta_end": 0.002})
     expected = np.asarray(Image.open(files(host, client.run(graph(seed=61)))[0]))
     for k, prepare in enumerate(
@@ -273,9 +250,7 @@ def test_unloaded_and_after_another_model_it_draws_the_same_image(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
-def test_the_hosts_command_line_flags_apply_to_our_models(
-    arguments: tuple[str, ...], dtype: str, host: Host, tmp_path: Path
-) -> None:
+def test_the_hosts_command_line_flags_apply_to_our_models(arguments, dtype, host, tmp_path):
     environment = {"OMP_NUM_THREADS": "1"}
     with Host(
         tmp_path, comfyui=host.comfyui, arguments=arguments, environment=environment
@@ -284,7 +259,7 @@ def test_the_hosts_command_line_flags_apply_to_our_models(
         for name in SAMPLERS:
             (path,) = files(other, client.run(graph(name)))
             found = Image.open(path)
-            assert f'"dtype": "{dtype}"' in found.text["unconditional"]  # type: ignore[attr-defined]
+            assert f'"dtype": "{dtype}"' in found.text["unconditional"]
             if name == "PNDM":
                 picture = np.asarray(found) / 255
                 assert np.abs(picture - digits([7])[0, ..., 0]).mean() < 0.05

@@ -1,17 +1,12 @@
 """In the real ComfyUI: the Noise Schedule node."""
 
-from pathlib import Path
-from typing import Any
-
 import ours
 import pytest
 import torch
 import toys
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from sampler_graphs import exact_network, sampler
-from wiring import Bench, Wires
-
-from devtools.wires import UNCHANGED
+from wiring import Wires
 
 SHAPE = (1, 16, 16)
 
@@ -38,9 +33,7 @@ SHAPE = (1, 16, 16)
     ],
     ids=str,
 )
-def test_each_option_wins_over_the_models(
-    inputs: dict[str, Any], options: dict[str, Any], bench: Bench
-) -> None:
+def test_each_option_wins_over_the_models(inputs, options, bench):
     config = SchedulerConfig(**options)
     wires = Wires()
     plain = wires.exact(wires.model())
@@ -60,8 +53,7 @@ def test_each_option_wins_over_the_models(
     assert ours.difference(results[2], expected) < 1e-5
 
 
-def test_the_network_receives_times_on_its_own_scale(bench: Bench) -> None:
-    wires = Wires()
+def test_the_network_receives_times_on_its_own_scale(wires, bench):
     model = wires.exact(wires.model(num_train_timesteps=4000, timestep_scale=0.25))
     (result,) = bench.get(wires, sampler(wires, "DDIM", model, eta=0.0))
     scaled = exact_network()
@@ -71,8 +63,7 @@ def test_the_network_receives_times_on_its_own_scale(bench: Bench) -> None:
     assert ours.difference(result, expected, inside=False) < 1e-5
 
 
-def test_the_hosts_samplers_use_the_changed_schedule_too(bench: Bench) -> None:
-    wires = Wires()
+def test_the_hosts_samplers_use_the_changed_schedule_too(wires, bench):
     model = wires.model(beta_schedule="squaredcos_cap_v2")
     wires("TestSaveSigmas", sigmas=wires.timesteps(model, 5))
     found = bench.run(wires).outputs[str(len(wires.graph))]["sigmas"]
@@ -81,9 +72,7 @@ def test_the_hosts_samplers_use_the_changed_schedule_too(bench: Bench) -> None:
     assert found != bench.run(plain).outputs[str(len(plain.graph))]["sigmas"]
 
 
-def test_betas_given_one_by_one_end_where_their_formula_is_chosen(
-    bench: Bench, models: Path
-) -> None:
+def test_betas_given_one_by_one_end_where_their_formula_is_chosen(bench, models):
     betas = [0.0001 + 2e-5 * i for i in range(1000)]
     toys.write_checkpoint(models / "betas", toys.TINY, scheduler={"trained_betas": betas})
     wires = Wires()
@@ -102,27 +91,15 @@ def test_betas_given_one_by_one_end_where_their_formula_is_chosen(
     ],
     ids=str,
 )
-def test_an_option_that_cannot_be_is_an_error_on_the_node(
-    inputs: dict[str, Any], words: str, bench: Bench
-) -> None:
-    wires = Wires()
+def test_an_option_that_cannot_be_is_an_error_on_the_node(inputs, words, wires, bench):
     node = wires.model(**inputs)
     bench.fails(wires, sampler(wires, "DDIM", node), words, node=node[0])
 
 
-def test_a_model_of_another_kind_is_refused(bench: Bench) -> None:
-    wires = Wires()
-    foreign = wires("TestForeignModel")
-    node = wires("UnconditionalNoiseSchedule", model=foreign, **UNCHANGED)
-    bench.fails(wires, sampler(wires, "DDIM", node), "Connect 'Load Unconditional UNet'")
-
-
-def test_the_hosts_own_schedule_node_is_refused_by_our_samplers_with_what_to_use(
-    bench: Bench,
-) -> None:
-    wires = Wires()
+def test_the_hosts_own_schedule_node_is_rejected_by_our_samplers_with_what_to_use(wires, bench):
     model = wires("ModelSamplingDiscrete", model=wires.model(), sampling="v_prediction", zsnr=True)
-    bench.fails(wires, sampler(wires, "DDIM", model), "Use 'Noise Schedule' instead")
+    node = sampler(wires, "DDIM", model)
+    bench.fails(wires, node, "Use 'Noise Schedule' instead", node=node[0])
 
     # As a SAMPLER it follows that schedule.
     wires = Wires()
@@ -132,13 +109,12 @@ def test_the_hosts_own_schedule_node_is_refused_by_our_samplers_with_what_to_use
     bench.get(wires, wires.custom(model, select, wires.timesteps(model, 10), latent, seed=7))
 
 
-def test_a_saved_model_keeps_the_changed_schedule(bench: Bench) -> None:
-    wires = Wires()
+def test_a_saved_model_keeps_the_changed_schedule(wires, bench):
     changed = wires.model(beta_schedule="squaredcos_cap_v2", timestep_scale=0.5)
     inputs = {"model": changed, "filename_prefix": "rescheduled"}
     key, _ = wires("UnconditionalUNetSave", **inputs)
-    told = bench.run(wires).outputs[key]["text"][0]
-    assert "diffusers does not support its timestep_scale" in told
+    text = bench.run(wires).outputs[key]["text"][0]
+    assert "diffusers does not support its timestep_scale" in text
     (before,) = bench.get(wires, sampler(wires, "DDIM", changed))
     wires = Wires()
     (after,) = bench.get(wires, sampler(wires, "DDIM", wires.model("rescheduled")))

@@ -5,12 +5,10 @@ import pytest
 from graphs import files, frames_of, read_metadata
 from PIL import Image
 from sampler_graphs import output, sampler, trajectory
-from wiring import Bench, Wires
 
 
 @pytest.mark.parametrize("file_format", ["png", "webp"])
-def test_each_row_of_the_grid_is_one_image_appearing(file_format: str, bench: Bench) -> None:
-    wires = Wires()
+def test_each_row_of_the_grid_is_one_image_appearing(file_format, wires, bench):
     watched = trajectory(wires)
     key = output(wires, [watched[0], 1], grid=True, scale=2, format=file_format)
     alone = output(wires, [watched[0], 1], scale=2)
@@ -33,8 +31,7 @@ def test_each_row_of_the_grid_is_one_image_appearing(file_format: str, bench: Be
     assert [one.get("evaluation") for one in record["images"]] == [0, 5, 10, 15, None] * 2
 
 
-def test_the_grid_of_a_batch_is_nearly_square_or_as_wide_as_asked(bench: Bench) -> None:
-    wires = Wires()
+def test_the_grid_of_a_batch_is_nearly_square_or_as_wide_as_asked(wires, bench):
     plain = sampler(wires, "DDIM", wires.model(), batch_size=5)
     square = output(wires, plain, grid=True)
     narrow = output(wires, plain, grid=True, columns=2)
@@ -47,8 +44,7 @@ def test_the_grid_of_a_batch_is_nearly_square_or_as_wide_as_asked(bench: Bench) 
         ]
 
 
-def test_other_nodes_that_pick_from_a_trajectory_do_not_mislead_the_grid(bench: Bench) -> None:
-    wires = Wires()
+def test_other_nodes_that_pick_from_a_trajectory_do_not_mislead_the_grid(wires, bench):
     frames = [trajectory(wires)[0], 1]
     second = wires("LatentFromBatch", samples=frames, batch_index=5, length=5)
     some = wires("LatentFromBatch", samples=frames, batch_index=3, length=5)
@@ -58,8 +54,7 @@ def test_other_nodes_that_pick_from_a_trajectory_do_not_mislead_the_grid(bench: 
     assert sizes == [(5 * 17 - 1, 16), (3 * 17 - 1, 2 * 17 - 1)]
 
 
-def test_npy_stays_the_whole_batch_whatever_the_grid(bench: Bench) -> None:
-    wires = Wires()
+def test_npy_stays_the_whole_batch_whatever_the_grid(wires, bench):
     key = output(wires, [trajectory(wires)[0], 1], grid=True, format="npy")
     before = set(bench.host.output.glob("trajectory*.npy"))
     shown = files(bench.host, bench.run(wires), key)
@@ -71,8 +66,7 @@ def test_npy_stays_the_whole_batch_whatever_the_grid(bench: Bench) -> None:
 # Animation
 
 
-def test_an_animation_shows_each_image_of_a_trajectory_in_its_own_file(bench: Bench) -> None:
-    wires = Wires()
+def test_an_animation_shows_each_image_of_a_trajectory_in_its_own_file(wires, bench):
     watched = trajectory(wires)
     key = output(wires, [watched[0], 1], format="animated webp", scale=2, fps=10)
     alone = output(wires, [watched[0], 1], scale=2)
@@ -92,8 +86,7 @@ def test_an_animation_shows_each_image_of_a_trajectory_in_its_own_file(bench: Be
         assert metadata["unconditional"]["seed"] == 7 + k
 
 
-def test_with_grid_the_images_of_a_trajectory_appear_side_by_side_in_one_file(bench: Bench) -> None:
-    wires = Wires()
+def test_with_grid_the_images_of_a_trajectory_appear_side_by_side_in_one_file(wires, bench):
     watched = trajectory(wires)
     moving = output(wires, [watched[0], 1], format="animated webp", grid=True)
     still = output(wires, [watched[0], 1], grid=True)
@@ -110,8 +103,7 @@ def test_with_grid_the_images_of_a_trajectory_appear_side_by_side_in_one_file(be
         assert np.array_equal(frame[:, 17:], column[17:])
 
 
-def test_a_batch_is_one_animation_with_equal_times(bench: Bench) -> None:
-    wires = Wires()
+def test_a_batch_is_one_animation_with_equal_times(wires, bench):
     plain = sampler(wires, "DDIM", wires.model(), batch_size=3)
     key = output(wires, plain, format="animated webp", fps=30, grid=True)
     alone = output(

@@ -13,7 +13,7 @@ from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from graphs import graph
-from sampler_graphs import EMPTY, advanced, sampler, told
+from sampler_graphs import EMPTY, advanced, report_of, sampler
 from wiring import Bench, Link, Wires
 
 from devtools.client import Client
@@ -166,7 +166,7 @@ def test_pndm_tells_what_the_core_plans_and_the_progress_counts(
 @pytest.mark.parametrize("kind", ["DDPM", "DDIM"])
 def test_ddpm_and_ddim_tell_their_timesteps(kind: str, bench: Bench) -> None:
     wires = Wires()
-    report = told(bench, wires, sampler(wires, kind, wires.model(), steps=25, batch_size=3))
+    report = report_of(bench, wires, sampler(wires, kind, wires.model(), steps=25, batch_size=3))
     assert (report["steps"], report["evaluations"]) == (25, 25)
     assert report["timesteps"] == make_timesteps(SchedulerConfig(), 25)
 
@@ -178,7 +178,7 @@ def test_a_part_of_the_steps_tells_where_it_began_and_where_it_ended(
     wires = Wires()
     part = {"start_at_step": 2, "end_at_step": 6, "return_with_leftover_noise": "enable"}
     latent = bench.put(wires, EMPTY)
-    report = told(bench, wires, advanced(wires, kind, wires.model(), latent, **part))
+    report = report_of(bench, wires, advanced(wires, kind, wires.model(), latent, **part))
     assert report["timesteps"] == [700, 600, 500, 400]
     assert report["end"] == 300
     assert report["steps"] == 4
@@ -188,7 +188,7 @@ def test_a_node_that_passes_its_latent_on_tells_that_nothing_ran(bench: Bench) -
     wires = Wires()
     latent = bench.put(wires, EMPTY)
     node = sampler(wires, "DDIM", wires.model(), latent=latent, denoise=0.0)
-    report = told(bench, wires, node)
+    report = report_of(bench, wires, node)
     assert (report["steps"], report["evaluations"], report["timesteps"]) == (0, 0, [])
 
 
@@ -205,7 +205,7 @@ def test_the_host_counts_only_pictures_as_the_results_of_a_run(host: Host, clien
 def test_a_sampler_that_is_taken_from_the_cache_tells_the_same(bench: Bench) -> None:
     wires = Wires()
     node = sampler(wires, "DDIM", wires.model(), seed=4711)
-    first = told(bench, wires, node)
+    first = report_of(bench, wires, node)
     wires("TestSaveLatent", samples=node, name="told-again")
     again = bench.run(wires).outputs
     if node[0] not in again:

@@ -17,7 +17,7 @@ def begun(wires: Wires, bench: Bench, kind: str, model: Link, count: int = 2, **
     return advanced(wires, kind, model, latent, **LEFTOVER, **more)
 
 
-def refused(bench: Bench, wires: Wires, node: Link) -> None:
+def rejected(bench: Bench, wires: Wires, node: Link) -> None:
     words = "what stands outside the mask cannot be kept", "LatentCompositeMasked"
     bench.fails(wires, node, *words, node=node[0])
 
@@ -30,8 +30,7 @@ def soft_mask() -> torch.Tensor:
 
 @pytest.mark.parametrize("mask", [half_mask(), soft_mask()], ids=["hard", "soft"])
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_two_masked_parts_are_the_whole(kind: str, mask: torch.Tensor, bench: Bench) -> None:
-    wires = Wires()
+def test_two_masked_parts_are_the_whole(kind, mask, wires, bench):
     model = wires.model()
     whole = sampler(wires, kind, model, latent=bench.put(wires, some_images(), mask=mask))
     second = advanced(wires, kind, model, begun(wires, bench, kind, model, mask=mask), **REST)
@@ -43,9 +42,8 @@ def test_two_masked_parts_are_the_whole(kind: str, mask: torch.Tensor, bench: Be
 @pytest.mark.parametrize("change", ["pick", "repeat", "rebatch", "rebatch to one"])
 @pytest.mark.parametrize("kind", SAMPLERS)
 def test_the_known_half_is_that_of_each_image_however_they_are_picked_between_the_parts(
-    kind: str, change: str, bench: Bench
-) -> None:
-    wires = Wires()
+    kind, change, wires, bench
+):
     model = wires.model()
     first = begun(wires, bench, kind, model, count=3)
     images = some_images(3)
@@ -70,10 +68,7 @@ def test_the_known_half_is_that_of_each_image_however_they_are_picked_between_th
 
 @pytest.mark.parametrize("change", ["flip", "resize", "mask"])
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_images_that_were_changed_between_the_parts_are_refused(
-    kind: str, change: str, bench: Bench
-) -> None:
-    wires = Wires()
+def test_images_that_were_changed_between_the_parts_are_rejected(kind, change, wires, bench):
     model = wires.model()
     first = begun(wires, bench, kind, model)
     match change:
@@ -86,11 +81,10 @@ def test_images_that_were_changed_between_the_parts_are_refused(
             first = advanced(wires, kind, model, latent, **LEFTOVER)
             mask = wires("SolidMask", value=0.0, width=16, height=16)
             first = wires("SetLatentNoiseMask", samples=first, mask=mask)
-    refused(bench, wires, advanced(wires, kind, model, first, **REST))
+    rejected(bench, wires, advanced(wires, kind, model, first, **REST))
 
 
-def test_another_mask_in_the_second_part_keeps_what_it_keeps(bench: Bench) -> None:
-    wires = Wires()
+def test_another_mask_in_the_second_part_keeps_what_it_keeps(wires, bench):
     model = wires.model()
     first = begun(wires, bench, "DDIM", model)
     mask = wires("SolidMask", value=0.0, width=16, height=16)
@@ -101,10 +95,7 @@ def test_another_mask_in_the_second_part_keeps_what_it_keeps(bench: Bench) -> No
 
 @pytest.mark.parametrize("mask", [half_mask(), soft_mask()], ids=["hard", "soft"])
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_the_hosts_samplers_keep_the_known_half_of_a_run_that_ours_began(
-    kind: str, mask: torch.Tensor, bench: Bench
-) -> None:
-    wires = Wires()
+def test_the_hosts_samplers_keep_the_known_half_of_a_run_that_ours_began(kind, mask, wires, bench):
     model = wires.model(timestep_spacing="trailing")
     first = begun(wires, bench, kind, model, mask=mask)
     second = ksampler(wires, model, first, steps=10, start_at_step=5)
@@ -116,8 +107,7 @@ def test_the_hosts_samplers_keep_the_known_half_of_a_run_that_ours_began(
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_the_hosts_leftover_noise_outside_a_mask_is_refused(kind: str, bench: Bench) -> None:
-    wires = Wires()
+def test_the_hosts_leftover_noise_outside_a_mask_is_rejected(kind, wires, bench):
     model = wires.model(timestep_spacing="trailing")
     latent = bench.put(wires, some_images(), mask=half_mask())
     first = ksampler(
@@ -129,7 +119,7 @@ def test_the_hosts_leftover_noise_outside_a_mask_is_refused(kind: str, bench: Be
         end_at_step=5,
         return_with_leftover_noise="enable",
     )
-    refused(bench, wires, advanced(wires, kind, model, first, **REST))
+    rejected(bench, wires, advanced(wires, kind, model, first, **REST))
 
 
 # Parts of SamplerCustomAdvanced
@@ -137,7 +127,7 @@ def test_the_hosts_leftover_noise_outside_a_mask_is_refused(kind: str, bench: Be
 
 def split(wires: Wires, bench: Bench, first: str, second: str, between: Any = None) -> Link:
     model = wires.model(timestep_spacing="trailing")
-    nothing = wires("TestNothing")
+    nothing = wires("UnconditionalConditioning")
     guider = wires("BasicGuider", model=model, conditioning=nothing)
     sigmas = wires("SplitSigmas", sigmas=wires.timesteps(model, 10), step=5)
     link = bench.put(wires, some_images(), mask=half_mask())
@@ -164,8 +154,7 @@ def split(wires: Wires, bench: Bench, first: str, second: str, between: Any = No
 @pytest.mark.parametrize(
     ("first", "second"), [("PNDM", "PNDM"), ("DDPM", "PNDM"), ("PNDM", "DDPM"), ("PNDM", "host")]
 )
-def test_split_sigmas_keep_the_known_half(first: str, second: str, bench: Bench) -> None:
-    wires = Wires()
+def test_split_sigmas_keep_the_known_half(first, second, wires, bench):
     (result,) = bench.get(wires, split(wires, bench, first, second))
     images = some_images()
     assert (result - images)[..., :8].abs().max() < 1e-5
@@ -173,12 +162,11 @@ def test_split_sigmas_keep_the_known_half(first: str, second: str, bench: Bench)
     assert result.abs().max() < 1.5
 
 
-def test_split_sigmas_after_the_hosts_sampler_or_a_flip_are_refused(bench: Bench) -> None:
-    wires = Wires()
-    refused(bench, wires, split(wires, bench, "host", "PNDM"))
+def test_split_sigmas_after_the_hosts_sampler_or_a_flip_are_rejected(wires, bench):
+    rejected(bench, wires, split(wires, bench, "host", "PNDM"))
     wires = Wires()
 
     def flip(link: Link) -> Link:
         return wires("LatentFlip", samples=link, flip_method="y-axis: horizontally")
 
-    refused(bench, wires, split(wires, bench, "PNDM", "DDPM", flip))
+    rejected(bench, wires, split(wires, bench, "PNDM", "DDPM", flip))

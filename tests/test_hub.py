@@ -54,9 +54,7 @@ def files_below(root: Path) -> set[str]:
 
 @pytest.mark.parametrize("layout", ["root", "pipeline"])
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
-def test_only_the_files_that_are_needed_are_downloaded(
-    hub: Hub, root: Path, tmp_path: Path, layout: str, suffix: str
-) -> None:
+def test_only_the_files_that_are_needed_are_downloaded(hub, root, tmp_path, layout, suffix):
     hub.repos[MODEL.repo_id] = repo = repository(tmp_path / "it", layout=layout, suffix=suffix)
     shown: list[tuple[int, int]] = []
     folder = download(root, MODEL, lambda done, total: shown.append((done, total)))
@@ -74,20 +72,20 @@ def test_only_the_files_that_are_needed_are_downloaded(
     assert [path.name for path in root.iterdir()] == ["google--ddpm-toy"]
 
 
-def test_a_second_run_makes_no_request(hub: Hub, root: Path) -> None:
+def test_a_second_run_makes_no_request(hub, root):
     first = download(root, MODEL)
     hub.reset()
     assert download(root, MODEL) == first
     assert not hub.requests
 
 
-def test_files_put_there_by_hand_are_used_without_a_request(hub: Hub, root: Path) -> None:
+def test_files_put_there_by_hand_are_used_without_a_request(hub, root):
     toys.write_checkpoint(root / MODEL.folder_name, toys.TINY)
     assert download(root, MODEL) == root / MODEL.folder_name
     assert not hub.requests
 
 
-def test_a_stopped_download_goes_on_where_it_stopped(hub: Hub, root: Path) -> None:
+def test_a_stopped_download_goes_on_where_it_stopped(hub, root):
     class StoppedError(Exception):
         pass
 
@@ -107,15 +105,13 @@ def test_a_stopped_download_goes_on_where_it_stopped(hub: Hub, root: Path) -> No
     assert (folder / WEIGHTS).read_bytes() == hub.repos[MODEL.repo_id].files[WEIGHTS]
 
 
-def test_a_connection_that_breaks_is_taken_up_again(hub: Hub, root: Path) -> None:
+def test_a_connection_that_breaks_is_taken_up_again(hub, root):
     hub.cuts = 1
     folder = download(root, MODEL)
     assert (folder / WEIGHTS).read_bytes() == hub.repos[MODEL.repo_id].files[WEIGHTS]
 
 
-def test_a_truncated_file_never_gets_its_name_and_the_next_run_completes_it(
-    hub: Hub, root: Path
-) -> None:
+def test_a_truncated_file_never_gets_its_name_and_the_next_run_completes_it(hub, root):
     hub.on_the_way = lambda name, content: content[:-1000] if name == WEIGHTS else content
     with pytest.raises(DownloadError, match="was not downloaded completely"):
         download(root, MODEL)
@@ -126,7 +122,7 @@ def test_a_truncated_file_never_gets_its_name_and_the_next_run_completes_it(
 
 
 @pytest.mark.parametrize("damaged", [WEIGHTS, "config.json"])
-def test_a_file_with_another_hash_never_gets_its_name(hub: Hub, root: Path, damaged: str) -> None:
+def test_a_file_with_another_hash_never_gets_its_name(hub, root, damaged):
     hub.on_the_way = lambda name, sent: sent[:-1] + b"!" if name == damaged else sent
     with pytest.raises(DownloadError, match=rf"{damaged}.*was damaged.*Try again"):
         download(root, MODEL)
@@ -136,7 +132,7 @@ def test_a_file_with_another_hash_never_gets_its_name(hub: Hub, root: Path, dama
     assert read_checkpoint(find_files(download(root, MODEL)))
 
 
-def test_a_variant_and_a_revision_have_folders_of_their_own(hub: Hub, root: Path) -> None:
+def test_a_variant_and_a_revision_have_folders_of_their_own(hub, root):
     repo = hub.repos[MODEL.repo_id]
     half = toys.write_checkpoint(root.parent / "half", WIDE, dtype=torch.float16)
     assert half is not None
@@ -164,14 +160,7 @@ def test_a_variant_and_a_revision_have_folders_of_their_own(hub: Hub, root: Path
         ((500, ""), False, r"returned 500"),
     ],
 )
-def test_a_refusal_by_the_hub_is_explained(
-    hub: Hub,
-    root: Path,
-    caplog: pytest.LogCaptureFixture,
-    refusal: tuple[int, str],
-    files_only: bool,
-    words: str,
-) -> None:
+def test_a_refusal_by_the_hub_is_explained(hub, root, caplog, refusal, files_only, words):
     caplog.set_level(logging.DEBUG)
     repo = hub.repos[MODEL.repo_id]
     repo.refusal, repo.refuse_files_only = refusal, files_only
@@ -181,13 +170,13 @@ def test_a_refusal_by_the_hub_is_explained(
     assert not (root / MODEL.folder_name).exists()
 
 
-def test_a_repository_that_is_not_there_is_said(hub: Hub, root: Path) -> None:
+def test_a_repository_that_is_not_there_is_said(hub, root):
     with pytest.raises(DownloadError, match="some/body does not exist on the hub"):
         download(root, HubModel("some/body"))
     assert not root.exists()
 
 
-def test_a_repository_without_such_a_model_is_said(hub: Hub, root: Path) -> None:
+def test_a_repository_without_such_a_model_is_said(hub, root):
     repo = hub.repos[MODEL.repo_id]
     del repo.files[WEIGHTS]
     with pytest.raises(DownloadError, match=rf"has no {WEIGHTS} and no .*\.bin"):
@@ -197,9 +186,7 @@ def test_a_repository_without_such_a_model_is_said(hub: Hub, root: Path) -> None
         download(root, MODEL)
 
 
-def test_without_a_network_the_message_says_which_files_go_where(
-    hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_network_the_message_says_which_files_go_where(hub, root, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
@@ -208,15 +195,13 @@ def test_without_a_network_the_message_says_which_files_go_where(
     assert str(root / MODEL.folder_name) in str(caught.value)
 
 
-def test_without_the_library_the_message_says_which_files_go_where(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_library_the_message_says_which_files_go_where(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(DownloadError, match=r"huggingface_hub.*by hand.*config\.json"):
         download(root, MODEL)
 
 
-def test_a_full_disk_is_said(hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said(hub, root, monkeypatch):
     import shutil
 
     usage = shutil.disk_usage("/")._replace(free=1000)
@@ -232,13 +217,13 @@ def test_a_full_disk_is_said(hub: Hub, root: Path, monkeypatch: pytest.MonkeyPat
         *("a/b.", "a--b/c", "a/b..c", "a b/c", "http://x/y", "a/" + "b" * 200, "\u00e4/b", "C:/x"),
     ],
 )
-def test_a_repo_id_that_is_none_is_refused(repo_id: str) -> None:
+def test_a_repo_id_that_is_none_is_rejected(repo_id):
     with pytest.raises(DownloadError, match="repo_id must be"):
         HubModel(repo_id)
 
 
 @pytest.mark.parametrize("value", ["../x", "a/../b", "/x", "x/", "", "a\\b", "."])
-def test_a_revision_or_variant_that_leads_outside_is_refused(value: str) -> None:
+def test_a_revision_or_variant_that_leads_outside_is_rejected(value):
     with pytest.raises(DownloadError, match="revision must be"):
         HubModel("a/b", value)
     if value:
@@ -246,7 +231,7 @@ def test_a_revision_or_variant_that_leads_outside_is_refused(value: str) -> None
             HubModel("a/b", "main", value)
 
 
-def test_names_in_a_listing_that_lead_outside_are_never_followed(hub: Hub, root: Path) -> None:
+def test_names_in_a_listing_that_lead_outside_are_never_followed(hub, root):
     hub.repos[MODEL.repo_id].files |= {
         "../../outside": b"x",
         "/etc/outside": b"x",

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", ["config.json", "scheduler_config.json", WEIGHTS])
 @pytest.mark.parametrize("edit", [lambda whole: whole + b"  ", lambda whole: whole[:-7] or b"x"])
 def test_a_file_that_was_edited_is_used_as_it_is_without_a_request_and_the_log_says_so(
-    hub: Hub,
-    root: Path,
-    caplog: pytest.LogCaptureFixture,
-    name: str,
-    edit: Callable[[bytes], bytes],
-) -> None:
+    hub, root, caplog, name, edit
+):
     path = download(root, MODEL) / name
     path.write_bytes(edit(path.read_bytes()))
     before = contents(root)
@@ -56,12 +51,7 @@ def test_a_file_that_was_edited_is_used_as_it_is_without_a_request_and_the_log_s
 
 @pytest.mark.parametrize("missing", ["config.json", "scheduler_config.json", WEIGHTS])
 @pytest.mark.parametrize("how", [Path.unlink, lambda path: path.write_bytes(b"")])
-def test_only_what_is_missing_or_empty_is_downloaded_and_edited_files_stay(
-    hub: Hub,
-    root: Path,
-    missing: str,
-    how: Callable[[Path], object],
-) -> None:
+def test_only_what_is_missing_or_empty_is_downloaded_and_edited_files_stay(hub, root, missing, how):
     folder = download(root, MODEL)
     original = (folder / missing).read_bytes()
     how(folder / missing)
@@ -76,10 +66,7 @@ def test_only_what_is_missing_or_empty_is_downloaded_and_edited_files_stay(
     assert [path.rpartition("/")[2] for path in fetched] == [missing]
 
 
-def test_what_is_missing_comes_from_the_commit_of_what_is_there(
-    hub: Hub,
-    root: Path,
-) -> None:
+def test_what_is_missing_comes_from_the_commit_of_what_is_there(hub, root):
     folder = download(root, MODEL)
     record = folder / "download.json"
     record.write_text(record.read_text().replace(COMMIT, OLDER))
@@ -93,10 +80,7 @@ def test_what_is_missing_comes_from_the_commit_of_what_is_there(
     assert json.loads(record.read_text())["commit"] == OLDER
 
 
-def test_weights_that_the_user_converted_take_the_place_of_the_downloaded_ones(
-    hub: Hub,
-    root: Path,
-) -> None:
+def test_weights_that_the_user_converted_take_the_place_of_the_downloaded_ones(hub, root):
     folder = download(root, MODEL)
     own = folder / "diffusion_pytorch_model.bin"
     save(load_file(folder / WEIGHTS), own)
@@ -108,10 +92,7 @@ def test_weights_that_the_user_converted_take_the_place_of_the_downloaded_ones(
     assert find_files(download(root, MODEL)).weights == own
 
 
-def test_a_file_that_was_put_there_by_hand_is_not_replaced_when_the_rest_is_downloaded(
-    hub: Hub,
-    root: Path,
-) -> None:
+def test_a_file_that_was_put_there_by_hand_is_not_replaced_when_the_rest_is_downloaded(hub, root):
     own = root / MODEL.folder_name / "scheduler_config.json"
     own.parent.mkdir(parents=True)
     own.write_text('{"beta_end": 0.01}')
@@ -119,7 +100,7 @@ def test_a_file_that_was_put_there_by_hand_is_not_replaced_when_the_rest_is_down
     assert scheduler == {"_class_name": "DDPMScheduler", "beta_end": 0.01}
 
 
-def test_a_folder_of_another_model_is_never_touched(hub: Hub, root: Path) -> None:
+def test_a_folder_of_another_model_is_never_touched(hub, root):
     hub.repos[MODEL.repo_id].revisions += ("a/b", "a--b")
     folder = download(root, HubModel(MODEL.repo_id, "a/b"))
     before = contents(root)
@@ -129,10 +110,7 @@ def test_a_folder_of_another_model_is_never_touched(hub: Hub, root: Path) -> Non
     assert folder == root / HubModel(MODEL.repo_id, "a--b").folder_name
 
 
-def test_a_damaged_record_does_not_make_a_whole_model_incomplete(
-    hub: Hub,
-    root: Path,
-) -> None:
+def test_a_damaged_record_does_not_make_a_whole_model_incomplete(hub, root):
     folder = download(root, MODEL)
     for content in ("", "{", "[]", '{"files": 3}', json.dumps({**MODEL.record, "files": {}})):
         (folder / "download.json").write_text(content)
@@ -144,12 +122,8 @@ def test_a_damaged_record_does_not_make_a_whole_model_incomplete(
 
 @pytest.mark.parametrize("layout", ["root", "pipeline"])
 def test_a_download_that_dies_while_files_get_their_names_is_completed(
-    hub: Hub,
-    root: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    layout: str,
-) -> None:
+    hub, root, tmp_path, monkeypatch, layout
+):
     hub.repos[MODEL.repo_id] = repository(tmp_path / "it", layout=layout)
     whole = contents(download(root, MODEL))
     replace = os.replace
@@ -215,10 +189,7 @@ def _path() -> str:
     return os.pathsep.join([str(Path(comfyui_unconditional.__path__[0]).parent), *sys.path])
 
 
-def test_two_hosts_that_share_a_models_folder_download_the_same_model_at_once(
-    hub: Hub,
-    root: Path,
-) -> None:
+def test_two_hosts_that_share_a_models_folder_download_the_same_model_at_once(hub, root):
     repo = hub.repos.pop(MODEL.repo_id)
     repos = [f"somebody/model-{k}" for k in range(4)]
     hub.repos |= dict.fromkeys(repos, repo)
@@ -244,10 +215,7 @@ def test_two_hosts_that_share_a_models_folder_download_the_same_model_at_once(
             one.process.communicate()
 
 
-def test_a_host_that_waits_goes_on_where_one_that_died_stopped(
-    hub: Hub,
-    root: Path,
-) -> None:
+def test_a_host_that_waits_goes_on_where_one_that_died_stopped(hub, root):
     # The library hands on 10 MB at a time.
     hub.repos[MODEL.repo_id].files[WEIGHTS] = weights = bytes(22 * 2**20)
     line = f"{root} {MODEL.repo_id}"
@@ -280,12 +248,7 @@ def test_a_host_that_waits_goes_on_where_one_that_died_stopped(
 
 
 @pytest.mark.parametrize("reason", [OSError(errno.ENOLCK, "No locks"), NotImplementedError()])
-def test_a_file_system_without_locks_takes_a_download_too(
-    hub: Hub,
-    root: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    reason: Exception,
-) -> None:
+def test_a_file_system_without_locks_takes_a_download_too(hub, root, monkeypatch, reason):
     import filelock
 
     def refuse(*arguments: Any, **options: Any) -> None:
@@ -299,11 +262,7 @@ def test_a_file_system_without_locks_takes_a_download_too(
 # Settings of the hub's library
 
 
-def test_the_fast_downloader_of_older_libraries_is_not_used(
-    hub: Hub,
-    root: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_fast_downloader_of_older_libraries_is_not_used(hub, root, monkeypatch):
     from huggingface_hub import constants, file_download
 
     name = "HF_HUB_ENABLE_HF_TRANSFER"

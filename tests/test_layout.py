@@ -1,7 +1,5 @@
 """Weights laid out for speed: where they are, and that nothing else changes."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import toys
@@ -12,7 +10,7 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.placement import place_weights
 from comfyui_unconditional.unet.unet2d import UNet2D
-from float64 import Parity, compare_evaluations, widened
+from float64 import compare_evaluations, widened
 
 CPU = torch.device("cpu")
 NETWORKS = [toys.CIFAR, toys.CAT, toys.TRAINED, toys.NCSNPP, toys.TINY]
@@ -24,7 +22,7 @@ def strides(network: UNet2D) -> list[tuple[int, ...]]:
 
 @pytest.mark.parity
 @pytest.mark.parametrize("fields", NETWORKS, ids=["cifar", "cat", "trained", "ncsnpp", "tiny"])
-def test_an_arranged_network_predicts_the_same(fields: dict, parity: Parity) -> None:
+def test_an_arranged_network_predicts_the_same(fields, parity):
     torch.manual_seed(0)
     network = UNet2D(UNetConfig.from_dict(fields)).eval()
     x = torch.randn(2, 3, 32, 64)
@@ -38,9 +36,7 @@ def test_an_arranged_network_predicts_the_same(fields: dict, parity: Parity) -> 
 @pytest.mark.parametrize(
     ("dtype", "device"), [(torch.bfloat16, "cpu"), (torch.float16, "cpu"), (torch.float32, "cuda")]
 )
-def test_weights_stay_as_they_are_in_half_precision_and_for_a_gpu(
-    dtype: torch.dtype, device: str
-) -> None:
+def test_weights_stay_as_they_are_in_half_precision_and_for_a_gpu(dtype, device):
     network = UNet2D(UNetConfig.from_dict(toys.TINY), dtype=dtype)
     before = strides(network)
     assert strides(place_weights(network, torch.device(device))) == before
@@ -49,9 +45,7 @@ def test_weights_stay_as_they_are_in_half_precision_and_for_a_gpu(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("own", [True, False], ids=["as it is", "cast"])
-def test_an_arranged_network_does_not_change_with_its_file(
-    own: bool, device: str, dtype: torch.dtype, tmp_path: Path
-) -> None:
+def test_an_arranged_network_does_not_change_with_its_file(own, device, dtype, tmp_path):
     network = UNet2D(UNetConfig.from_dict(toys.NCSNPP), dtype=dtype)
     save_model(tmp_path, network.state_dict(), network.config, SchedulerConfig())
     files = find_files(tmp_path)
@@ -64,7 +58,7 @@ def test_an_arranged_network_does_not_change_with_its_file(
         assert torch.equal(tensor, before[name]), name
 
 
-def test_an_arranged_network_is_saved_as_it_was_loaded(tmp_path) -> None:
+def test_an_arranged_network_is_saved_as_it_was_loaded(tmp_path):
     network = UNet2D(UNetConfig.from_dict(toys.TINY))
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     place_weights(network, CPU)
@@ -73,7 +67,7 @@ def test_an_arranged_network_is_saved_as_it_was_loaded(tmp_path) -> None:
     assert all(torch.equal(saved[name], tensor) for name, tensor in weights.items())
 
 
-def test_an_arranged_network_can_be_trained() -> None:
+def test_an_arranged_network_can_be_trained():
     network = place_weights(UNet2D(UNetConfig.from_dict(toys.TINY)), CPU)
     network(torch.randn(2, 3, 8, 8), 3).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())

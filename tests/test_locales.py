@@ -34,17 +34,17 @@ def nodes(client: Client) -> dict[str, Any]:
     return node_definitions(client.get("/object_info"))
 
 
-def test_the_english_words_are_those_of_the_nodes(nodes: dict[str, Any]) -> None:
+def test_the_english_words_are_those_of_the_nodes(nodes):
     assert nodes
-    told = "the nodes have changed: run 'python dev.py locales', then translate what differs"
-    assert ENGLISH.read_text(encoding="utf-8") == as_json(nodes), told
+    hint = "the nodes have changed: run 'python dev.py locales', then translate what differs"
+    assert ENGLISH.read_text(encoding="utf-8") == as_json(nodes), hint
 
 
-def test_every_node_input_option_and_output_says_something(nodes: dict[str, Any]) -> None:
+def test_every_node_input_option_and_output_says_something(nodes):
     assert not [path for path, words in _leaves(nodes).items() if not words]
 
 
-def test_chinese_has_every_entry_and_no_other(nodes: dict[str, Any]) -> None:
+def test_chinese_has_every_entry_and_no_other(nodes):
     chinese = _leaves(_read("zh", "nodeDefs.json"))
     wanted = _leaves(nodes)
     assert not wanted.keys() - chinese.keys(), "these have no entry"
@@ -52,14 +52,14 @@ def test_chinese_has_every_entry_and_no_other(nodes: dict[str, Any]) -> None:
     assert list(_read("zh", "nodeDefs.json")) == list(nodes), "in the order of the nodes"
 
 
-def test_titles_and_explanations_are_in_chinese() -> None:
+def test_titles_and_explanations_are_in_chinese():
     explaining = {"display_name", "description", "tooltip"}
     words = _leaves(_read("zh", "nodeDefs.json"))
     left = [path for path, text in words.items() if path[-1] in explaining and not HAN.search(text)]
     assert not left
 
 
-def test_no_two_options_of_an_input_look_the_same() -> None:
+def test_no_two_options_of_an_input_look_the_same():
     for language in ("en", "zh"):
         for node, words in _read(language, "nodeDefs.json").items():
             for name, entry in words.get("inputs", {}).items():
@@ -67,7 +67,7 @@ def test_no_two_options_of_an_input_look_the_same() -> None:
                 assert len(set(labels)) == len(labels), (language, node, name)
 
 
-def test_the_words_of_the_page_have_the_same_keys_and_placeholders() -> None:
+def test_the_words_of_the_page_have_the_same_keys_and_placeholders():
     english, chinese = (_leaves(_read(language, "main.json")) for language in ("en", "zh"))
     assert english.keys() == chinese.keys()
     for path, text in english.items():
@@ -79,12 +79,12 @@ def _placeholders(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_nothing_is_read_as_the_syntax_of_the_editors_translations(language: str) -> None:
+def test_nothing_is_read_as_the_syntax_of_the_editors_translations(language):
     for path, text in _leaves(_read(language, "nodeDefs.json")).items():
         assert not re.search(r"[@{}|]", text), (path, text)
 
 
-def test_every_node_has_help_in_both_languages_that_names_all_inputs(nodes: dict[str, Any]) -> None:
+def test_every_node_has_help_in_both_languages_that_names_all_inputs(nodes):
     for node, words in nodes.items():
         for path in (DOCS / f"{node}.md", DOCS / node / "zh.md"):
             # A long name says where it may be broken: the panel is narrow.
@@ -93,7 +93,7 @@ def test_every_node_has_help_in_both_languages_that_names_all_inputs(nodes: dict
             assert not missing, f"{path.relative_to(ROOT)} leaves out {missing}"
 
 
-def test_every_help_page_has_a_picture_of_its_node(nodes: dict[str, Any]) -> None:
+def test_every_help_page_has_a_picture_of_its_node(nodes):
     for node in nodes:
         for path in (DOCS / f"{node}.md", DOCS / node / "zh.md"):
             (picture,) = re.findall(r"^!\[.+\]\((.+)\)$", path.read_text(encoding="utf-8"), re.M)
@@ -105,20 +105,20 @@ def test_every_help_page_has_a_picture_of_its_node(nodes: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     "node", ["EmptyLatent", "ImageToLatent", "PNDMSampler", "DDPMSampler", "DDIMSampler"]
 )
-def test_help_says_which_node_to_use_instead_of_upscale_latent(node: str) -> None:
+def test_help_says_which_node_to_use_instead_of_upscale_latent(node):
     english = DOCS / f"Unconditional{node}.md"
     chinese = DOCS / f"Unconditional{node}" / "zh.md"  # with ComfyUI's own Chinese titles
     assert "*Upscale Latent By*" in english.read_text(encoding="utf-8")
     assert "缩放Latent" in chinese.read_text(encoding="utf-8")
 
 
-def test_every_help_page_has_its_node(nodes: dict[str, Any]) -> None:
+def test_every_help_page_has_its_node(nodes):
     assert {path.stem for path in DOCS.glob("*.md")} == set(nodes)
     translated = {path.relative_to(DOCS).as_posix() for path in DOCS.glob("*/*.md")}
     assert translated == {f"{node}/zh.md" for node in nodes}
 
 
-def test_chinese_help_is_chinese_and_has_the_sections_of_the_english(nodes: dict[str, Any]) -> None:
+def test_chinese_help_is_chinese_and_has_the_sections_of_the_english(nodes):
     for node in nodes:
         english = (DOCS / f"{node}.md").read_text(encoding="utf-8")
         chinese = (DOCS / node / "zh.md").read_text(encoding="utf-8")
@@ -128,19 +128,19 @@ def test_chinese_help_is_chinese_and_has_the_sections_of_the_english(nodes: dict
             assert counts[0] == counts[1], (node, mark)
 
 
-def test_no_help_page_has_a_table_which_the_narrow_panel_of_the_editor_would_cut_off() -> None:
+def test_no_help_page_has_a_table_which_the_narrow_panel_of_the_editor_would_cut_off():
     pages = [*DOCS.glob("*.md"), *DOCS.glob("*/*.md")]
     tables = [path for path in pages if re.search(r"^\|", path.read_text("utf-8"), re.MULTILINE)]
     assert not tables, "write a list instead"
 
 
-def test_chinese_help_has_the_title_of_its_node() -> None:
+def test_chinese_help_has_the_title_of_its_node():
     for node, words in _read("zh", "nodeDefs.json").items():
         first = (DOCS / node / "zh.md").read_text(encoding="utf-8").splitlines()[0]
         assert first == f"# {words['display_name']}"
 
 
-def test_the_editor_is_served_both_languages(client: Client) -> None:
+def test_the_editor_is_served_both_languages(client):
     served = client.get("/i18n")
     for language in ("en", "zh"):
         ours = _read(language, "main.json") | {"nodeDefs": _read(language, "nodeDefs.json")}

@@ -31,7 +31,7 @@ def guessed(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_a_bare_file_does_not_say_is_in_its_origin(guessed: Path) -> None:
+def test_what_a_bare_file_does_not_say_is_in_its_origin(guessed):
     origin = load(guessed).origin
     assert origin.format == "OpenAI (improved- or guided-diffusion)"
     assert set(origin.assumed) == set(GUESSES) - {"sample_size"}
@@ -46,19 +46,19 @@ def test_what_a_bare_file_does_not_say_is_in_its_origin(guessed: Path) -> None:
     assert load(guessed).origin.assumed_schedule == {}
 
 
-def test_a_whole_model_folder_leaves_nothing_to_assume(tmp_path: Path) -> None:
+def test_a_whole_model_folder_leaves_nothing_to_assume(tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY, layout="pipeline", scheduler={})
     origin = load(tmp_path).origin
     assert (origin.assumed, origin.assumed_schedule) == ({}, {})
     assert origin.write_json() is None
 
 
-def test_a_folder_without_a_schedule_is_said_to_have_the_defaults(tmp_path: Path) -> None:
+def test_a_folder_without_a_schedule_is_said_to_have_the_defaults(tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY)
     assert load(tmp_path).origin.assumed_schedule == SchedulerConfig().to_dict()
 
 
-def test_the_json_that_is_written_is_read_again_as_the_same_model(guessed: Path) -> None:
+def test_the_json_that_is_written_is_read_again_as_the_same_model(guessed):
     before = load(guessed)
     path = before.origin.write_json()
     assert path == guessed.with_suffix(".json")
@@ -77,9 +77,7 @@ def test_the_json_that_is_written_is_read_again_as_the_same_model(guessed: Path)
     ("layout", "place"),
     [("root", "scheduler_config.json"), ("pipeline", "scheduler/scheduler_config.json")],
 )
-def test_a_missing_schedule_is_written_where_it_is_looked_for(
-    layout: str, place: str, tmp_path: Path
-) -> None:
+def test_a_missing_schedule_is_written_where_it_is_looked_for(layout, place, tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY, layout=layout)
     if layout == "pipeline":
         (tmp_path / "model_index.json").write_text("{}")
@@ -91,7 +89,7 @@ def test_a_missing_schedule_is_written_where_it_is_looked_for(
     assert after.origin.assumed_schedule == {}
 
 
-def test_an_existing_json_is_never_replaced(guessed: Path) -> None:
+def test_an_existing_json_is_never_replaced(guessed):
     path = guessed.with_suffix(".json")
     origin = load(guessed).origin
     path.write_text('{"num_heads": 2}')
@@ -103,8 +101,8 @@ def test_an_existing_json_is_never_replaced(guessed: Path) -> None:
 
 @pytest.mark.parametrize("has_links", [True, False])
 def test_of_many_writers_at_once_one_writes_the_whole_json_and_the_others_find_it(
-    has_links: bool, guessed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    has_links, guessed, monkeypatch
+):
     def refuse(*_: Any) -> None:
         raise PermissionError
 
@@ -129,9 +127,7 @@ def test_of_many_writers_at_once_one_writes_the_whole_json_and_the_others_find_i
     assert len(list(guessed.parent.iterdir())) == 2
 
 
-def test_a_json_that_cannot_be_written_leaves_nothing(
-    guessed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_json_that_cannot_be_written_leaves_nothing(guessed, monkeypatch):
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 

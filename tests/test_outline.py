@@ -10,9 +10,7 @@ from comfyui_unconditional.schedulers.outline import outline
 @pytest.mark.parametrize(
     ("T", "points"), [(1, 1), (2, 2), (1000, 1000), (1001, 1000), (10**6, 1000)]
 )
-def test_at_most_a_thousand_points_reach_from_the_first_timestep_to_the_last(
-    T: int, points: int
-) -> None:
+def test_at_most_a_thousand_points_reach_from_the_first_timestep_to_the_last(T, points):
     schedule = NoiseSchedule.from_config(SchedulerConfig(num_train_timesteps=T))
     found = outline(schedule)
     assert len(found.t) == len(found.betas) == len(found.alphas_cumprod) == points

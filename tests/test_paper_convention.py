@@ -1,7 +1,5 @@
 """PNDM's `paper` convention against a second implementation of the paper's formulas."""
 
-from collections.abc import Callable
-
 import ours
 import paper
 import pytest
@@ -19,13 +17,11 @@ from ours import SEEDS, difference
 @pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS", "FON"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 10, 40, 50])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
-def test_the_paper_convention_equals_a_second_implementation(
-    method: Method, steps: int, prediction: str, figure: Callable[[str, float, float], None]
-) -> None:
+def test_the_paper_convention_equals_a_second_implementation(method, steps, prediction, figure):
     for schedule in ("linear", "scaled_linear", "squaredcos_cap_v2"):
         config = SchedulerConfig(
-            beta_schedule=schedule,  # type: ignore[arg-type]
-            prediction_type=prediction,  # type: ignore[arg-type]
+            beta_schedule=schedule,
+            prediction_type=prediction,
             timestep_spacing="trailing",  # ignored, like the next two
             steps_offset=5,
             set_alpha_to_one=True,
@@ -35,7 +31,7 @@ def test_the_paper_convention_equals_a_second_implementation(
 
         def eps(x: torch.Tensor, t: float) -> torch.Tensor:
             a = table[min(int(t // 1) + 1, 999)]  # noqa: B023 -- called within this pass only
-            return to_eps(denoise(x, t), x, a, prediction)  # type: ignore[arg-type]  # noqa: B023
+            return to_eps(denoise(x, t), x, a, prediction)  # noqa: B023
 
         x = SeededNoise(SEEDS, SHAPE)()
         reference = paper.paper_pndm(eps, x, table, steps, method)
@@ -46,7 +42,7 @@ def test_the_paper_convention_equals_a_second_implementation(
         figure(f"{method}, paper", difference(result, reference, inside=steps > 3), 1e-4)
 
 
-def test_the_paper_convention_gives_the_model_fractions_of_timesteps() -> None:
+def test_the_paper_convention_gives_the_model_fractions_of_timesteps():
     config = SchedulerConfig()
     denoise = Denoiser(config)
     ours.run_pndm(config, 40, denoise, SEEDS, SHAPE, convention="paper")
@@ -58,7 +54,7 @@ def sampler_of(steps: int, method: Method = "F-PNDM") -> PNDM:
     return PNDM.over(SchedulerConfig(), Stretch(steps), method=method, convention="paper")
 
 
-def test_the_paper_convention_has_exactly_n_steps_and_ends_at_the_first_alpha() -> None:
+def test_the_paper_convention_has_exactly_n_steps_and_ends_at_the_first_alpha():
     for steps in range(1, 1001):
         grid = sampler_of(steps).grid
         assert len(grid.timesteps) == steps
@@ -68,7 +64,7 @@ def test_the_paper_convention_has_exactly_n_steps_and_ends_at_the_first_alpha() 
         assert sampler_of(steps, "PLMS").evaluations == steps + 1
 
 
-def test_an_index_beyond_the_table_is_its_last_entry() -> None:
+def test_an_index_beyond_the_table_is_its_last_entry():
     grid = sampler_of(1000).grid
     assert grid.timesteps[0] == 999
     assert grid.alpha_cumprod(999) == grid.table[999]

@@ -13,7 +13,7 @@ from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.models.judge import judge
 from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.unet.unet2d import UNet2D
-from float64 import SEEDS, Parity, compare_runs, distances
+from float64 import SEEDS, compare_runs, distances
 from ours import DIGITS
 from torch import nn
 
@@ -27,9 +27,7 @@ Figure = Callable[[str, float, float], None]
         for run in RUNS
     ],
 )
-def test_a_run_on_the_bundled_model_is_that_of_diffusers(
-    sampler: str, steps: int, eta: float, parity: Parity
-) -> None:
+def test_a_run_on_the_bundled_model_is_that_of_diffusers(sampler, steps, eta, parity):
     result = bundled.our_run(sampler, steps, eta)
     reference = bundled.their_runs(sampler, steps, eta)
     parity(f"{sampler} on digits-16", compare_runs(result, *reference))
@@ -44,8 +42,8 @@ def test_a_run_on_the_bundled_model_is_that_of_diffusers(
     + [("PLMS", steps, 0.0) for steps in (2, 10, 50)],
 )
 def test_in_float64_a_run_on_the_bundled_model_is_that_of_diffusers_to_the_last_digits(
-    sampler: str, steps: int, eta: float, figure: Figure
-) -> None:
+    sampler, steps, eta, figure
+):
     seeds = SEEDS[:1]
     result = bundled.our_run(sampler, steps, eta, seeds=seeds, exact=True)
     reference = bundled.their_run(sampler, steps, eta, seeds=seeds, exact=True)
@@ -56,7 +54,7 @@ def test_in_float64_a_run_on_the_bundled_model_is_that_of_diffusers_to_the_last_
 @pytest.mark.parametrize(
     "name", ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline, F-PNDM", "PNDMPipeline, PLMS"]
 )
-def test_the_pipeline_itself_gives_our_images(name: str, parity: Parity) -> None:
+def test_the_pipeline_itself_gives_our_images(name, parity):
     unet = diffusers.UNet2DModel.from_pretrained(DIGITS / "unet")
     scheduler_folder = DIGITS / "scheduler"
     match name.split(",")[0]:
@@ -87,7 +85,7 @@ def test_the_pipeline_itself_gives_our_images(name: str, parity: Parity) -> None
     assert ((theirs * 255).round() - (mine * 255).round()).abs().max() <= 1
 
 
-def test_a_run_breaks_the_bound_where_an_option_of_the_network_is_wrong() -> None:
+def test_a_run_breaks_the_bound_where_an_option_of_the_network_is_wrong():
     network = bundled.network()
     for module in network.modules():
         if isinstance(module, nn.GroupNorm):
@@ -97,7 +95,7 @@ def test_a_run_breaks_the_bound_where_an_option_of_the_network_is_wrong() -> Non
 
 
 @pytest.mark.slow
-def test_the_bundled_model_draws_readable_digits_of_every_kind() -> None:
+def test_the_bundled_model_draws_readable_digits_of_every_kind():
     judgement = judge(DIGITS)
     assert judgement.unanimous >= 0.90
     assert min(judgement.shares) >= 0.04
@@ -106,7 +104,7 @@ def test_the_bundled_model_draws_readable_digits_of_every_kind() -> None:
     assert judgement.distances.smallest > 0.5
 
 
-def test_the_bundled_model_is_small_and_complete() -> None:
+def test_the_bundled_model_is_small_and_complete():
     network = read_checkpoint(find_files(DIGITS)).build(UNet2D)
     assert 1e6 <= sum(parameter.numel() for parameter in network.parameters()) <= 2e6
     assert sum(path.stat().st_size for path in DIGITS.rglob("*") if path.is_file()) <= 8e6

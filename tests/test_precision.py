@@ -12,7 +12,7 @@ matmul: Any = torch.backends.cuda.matmul
 cudnn: Any = torch.backends.cudnn
 
 
-def test_a_cpu_computes_float64() -> None:
+def test_a_cpu_computes_float64():
     computes_float64.cache_clear()
     assert computes_float64(torch.device("cpu"))
 
@@ -34,9 +34,7 @@ def raises(error: Exception) -> Callable[..., Tensor]:
     ],
     ids=["Apple", "Intel", "DirectML", "rounds"],
 )
-def test_a_device_that_raises_or_rounds_computes_no_float64(
-    ones: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_raises_or_rounds_computes_no_float64(ones, monkeypatch):
     computes_float64.cache_clear()
     monkeypatch.setattr(torch, "ones", ones)
     assert not computes_float64(torch.device("cpu"))
@@ -56,26 +54,6 @@ def state() -> tuple[Any, ...]:
     return tuple(read(owner, name) for owner, name in owners)
 
 
-def everything_may_use_tf32() -> None:
-    torch.backends.fp32_precision = "tf32"
-
-
-def a_product_may_use_tf32() -> None:
-    matmul.fp32_precision = "tf32"
-
-
-def a_convolution_may_not_use_tf32() -> None:
-    cudnn.conv.fp32_precision = "ieee"
-
-
-def a_product_may_use_tf32_in_the_older_way() -> None:
-    matmul.allow_tf32 = True
-
-
-def a_product_may_be_rounded() -> None:
-    torch.set_float32_matmul_precision("high")
-
-
 @pytest.fixture
 def restored() -> Iterator[None]:
     yield
@@ -91,16 +69,15 @@ def restored() -> Iterator[None]:
     "prepare",
     [
         lambda: None,
-        everything_may_use_tf32,
-        a_product_may_use_tf32,
-        a_convolution_may_not_use_tf32,
-        a_product_may_use_tf32_in_the_older_way,
-        a_product_may_be_rounded,
+        lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+        lambda: setattr(matmul, "fp32_precision", "tf32"),
+        lambda: setattr(cudnn.conv, "fp32_precision", "ieee"),
+        lambda: setattr(matmul, "allow_tf32", True),  # the older way
+        lambda: torch.set_float32_matmul_precision("high"),
     ],
+    ids=["nothing", "everything", "products", "not convolutions", "older way", "rounded products"],
 )
-def test_a_run_computes_without_tf32_and_leaves_the_settings_as_they_were(
-    prepare: Callable[[], None],
-) -> None:
+def test_a_run_computes_without_tf32_and_leaves_the_settings_as_they_were(prepare):
     prepare()
     before = state()
     with exact_float32():

@@ -24,7 +24,7 @@ def configs(steps: int, **fixed: object) -> list[SchedulerConfig]:
     return [
         SchedulerConfig(
             beta_schedule=schedule, prediction_type=prediction, timestep_spacing=spacing, **fixed
-        )  # type: ignore[arg-type]
+        )
         for schedule in SCHEDULES
         for prediction in PREDICTIONS
         for spacing in spacings
@@ -32,7 +32,7 @@ def configs(steps: int, **fixed: object) -> list[SchedulerConfig]:
 
 
 @pytest.mark.parametrize("steps", [7, 50, pytest.param(1000, marks=pytest.mark.slow)])
-def test_ddpm_equals_diffusers(steps: int, figure: Figure) -> None:
+def test_ddpm_equals_diffusers(steps, figure):
     for config in configs(steps):
         reference = oracle.run_ddpm(config, steps, Denoiser(config), SEEDS, SHAPE)
         result = ours.run_ddpm(config, steps, Denoiser(config), SEEDS, SHAPE)
@@ -41,7 +41,7 @@ def test_ddpm_equals_diffusers(steps: int, figure: Figure) -> None:
 
 @pytest.mark.parametrize("steps", [10, 33, 50])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_ddim_equals_diffusers(steps: int, eta: float, figure: Figure) -> None:
+def test_ddim_equals_diffusers(steps, eta, figure):
     for config in configs(steps):
         reference = oracle.run_ddim(config, steps, Denoiser(config), SEEDS, SHAPE, eta)
         result = ours.run_ddim(config, steps, Denoiser(config), SEEDS, SHAPE, eta)
@@ -53,14 +53,12 @@ def test_ddim_equals_diffusers(steps: int, eta: float, figure: Figure) -> None:
     [("F-PNDM", n) for n in (4, 10, 40, 50)] + [("PLMS", n) for n in (2, 10, 50)],
 )
 @pytest.mark.parametrize("set_alpha_to_one", [None, True])
-def test_pndm_equals_diffusers(
-    method: pndm.Method, steps: int, set_alpha_to_one: bool | None, figure: Figure
-) -> None:
+def test_pndm_equals_diffusers(method, steps, set_alpha_to_one, figure):
     # Two steps are so long that under the usual betas most values end beyond (-1, 1).
     mild = {"beta_end": 0.002} if steps == 2 else {}
     for config in configs(steps, set_alpha_to_one=set_alpha_to_one, **mild):
         if config.prediction_type == "sample":
-            continue  # diffusers refuses it; see below
+            continue  # diffusers rejects it; see below
         reference = oracle.run_pndm(
             config, steps, Denoiser(config), SEEDS, SHAPE, skip_prk_steps=method == "PLMS"
         )
@@ -76,10 +74,10 @@ def test_pndm_equals_diffusers(
 @pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS", "FON"])
 @pytest.mark.parametrize("convention", ["diffusers", "paper"])
 def test_a_sample_prediction_gives_pndm_the_image_of_the_same_denoiser_as_epsilon(
-    method: pndm.Method, convention: str, figure: Figure
-) -> None:
+    method, convention, figure
+):
     for schedule in SCHEDULES:
-        as_sample = SchedulerConfig(beta_schedule=schedule, prediction_type="sample")  # type: ignore[arg-type]
+        as_sample = SchedulerConfig(beta_schedule=schedule, prediction_type="sample")
         as_epsilon = dataclasses.replace(as_sample, prediction_type="epsilon")
         results = [
             ours.run_pndm(
@@ -89,7 +87,7 @@ def test_a_sample_prediction_gives_pndm_the_image_of_the_same_denoiser_as_epsilo
                 SEEDS,
                 SHAPE,
                 method=method,
-                convention=convention,  # type: ignore[arg-type]
+                convention=convention,
             )
             for config in (as_sample, as_epsilon)
         ]
@@ -114,10 +112,8 @@ def test_a_sample_prediction_gives_pndm_the_image_of_the_same_denoiser_as_epsilo
     ],
     ids=str,
 )
-def test_every_scheduler_option_acts_as_in_diffusers(
-    options: dict[str, object], figure: Figure
-) -> None:
-    config = SchedulerConfig(**options)  # type: ignore[arg-type]
+def test_every_scheduler_option_acts_as_in_diffusers(options, figure):
+    config = SchedulerConfig(**options)
     plain = dataclasses.replace(config, rescale_betas_zero_snr=False)
     for steps in (10, 40):
         reference = oracle.run_ddpm(config, steps, Denoiser(config), SEEDS, SHAPE)
@@ -137,23 +133,23 @@ def test_every_scheduler_option_acts_as_in_diffusers(
 
 
 @pytest.mark.parametrize("schedule", ["sigmoid", "laplace"])
-def test_the_schedules_that_only_ddpm_has_in_diffusers(schedule: str, figure: Figure) -> None:
-    config = SchedulerConfig(beta_schedule=schedule)  # type: ignore[arg-type]
+def test_the_schedules_that_only_ddpm_has_in_diffusers(schedule, figure):
+    config = SchedulerConfig(beta_schedule=schedule)
     reference = oracle.run_ddpm(config, 50, Denoiser(config), SEEDS, SHAPE)
     result = ours.run_ddpm(config, 50, Denoiser(config), SEEDS, SHAPE)
     figure("DDPM", difference(result, reference), BOUND)
 
 
 @pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_small_log", "fixed_large"])
-def test_a_fixed_variance_equals_diffusers(variance_type: str, figure: Figure) -> None:
-    config = SchedulerConfig(variance_type=variance_type)  # type: ignore[arg-type]
+def test_a_fixed_variance_equals_diffusers(variance_type, figure):
+    config = SchedulerConfig(variance_type=variance_type)
     for steps in (7, 50):
         reference = oracle.run_ddpm(config, steps, Denoiser(config), SEEDS, SHAPE)
         result = ours.run_ddpm(config, steps, Denoiser(config), SEEDS, SHAPE)
         figure("DDPM, variance types", difference(result, reference), BOUND)
 
 
-def test_fixed_large_log_is_fixed_large_and_not_nan_as_in_diffusers(figure: Figure) -> None:
+def test_fixed_large_log_is_fixed_large_and_not_nan_as_in_diffusers(figure):
     config = SchedulerConfig(variance_type="fixed_large_log")
     large = dataclasses.replace(config, variance_type="fixed_large")
     assert oracle.run_ddpm(config, 50, Denoiser(config), SEEDS, SHAPE).isnan().any()
@@ -162,12 +158,12 @@ def test_fixed_large_log_is_fixed_large_and_not_nan_as_in_diffusers(figure: Figu
     figure("DDPM, variance types", difference(result, reference), BOUND)
 
 
-def test_learned_is_the_logarithm_of_what_diffusers_takes(figure: Figure) -> None:
+def test_learned_is_the_logarithm_of_what_diffusers_takes(figure):
     config = SchedulerConfig(variance_type="learned")
     denoise = Denoiser(config, variance="log")
 
     def with_variance(x: torch.Tensor, t: object) -> torch.Tensor:
-        prediction, log_variance = denoise(x, t).chunk(2, dim=1)  # type: ignore[arg-type]
+        prediction, log_variance = denoise(x, t).chunk(2, dim=1)
         return torch.cat((prediction, log_variance.exp()), dim=1)
 
     reference = oracle.run_ddpm(config, 50, with_variance, SEEDS, SHAPE)
@@ -175,7 +171,7 @@ def test_learned_is_the_logarithm_of_what_diffusers_takes(figure: Figure) -> Non
     figure("DDPM, variance types", difference(result, reference), BOUND)
 
 
-def test_learned_range_equals_diffusers(figure: Figure) -> None:
+def test_learned_range_equals_diffusers(figure):
     for prediction in PREDICTIONS:
         config = SchedulerConfig(variance_type="learned_range", prediction_type=prediction)
         denoise = Denoiser(config, variance="range")
@@ -185,7 +181,7 @@ def test_learned_range_equals_diffusers(figure: Figure) -> None:
             figure("DDPM, variance types", difference(result, reference), BOUND)
 
 
-def test_ddim_and_pndm_use_the_first_half_of_a_learned_variance_model() -> None:
+def test_ddim_and_pndm_use_the_first_half_of_a_learned_variance_model():
     config = SchedulerConfig()
     both, first = Denoiser(config, variance="range"), Denoiser(config)
     for run in (ours.run_ddim, ours.run_pndm):
@@ -194,9 +190,7 @@ def test_ddim_and_pndm_use_the_first_half_of_a_learned_variance_model() -> None:
         )
 
 
-def test_the_parity_test_fails_when_a_single_multistep_weight_changes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_parity_test_fails_when_a_single_multistep_weight_changes(monkeypatch):
     def ignore_table(name: str, difference: float, bound: float) -> None:
         assert difference <= bound
 

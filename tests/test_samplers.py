@@ -11,8 +11,7 @@ from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.errors import ScheduleError
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.schedulers.pndm import PNDM, Method
-from comfyui_unconditional.schedulers.pndm_grid import Convention
-from comfyui_unconditional.schedulers.prediction import to_x0_eps
+from comfyui_unconditional.schedulers.prediction import add_noise, to_x0_eps
 from comfyui_unconditional.schedulers.randomness import SeededNoise, image_seeds
 from comfyui_unconditional.schedulers.sampler import drain
 from comfyui_unconditional.schedulers.span import Span, Stretch
@@ -41,10 +40,8 @@ METHODS: tuple[Method, ...] = ("F-PNDM", "S-PNDM", "PLMS", "FON")
     ],
     ids=str,
 )
-def test_pndm_runs_as_many_evaluations_as_it_says(
-    options: dict[str, object], method: Method, extra: int
-) -> None:
-    config = SchedulerConfig(**options)  # type: ignore[arg-type]
+def test_pndm_runs_as_many_evaluations_as_it_says(options, method, extra):
+    config = SchedulerConfig(**options)
     for steps in (4, 5, 10, 33, 50):
         calls: list[float] = []
         model = counting(Denoiser(config), calls)
@@ -53,7 +50,7 @@ def test_pndm_runs_as_many_evaluations_as_it_says(
         assert len(calls) == steps + extra == sampler.evaluations
 
 
-def test_ddpm_and_ddim_run_one_evaluation_for_each_step() -> None:
+def test_ddpm_and_ddim_run_one_evaluation_for_each_step():
     config = SchedulerConfig()
     for steps in (1, 10, 33):
         for run in (ours.run_ddpm, ours.run_ddim):
@@ -62,7 +59,7 @@ def test_ddpm_and_ddim_run_one_evaluation_for_each_step() -> None:
             assert calls == make_timesteps(config, steps)
 
 
-def test_fifty_steps_visit_the_timesteps_of_the_paper_pipeline() -> None:
+def test_fifty_steps_visit_the_timesteps_of_the_paper_pipeline():
     config = SchedulerConfig()
     calls: list[float] = []
     ours.run_pndm(config, 50, counting(Denoiser(config), calls), SEEDS[:1], SHAPE)
@@ -73,10 +70,8 @@ def test_fifty_steps_visit_the_timesteps_of_the_paper_pipeline() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("convention", ["diffusers", "paper"])
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
-def test_any_number_of_steps_works_with_every_method(
-    method: Method, convention: str, spacing: str
-) -> None:
-    config = SchedulerConfig(num_train_timesteps=40, timestep_spacing=spacing, beta_end=0.002)  # type: ignore[arg-type]
+def test_any_number_of_steps_works_with_every_method(method, convention, spacing):
+    config = SchedulerConfig(num_train_timesteps=40, timestep_spacing=spacing, beta_end=0.002)
     evaluates_once = convention == "paper" or spacing == "trailing"
     for steps in range(1 if evaluates_once else 2, 41):
         calls: list[float] = []
@@ -87,7 +82,7 @@ def test_any_number_of_steps_works_with_every_method(
             SEEDS[:1],
             SHAPE,
             method=method,
-            convention=convention,  # type: ignore[arg-type]
+            convention=convention,
         )
         assert torch.isfinite(result).all()
         sampler = PNDM.over(config, Stretch(steps), method=method, convention=convention)
@@ -106,9 +101,9 @@ def test_any_number_of_steps_works_with_every_method(
     ids=str,
 )
 def test_with_more_steps_the_classical_method_comes_to_the_end_of_the_pseudo_one(
-    convention: Convention, options: dict[str, object]
-) -> None:
-    config = SchedulerConfig(**options)  # type: ignore[arg-type]
+    convention, options
+):
+    config = SchedulerConfig(**options)
     apart = []
     for steps in (20, 100, 500):
         one, other = (
@@ -124,8 +119,8 @@ def test_with_more_steps_the_classical_method_comes_to_the_end_of_the_pseudo_one
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("spacing", ["leading", "linspace"])
-def test_pndm_refuses_a_run_that_would_return_its_noise(method: Method, spacing: str) -> None:
-    config = SchedulerConfig(timestep_spacing=spacing)  # type: ignore[arg-type]
+def test_pndm_rejects_a_run_that_would_return_its_noise(method, spacing):
+    config = SchedulerConfig(timestep_spacing=spacing)
     with pytest.raises(ScheduleError, match="set timestep_spacing to 'trailing'"):
         PNDM(config, Span((0,)), method)
     with pytest.raises(ScheduleError, match="at least 2 steps"):
@@ -136,12 +131,12 @@ def test_pndm_refuses_a_run_that_would_return_its_noise(method: Method, spacing:
     assert calls
 
 
-def test_a_step_that_is_not_run_would_have_changed_nothing() -> None:
+def test_a_step_that_is_not_run_would_have_changed_nothing():
     x, e, a = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4), torch.tensor(0.9999)
     assert torch.equal(transfer(x, e, a, a), x)
 
 
-def test_the_transfer_with_the_true_noise_is_exact() -> None:
+def test_the_transfer_with_the_true_noise_is_exact():
     a, b = torch.tensor(0.2, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
     x0, e = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
     x = a.sqrt() * x0 + (1 - a).sqrt() * e
@@ -149,7 +144,7 @@ def test_the_transfer_with_the_true_noise_is_exact() -> None:
 
 
 @pytest.mark.parametrize("run", [ours.run_ddpm, ours.run_ddim, ours.run_pndm])
-def test_an_image_is_the_same_alone_and_in_any_batch(run) -> None:
+def test_an_image_is_the_same_alone_and_in_any_batch(run):
     config = SchedulerConfig()
     more = {"eta": 0.7} if run is ours.run_ddim else {}
     batch = run(config, 10, Denoiser(config), SEEDS, SHAPE, **more)
@@ -158,7 +153,7 @@ def test_an_image_is_the_same_alone_and_in_any_batch(run) -> None:
         torch.testing.assert_close(alone[0], batch[k], atol=1e-4, rtol=0)
 
 
-def test_the_noise_of_an_image_is_bit_identical_alone_and_in_any_batch() -> None:
+def test_the_noise_of_an_image_is_bit_identical_alone_and_in_any_batch():
     batch, alone = SeededNoise(SEEDS, SHAPE), SeededNoise(SEEDS[1:2], SHAPE)
     for _ in range(3):
         assert torch.equal(batch()[1], alone()[0])
@@ -166,38 +161,38 @@ def test_the_noise_of_an_image_is_bit_identical_alone_and_in_any_batch() -> None
     assert torch.equal(SeededNoise(SEEDS, SHAPE)()[1], torch.randn(SHAPE, generator=generator))
 
 
-def test_seeds_count_up_and_begin_again_after_the_last() -> None:
+def test_seeds_count_up_and_begin_again_after_the_last():
     assert image_seeds(2**64 - 2, range(4)) == [2**64 - 2, 2**64 - 1, 0, 1]
     assert image_seeds(7, [3, 0]) == [10, 7]
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan"), float("inf")])
-def test_an_eta_outside_0_to_1_is_rejected(eta: float) -> None:
+def test_an_eta_outside_0_to_1_is_rejected(eta):
     config = SchedulerConfig()
     with pytest.raises(ScheduleError, match="eta must be from 0 to 1"):
         ours.run_ddim(config, 10, Denoiser(config), SEEDS, SHAPE, eta)
 
 
-def test_a_learned_variance_is_rejected_on_a_model_without_one() -> None:
+def test_a_learned_variance_is_rejected_on_a_model_without_one():
     config = SchedulerConfig()
     for kind in ("learned", "learned_range"):
         with pytest.raises(ScheduleError, match="6 output channels"):
             ours.run_ddpm(config, 10, Denoiser(config), SEEDS, SHAPE, variance_type=kind)
 
 
-def test_the_variance_type_of_the_call_wins_over_the_one_of_the_model() -> None:
+def test_the_variance_type_of_the_call_wins_over_the_one_of_the_model():
     small, large = SchedulerConfig(), SchedulerConfig(variance_type="fixed_large")
     chosen = ours.run_ddpm(small, 10, Denoiser(small), SEEDS, SHAPE, variance_type="fixed_large")
     assert torch.equal(chosen, ours.run_ddpm(large, 10, Denoiser(large), SEEDS, SHAPE))
 
 
-def test_a_second_run_gives_the_image_of_the_first() -> None:
+def test_a_second_run_gives_the_image_of_the_first():
     config = SchedulerConfig()
     first, second = (ours.run_pndm(config, 10, Denoiser(config), SEEDS, SHAPE) for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_tables_and_tensors_may_be_float64() -> None:
+def test_tables_and_tensors_may_be_float64():
     config = SchedulerConfig(clip_sample=False)
     x, noise = SeededNoise(SEEDS, SHAPE)().double(), SeededNoise(SEEDS, SHAPE)
     model, double = Denoiser(config), torch.float64
@@ -207,14 +202,11 @@ def test_tables_and_tensors_may_be_float64() -> None:
         assert drain(sampler.sample(model, x, noise)).dtype == double
 
 
-def test_each_evaluation_shows_the_image_that_the_model_predicts() -> None:
+def test_each_evaluation_shows_the_image_that_the_model_predicts():
     config = SchedulerConfig(clip_sample=False)
     x, noise = SeededNoise(SEEDS, SHAPE)(), SeededNoise(SEEDS, SHAPE)
     model = Exact(config, make_timesteps(config, 10)[0], x)
-    for sampler in (
-        DDIM.over(config, Stretch(10)),
-        PNDM.over(config, Stretch(10), method="PLMS"),
-    ):
+    for sampler in (DDIM.over(config, Stretch(10)), PNDM.over(config, Stretch(10), method="PLMS")):
         shown: list[torch.Tensor] = []
         sampling = sampler.sample(model, x, noise)
         drain(sampling, lambda evaluation: shown.append(evaluation.x0))  # noqa: B023
@@ -223,20 +215,19 @@ def test_each_evaluation_shows_the_image_that_the_model_predicts() -> None:
             torch.testing.assert_close(x0, model.x0, atol=1e-3, rtol=0)
 
 
-def test_the_three_predictions_describe_one_point() -> None:
+def test_the_three_predictions_describe_one_point():
     x0, eps = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
     a = torch.tensor(0.3, dtype=torch.float64)
-    x = a.sqrt() * x0 + (1 - a).sqrt() * eps
+    x = add_noise(x0, eps, a)
+    torch.testing.assert_close(x, a.sqrt() * x0 + (1 - a).sqrt() * eps)
     v = a.sqrt() * eps - (1 - a).sqrt() * x0
     for output, kind in ((eps, "epsilon"), (x0, "sample"), (v, "v_prediction")):
-        found = to_x0_eps(output, x, a, kind)  # type: ignore[arg-type]
+        found = to_x0_eps(output, x, a, kind)
         torch.testing.assert_close(found, (x0, eps))
 
 
 @pytest.mark.parametrize(("steps", "warned"), [(600, True), (50, False)])
-def test_a_late_first_timestep_is_warned_of(
-    steps: int, warned: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_late_first_timestep_is_warned_of(steps, warned, caplog):
     with caplog.at_level(logging.WARNING):
         warn_of_late_start(make_timesteps(SchedulerConfig(), steps)[0], 1000)
     assert ("first timestep is 599 of 1000" in caplog.text) == warned

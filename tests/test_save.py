@@ -33,9 +33,7 @@ def save(root: Path, name: str, checkpoint: Checkpoint, **more: Any) -> str:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_a_saved_model_comes_back_bit_for_bit_here_and_in_diffusers(
-    tmp_path: Path, dtype: torch.dtype
-) -> None:
+def test_a_saved_model_comes_back_bit_for_bit_here_and_in_diffusers(tmp_path, dtype):
     checkpoint = make_checkpoint(tmp_path, dtype)
     name = save(tmp_path / "saved", "mine/tiny", checkpoint)
     assert name == "mine/tiny"
@@ -55,7 +53,7 @@ def test_a_saved_model_comes_back_bit_for_bit_here_and_in_diffusers(
             assert torch.equal(weights[key], tensor)
 
 
-def test_an_existing_folder_is_never_overwritten(tmp_path: Path, checkpoint: Checkpoint) -> None:
+def test_an_existing_folder_is_never_overwritten(tmp_path, checkpoint):
     (tmp_path / "saved" / "tiny").mkdir(parents=True)
     (tmp_path / "saved" / "tiny" / "notes.txt").write_text("keep")
     names = [save(tmp_path / "saved", "tiny", checkpoint, taken={"tiny_00003"}) for _ in range(2)]
@@ -70,26 +68,20 @@ def test_an_existing_folder_is_never_overwritten(tmp_path: Path, checkpoint: Che
         *("C:x", "a\0b", "a\nb", "a/b/c/d/e", "x.", "*", "a/", "a\ud800", "a\udcff/x"),
     ],
 )
-def test_a_name_that_leads_outside_or_is_none_is_refused(
-    tmp_path: Path, checkpoint: Checkpoint, name: str
-) -> None:
+def test_a_name_that_leads_outside_or_is_none_is_rejected(tmp_path, checkpoint, name):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match="is not a valid model name"):
         save(tmp_path / "saved", name, checkpoint)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_empty_folder_of_the_same_name_is_not_replaced(
-    tmp_path: Path, checkpoint: Checkpoint
-) -> None:
+def test_an_empty_folder_of_the_same_name_is_not_replaced(tmp_path, checkpoint):
     (tmp_path / "saved" / "tiny").mkdir(parents=True)
     assert save(tmp_path / "saved", "tiny", checkpoint) == "tiny_00002"
     assert not list((tmp_path / "saved" / "tiny").iterdir())
 
 
-def test_models_saved_at_once_under_one_name_get_a_name_each(
-    tmp_path: Path, checkpoint: Checkpoint
-) -> None:
+def test_models_saved_at_once_under_one_name_get_a_name_each(tmp_path, checkpoint):
     with ThreadPoolExecutor(8) as pool:
         saves = [pool.submit(save, tmp_path / "saved", "a/tiny", checkpoint) for _ in range(8)]
         names = {each.result() for each in saves}
@@ -100,8 +92,8 @@ def test_models_saved_at_once_under_one_name_get_a_name_each(
 
 
 def test_where_a_folder_cannot_be_renamed_onto_an_empty_one_models_are_saved_too(
-    tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, checkpoint, monkeypatch
+):
     replace = os.replace
 
     def as_on_windows(old: Path, new: Path) -> None:
@@ -116,23 +108,19 @@ def test_where_a_folder_cannot_be_renamed_onto_an_empty_one_models_are_saved_too
 
 
 @pytest.mark.parametrize("name", ["con", "NUL", "aux.old", "a/com1", "lpt9 .x", "PRN.tar.gz"])
-def test_a_name_that_windows_takes_for_a_device_is_rejected(
-    tmp_path: Path, checkpoint: Checkpoint, name: str
-) -> None:
+def test_a_name_that_windows_takes_for_a_device_is_rejected(tmp_path, checkpoint, name):
     with pytest.raises(ValueError, match=r"'.*' is a device on Windows"):
         save(tmp_path / "saved", name, checkpoint)
     assert save(tmp_path / "saved", "control", checkpoint) == "control"
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "\N{SNOWMAN}" * 90, "y" * 300 + "/x"])
-def test_a_name_that_is_too_long_is_rejected(
-    tmp_path: Path, checkpoint: Checkpoint, name: str
-) -> None:
+def test_a_name_that_is_too_long_is_rejected(tmp_path, checkpoint, name):
     with pytest.raises(ValueError, match=r"is too long .*Choose a shorter one\."):
         save(tmp_path / "saved", name, checkpoint)
 
 
-def test_a_link_that_leads_outside_is_not_followed(tmp_path: Path, checkpoint: Checkpoint) -> None:
+def test_a_link_that_leads_outside_is_not_followed(tmp_path, checkpoint):
     (tmp_path / "saved").mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "saved" / "link").symlink_to(tmp_path / "elsewhere")
@@ -141,15 +129,13 @@ def test_a_link_that_leads_outside_is_not_followed(tmp_path: Path, checkpoint: C
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_model_inside_of_a_model_is_refused(tmp_path: Path, checkpoint: Checkpoint) -> None:
+def test_a_model_inside_of_a_model_is_rejected(tmp_path, checkpoint):
     save(tmp_path / "saved", "tiny", checkpoint)
     with pytest.raises(ValueError, match="'tiny' is a model itself"):
         save(tmp_path / "saved", "tiny/inside", checkpoint)
 
 
-def test_a_failure_leaves_no_partial_file(
-    tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_leaves_no_partial_file(tmp_path, checkpoint, monkeypatch):
     written = Path.write_bytes
 
     def fill_the_disk(path: Path, content: bytes) -> int:
@@ -164,7 +150,7 @@ def test_a_failure_leaves_no_partial_file(
     assert not list((tmp_path / "saved").rglob("*"))
 
 
-def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path, checkpoint: Checkpoint) -> None:
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path, checkpoint):
     (tmp_path / "saved").write_text("")
     with pytest.raises(ValueError, match="cannot be saved"):
         save(tmp_path / "saved", "tiny", checkpoint)

@@ -1,4 +1,4 @@
-"""In the real ComfyUI: the workflows that were saved with each release, for ever."""
+"""In the real ComfyUI: the workflows that were saved with each release."""
 
 import json
 import shutil
@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import tomlkit
 import toys
-from contract import NODES
 from graphs import files, graph
 from hub_lookalike import COMMIT, Hub, Repo
 
-from devtools import saved_workflow
 from devtools.client import Client
+from devtools.contract import NODES, defaults
 from devtools.environment import ROOT
 from devtools.host import Host
 from devtools.workflows import to_prompt
@@ -23,8 +22,6 @@ RELEASES = sorted(
     (path.stem for path in FOLDER.glob("*.json")),
     key=lambda release: [int(number) for number in release.split(".")],
 )
-# The only model of this kind that every ComfyUI has.
-DEFAULTS = {("UnconditionalUNetLoader", "model_name")}
 
 
 def read(release: str) -> dict[str, Any]:
@@ -71,42 +68,22 @@ def test_a_saved_workflow_means_what_it_meant_and_runs(
         assert all(path.stat().st_size for path in files(host, run, node))
 
 
-def version() -> str:
-    pyproject = tomlkit.parse((ROOT / "pyproject.toml").read_text("utf-8")).unwrap()
-    return pyproject["project"]["version"]
-
-
 def test_each_release_has_its_saved_workflow() -> None:
-    assert version() in RELEASES, "run: python -m devtools.saved_workflow"
-
-
-def test_the_workflow_of_a_release_is_not_written_a_second_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(saved_workflow, "WORKFLOWS", tmp_path)
-    path = tmp_path / f"{version()}.json"
-    path.write_text("{}")
-    assert saved_workflow.main() == 1
-    assert "Increase the version" in capsys.readouterr().err
-    assert path.read_text() == "{}"
+    pyproject = tomlkit.parse((ROOT / "pyproject.toml").read_text("utf-8")).unwrap()
+    assert pyproject["project"]["version"] in RELEASES, "run: python -m devtools.saved_workflow"
 
 
 def test_the_newest_has_every_node_with_no_default_on_any_input() -> None:
     newest = read(RELEASES[-1])
     kinds = {str(node["id"]): node["type"] for node in newest["nodes"]}
-    told = "add it to devtools/every_node.py and run: python -m devtools.saved_workflow"
-    assert set(NODES) <= set(kinds.values()), told
+    hint = "add it to devtools/graphs.py and run: python -m devtools.saved_workflow"
+    assert set(NODES) <= set(kinds.values()), hint
     stored = {str(node["id"]): node.get("widgets_values", []) for node in newest["nodes"]}
     for node, meant in newest["extra"]["meant"].items():
         kind = kinds[node]
         # A seed has one more, for what follows a run; nothing that a script adds is stored.
         assert len(stored[node]) == len(meant) + ("seed" in meant), kind
-        declared = {**NODES[kind]["inputs"], **NODES[kind].get("optional", {})}
-        widgets = {
-            name: default[0] if isinstance(default, list) else default
-            for name, default in declared.items()
-            if isinstance(default, list) or not str(default).isupper()
-        }
-        assert set(meant) == set(widgets), kind
+        widgets = defaults(kind, "inputs", "optional")
+        assert set(meant) - {"model_name"} == set(widgets), kind
         for name, default in widgets.items():
-            assert meant[name] != default or (kind, name) in DEFAULTS, f"{kind}.{name}"
+            assert meant[name] != default, f"{kind}.{name}"

@@ -9,9 +9,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import graphs
+import numpy as np
 import psutil
 import pytest
 import torch
+from PIL import Image, ImageSequence
+from torch import Tensor
 
 from devtools.comfyui import comfyui_path
 from devtools.environment import ROOT
@@ -28,15 +31,29 @@ def saving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     return saving
 
 
-def save(saving: ModuleType, **more: Any) -> list[dict[str, str]]:
-    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None] * 3} | more
-    images = torch.rand(3, 8, 8, 3)
-    return saving.save_pictures(images, "a/b", "png", **options)
+@pytest.fixture
+def output_files(saving: ModuleType) -> ModuleType:
+    from comfyui_unconditional.host import output_files
+
+    return output_files
 
 
-def test_a_disk_that_fills_up_leaves_whole_pictures_and_no_half_ones(
-    saving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def save(
+    saving: ModuleType,
+    images: Tensor | None = None,
+    prefix: str = "a/b",
+    file_format: str = "png",
+    **more: Any,
+) -> list[dict[str, str]]:
+    """Save pictures, or films (N, frames, H, W, C) with their durations."""
+    images = torch.rand(3, 8, 8, 3) if images is None else images
+    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None] * len(images)} | more
+    if images.ndim == 5:
+        return saving.save_animations(images, prefix, **options)
+    return saving.save_pictures(images, prefix, file_format, **options)
+
+
+def test_a_disk_that_fills_up_leaves_whole_pictures_and_no_half_ones(saving, tmp_path, monkeypatch):
     folder = tmp_path / "output" / "a"
     written: list[Path] = []
     whole = saving.picture_writer
@@ -61,8 +78,8 @@ def test_a_disk_that_fills_up_leaves_whole_pictures_and_no_half_ones(
 
 
 def test_a_file_that_cannot_be_cleaned_up_does_not_hide_why_saving_failed(
-    saving: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+    saving, monkeypatch, caplog
+):
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -76,23 +93,19 @@ def test_a_file_that_cannot_be_cleaned_up_does_not_hide_why_saving_failed(
     assert "cannot be removed: Input/output error" in caplog.text
 
 
-def test_pictures_are_numbered_on_and_never_overwritten(saving: ModuleType, tmp_path: Path) -> None:
+def test_pictures_are_numbered_on_and_never_overwritten(saving, tmp_path):
     names = [shown["filename"] for shown in save(saving) + save(saving)]
     assert names == [f"b_{k:05}_.png" for k in range(1, 7)]
     assert len(list((tmp_path / "output" / "a").iterdir())) == 6
 
 
-def test_disabled_metadata_is_left_out(
-    saving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from PIL import Image
-
+def test_disabled_metadata_is_left_out(saving, tmp_path, monkeypatch):
     graph = saving.GraphMetadata({"1": {}}, {"workflow": {}})
     for disabled in (False, True):
         monkeypatch.setattr(saving.args, "disable_metadata", disabled)
         shown = save(saving, graph=graph, records=[{"seed": 1}] * 3)
         path = tmp_path / "output" / "a" / shown[0]["filename"]
-        names = set(Image.open(path).text)  # type: ignore[attr-defined]
+        names = set(Image.open(path).text)
         assert names == (set() if disabled else {"prompt", "workflow", "unconditional"})
 
 
@@ -102,85 +115,59 @@ def test_disabled_metadata_is_left_out(
 )
 @pytest.mark.parametrize("file_format", ["png", "webp", "film"])
 def test_metadata_that_a_file_cannot_hold_is_left_out_with_a_warning(
-    saving: ModuleType,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    file_format: str,
-    name: str,
-    value: Any,
-) -> None:
+    saving, tmp_path, caplog, file_format, name, value
+):
     graph = saving.GraphMetadata({"1": {}}, {name: value, "workflow": {}})
-    options = {"scale": 1, "graph": graph, "records": [{"seed": 1}]}
-    images = torch.rand(1, 8, 8, 3)
+    images, more = torch.rand(1, 8, 8, 3), {"graph": graph, "records": [{"seed": 1}]}
     if file_format == "film":
-        films = images.expand(1, 2, 8, 8, 3)
-        (shown,) = saving.save_animations(films, "m", durations=[9, 9], **options)
-    else:
-        (shown,) = saving.save_pictures(images, "m", file_format, **options)
+        images, more["durations"] = images.expand(1, 2, 8, 8, 3), [9, 9]
+    (shown,) = save(saving, images, "m", file_format, **more)
     found = graphs.read_metadata(tmp_path / "output" / shown["filename"])
     assert found == {"prompt": {"1": {}}, "workflow": {}, "unconditional": {"seed": 1}}
     assert f"metadata {name!r} is not saved" in caplog.text
 
 
-def test_extra_metadata_of_another_form_costs_no_picture(
-    saving: ModuleType, tmp_path: Path
-) -> None:
+def test_extra_metadata_of_another_form_costs_no_picture(saving, tmp_path):
     graph = saving.GraphMetadata({"1": {}}, ["workflow"])
-    (shown,) = saving.save_pictures(
-        torch.rand(1, 8, 8, 3), "m", "png", scale=1, graph=graph, records=[None]
-    )
+    (shown,) = save(saving, torch.rand(1, 8, 8, 3), "m", graph=graph)
     found = graphs.read_metadata(tmp_path / "output" / shown["filename"])
     assert found == {"prompt": {"1": {}}}
 
 
 @pytest.mark.parametrize("file_format", ["webp", "png"])
-def test_a_picture_that_is_too_large_is_refused_before_it_is_made(
-    saving: ModuleType, tmp_path: Path, file_format: str
-) -> None:
+def test_a_picture_that_is_too_large_is_rejected_before_it_is_made(saving, tmp_path, file_format):
     images = torch.zeros(1, 2, 1024, 1) if file_format == "webp" else torch.zeros(1, 1024, 1024, 1)
-    options = {"graph": saving.GraphMetadata(), "records": [None]}
     words = "16384 x 32 pixels, but the maximum" if file_format == "webp" else "can open again"
     with pytest.raises(ValueError, match=words):
-        saving.save_pictures(images, "large", file_format, scale=16, **options)
+        save(saving, images, "large", file_format, scale=16)
     assert not (tmp_path / "output" / "large_00001_.png").exists()
 
 
-def test_an_animation_that_memory_does_not_hold_is_refused_before_it_is_made(
-    saving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_animation_that_memory_does_not_hold_is_rejected_before_it_is_made(
+    saving, tmp_path, monkeypatch
+):
     memory = SimpleNamespace(available=5 * 16 * 16 * 3 - 1)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    options = {"scale": 2, "graph": saving.GraphMetadata(), "records": [None]}
     films = torch.zeros(1, 5, 8, 8, 3)
     with pytest.raises(ValueError, match="5 frames with 16 x 16 pixels needs"):
-        saving.save_animations(films, "long", durations=[40] * 5, **options)
+        save(saving, films, "long", durations=[40] * 5, scale=2)
     assert not list(tmp_path.rglob("long*"))
-    assert saving.save_animations(films[:, :4], "long", durations=[40] * 4, **options)
+    assert save(saving, films[:, :4], "long", durations=[40] * 4, scale=2)
 
 
 @pytest.mark.parametrize("file_format", ["png", "webp"])
-def test_a_picture_keeps_the_colours_below_its_transparency(
-    saving: ModuleType, tmp_path: Path, file_format: str
-) -> None:
-    import numpy as np
-    from PIL import Image
-
+def test_a_picture_keeps_the_colours_below_its_transparency(saving, tmp_path, file_format):
     images = torch.rand(1, 8, 6, 4)
     images[..., 3] = torch.randint(0, 2, (8, 6))
-    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None]}
-    (shown,) = saving.save_pictures(images, "clear", file_format, **options)
+    (shown,) = save(saving, images, "clear", file_format)
     pixels = np.asarray(Image.open(tmp_path / "output" / shown["filename"]))
     assert np.array_equal(pixels, (images[0].numpy() * 255).round())
 
 
-def test_an_animation_has_its_frames_without_loss_and_their_durations(
-    saving: ModuleType, tmp_path: Path
-) -> None:
-    import numpy as np
-    from PIL import Image, ImageSequence
-
+def test_an_animation_has_its_frames_without_loss_and_their_durations(saving, tmp_path):
     films = torch.rand(2, 4, 8, 6, 3)
-    shown = saving.save_animations(
+    shown = save(
+        saving,
         films,
         "film",
         durations=[40, 50, 60, 1500],
@@ -211,11 +198,8 @@ def test_an_animation_has_its_frames_without_loss_and_their_durations(
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("changed", [[], [1], [3]], ids=["none", "second", "last"])
 def test_an_animation_of_equal_frames_lasts_as_long_as_its_frames(
-    saving: ModuleType, tmp_path: Path, channels: int, changed: list[int]
-) -> None:
-    import numpy as np
-    from PIL import Image, ImageSequence
-
+    saving, tmp_path, channels, changed
+):
     film = torch.rand(1, 5, 7, channels)
     film[..., -1] = 0.4  # of RGBA: half transparent
     frames = film.expand(4, -1, -1, -1).clone()
@@ -223,9 +207,9 @@ def test_an_animation_of_equal_frames_lasts_as_long_as_its_frames(
         frames[k] = 1
     options = {"graph": saving.GraphMetadata({"1": {}}), "records": [{"seed": 1}]}
     durations = [40, 50, 60, 1500]
-    (shown,) = saving.save_animations(frames[None], "f", durations=durations, scale=3, **options)
+    (shown,) = save(saving, frames[None], "f", durations=durations, scale=3, **options)
     moving = Image.open(tmp_path / "output" / shown["filename"])
-    assert moving.is_animated  # type: ignore[attr-defined]
+    assert moving.is_animated
     assert moving.info["loop"] == 0
     texts = [text for text in moving.getexif().values() if isinstance(text, str)]
     assert set(texts) == {'prompt:{"1": {}}', 'unconditional:{"seed": 1}'}
@@ -242,12 +226,7 @@ def test_an_animation_of_equal_frames_lasts_as_long_as_its_frames(
 
 
 @pytest.mark.parametrize("links", ["links", "no links"])
-def test_two_hosts_that_save_200_files_into_one_folder_lose_none(
-    tmp_path: Path, links: str
-) -> None:
-    import numpy as np
-    from PIL import Image
-
+def test_two_hosts_that_save_200_files_into_one_folder_lose_none(tmp_path, links):
     output = tmp_path / "output"
     program = str(ROOT / "tests" / "save_many.py")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
@@ -267,20 +246,16 @@ def test_two_hosts_that_save_200_files_into_one_folder_lose_none(
 
 
 @pytest.mark.parametrize("prefix", ["", "folder/", "run_%batch_num%", "a/%batch_num%", "%year%"])
-def test_a_second_run_replaces_nothing_whatever_the_prefix(
-    saving: ModuleType, tmp_path: Path, prefix: str
-) -> None:
-    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None] * 2}
-
+def test_a_second_run_replaces_nothing_whatever_the_prefix(saving, tmp_path, prefix):
     def contents() -> dict[Path, bytes]:
         found = (path for path in (tmp_path / "output").rglob("*") if path.is_file())
         return {path: path.read_bytes() for path in found}
 
     def run() -> None:
         images = torch.rand(2, 8, 8, 3)
-        saving.save_pictures(images, prefix, "png", **options)
-        saving.save_pictures(images, prefix, "webp", **options)
-        saving.save_animations(images.unsqueeze(1), prefix, durations=[9], **options)
+        save(saving, images, prefix, "png")
+        save(saving, images, prefix, "webp")
+        save(saving, images.unsqueeze(1), prefix, durations=[9])
         saving.save_array(images, prefix, scale=1)
 
     run()
@@ -293,56 +268,52 @@ def test_a_second_run_replaces_nothing_whatever_the_prefix(
     assert not any(path.name.startswith(".") for path in both)
 
 
-def test_files_with_a_batch_number_are_numbered_on(saving: ModuleType, tmp_path: Path) -> None:
-    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None] * 2}
+def test_files_with_a_batch_number_are_numbered_on(saving, tmp_path):
     for _ in range(2):
-        saving.save_pictures(torch.rand(2, 8, 8, 3), "run_%batch_num%", "png", **options)
+        save(saving, torch.rand(2, 8, 8, 3), "run_%batch_num%")
     names = ["run_0_00001_.png", "run_0_00003_.png", "run_1_00002_.png", "run_1_00004_.png"]
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == names
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "\N{SNOWMAN}" * 90, "y" * 300 + "/x"])
-def test_a_name_that_is_too_long_is_rejected_before_the_run_with_what_to_do(
-    saving: ModuleType, tmp_path: Path, name: str
-) -> None:
-    from comfyui_unconditional.host.output_files import check_prefix
-
-    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None]}
-    with pytest.raises(ValueError, match=r"is too long .*Shorten filename_prefix\."):
-        check_prefix(name)
-    with pytest.raises(ValueError, match=r"is too long .*Shorten filename_prefix\."):
-        saving.save_pictures(torch.rand(1, 8, 8, 3), name, "png", **options)
-    assert not (tmp_path / "output").exists()
+TOO_LONG = r"is too long .*Shorten filename_prefix\."
+IS_NO_NAME = "is not a valid file name"
 
 
 @pytest.mark.parametrize(
-    "prefix", ["x" * 230 + "%year%%year%%year%%year%%year%", "/".join(["d" * 200] * 30)]
+    ("words", "prefixes"),
+    [
+        (TOO_LONG, ["x" * 300, "\N{SNOWMAN}" * 90, "y" * 300 + "/x"]),
+        ("outside the output folder", ["../x", "a/../../x", "/x", ".."]),
+        (IS_NO_NAME, ["a\ud800b", "a\udcffb/x", "a\0b", "a\nb"]),
+    ],
 )
-def test_a_name_that_turns_out_to_be_too_long_is_said_and_leaves_nothing(
-    saving: ModuleType, tmp_path: Path, prefix: str
-) -> None:
-    options = {"scale": 1, "graph": saving.GraphMetadata(), "records": [None]}
-    with pytest.raises(ValueError, match=r"is too long .*Shorten filename_prefix\."):
-        saving.save_pictures(torch.rand(1, 8, 8, 3), prefix, "png", **options)
+def test_a_prefix_that_cannot_be_a_name_is_rejected_before_the_run_in_text_that_can_be_printed(
+    output_files, words, prefixes
+):
+    for prefix in prefixes:
+        with pytest.raises(ValueError, match=words) as error:
+            output_files.check_prefix(prefix)
+        assert str(error.value).isprintable()
+
+
+# The last two are only too long with what the host puts into them.
+@pytest.mark.parametrize(
+    "prefix",
+    ["x" * 300, "y" * 300 + "/x", "x" * 230 + "%year%" * 5, "/".join(["d" * 200] * 30)],
+)
+def test_saving_under_a_name_that_is_too_long_leaves_nothing(saving, tmp_path, prefix):
+    with pytest.raises(ValueError, match=TOO_LONG):
+        save(saving, prefix=prefix)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-@pytest.mark.parametrize("prefix", ["../x", "a/../../x", "/x", ".."])
-def test_a_prefix_that_leads_outside_is_rejected(saving: ModuleType, prefix: str) -> None:
-    from comfyui_unconditional.host.output_files import check_prefix
-
-    with pytest.raises(ValueError, match="outside the output folder"):
-        check_prefix(prefix)
 
 
 @pytest.mark.parametrize(
     "prefix", ["link/x", "link/../x", "a/../x", "a/../../x", "../x", "./x", "{root}/x", "{root}x/x"]
 )
 def test_a_prefix_is_rejected_before_the_run_where_the_host_would_reject_it_after(
-    saving: ModuleType, tmp_path: Path, prefix: str
-) -> None:
+    output_files, tmp_path, prefix
+):
     import folder_paths
-    from comfyui_unconditional.host.output_files import check_prefix
 
     root = tmp_path / "output"
     root.mkdir()
@@ -350,7 +321,7 @@ def test_a_prefix_is_rejected_before_the_run_where_the_host_would_reject_it_afte
     prefix = prefix.format(root=root)
     outcomes = []
     for check in (
-        check_prefix,
+        output_files.check_prefix,
         lambda prefix: folder_paths.get_save_image_path(prefix, str(root), 8, 8),
     ):
         try:
@@ -361,23 +332,10 @@ def test_a_prefix_is_rejected_before_the_run_where_the_host_would_reject_it_afte
     assert outcomes in (["accepted"] * 2, ["outside"] * 2)
 
 
-@pytest.mark.parametrize("prefix", ["a\ud800b", "a\udcffb/x", "a\0b", "a\nb"])
-def test_a_prefix_that_is_no_name_is_rejected_in_text_that_can_be_printed(
-    saving: ModuleType, prefix: str
-) -> None:
-    from comfyui_unconditional.host.output_files import check_prefix
-
-    with pytest.raises(ValueError, match="is not a valid file name") as error:
-        check_prefix(prefix)
-    assert str(error.value).isprintable()
-
-
 @pytest.mark.parametrize("prefix", ["con/x", "nul.txt", "a?", "a:b", "LPT1/x"])
 def test_on_windows_a_prefix_that_windows_has_no_file_for_is_rejected(
-    saving: ModuleType, monkeypatch: pytest.MonkeyPatch, prefix: str
-) -> None:
-    from comfyui_unconditional.host import output_files
-
+    output_files, monkeypatch, prefix
+):
     output_files.check_prefix(prefix)
     monkeypatch.setattr(output_files, "_ON_WINDOWS", True)
     output_files.check_prefix("con")  # con_00001_.png is a file

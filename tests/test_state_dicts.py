@@ -42,7 +42,7 @@ def load(folder: Path, content: Any, kind: str = "diffusers", suffix: str = ".pt
         save_file({name: tensor.clone() for name, tensor in content.items()}, path)
     else:
         torch.save(content, path)
-    path.with_suffix(".json").write_text(json.dumps(wrapping.told(kind)))
+    path.with_suffix(".json").write_text(json.dumps(wrapping.config_of(kind)))
     return read_checkpoint(find_files(path))
 
 
@@ -55,8 +55,8 @@ def is_the_same(a: State, b: State) -> bool:
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("kind", wrapping.FORMATS)
 def test_any_nesting_of_keys_and_prefixes_loads_with_averaged_weights_where_there_are_any(
-    kind: str, suffix: str, has_averaged: bool, tmp_path: Path
-) -> None:
+    kind, suffix, has_averaged, tmp_path
+):
     plain, averaged = network(kind, 1), network(kind, 2)
     expected = load(tmp_path, averaged if has_averaged else plain, kind).weights
     make = wrapping.flat if suffix == ".safetensors" else wrapping.wrapped
@@ -102,7 +102,7 @@ def averaging_library(averaged: State, fields: dict[str, Any] = toys.TINY) -> di
     ],
     ids=range(10),
 )
-def test_averaged_weights_win_however_a_program_stores_them(content: Any, tmp_path: Path) -> None:
+def test_averaged_weights_win_however_a_program_stores_them(content, tmp_path):
     checkpoint = load(tmp_path, content)
     assert is_the_same(checkpoint.weights, AVERAGED)
     assert checkpoint.origin.averaged is True
@@ -128,14 +128,14 @@ def test_averaged_weights_win_however_a_program_stores_them(content: Any, tmp_pa
     ids=range(12),
 )  # fmt: skip
 def test_without_averaged_weights_the_plain_ones_are_taken_and_that_is_not_called_averaged(
-    content: Any, averaged: bool | None, tmp_path: Path
-) -> None:
+    content, averaged, tmp_path
+):
     checkpoint = load(tmp_path, content)
     assert is_the_same(checkpoint.weights, PLAIN)
     assert checkpoint.origin.averaged is averaged
 
 
-def test_averaged_weights_without_names_take_them_from_the_configuration(tmp_path: Path) -> None:
+def test_averaged_weights_without_names_take_them_from_the_configuration(tmp_path):
     ema = averaging_library(AVERAGED)
     assert is_the_same(load(tmp_path, {"ema": ema}).weights, AVERAGED)
     (tmp_path / "model.json").write_text('{"sample_size": 8}')
@@ -146,20 +146,20 @@ def test_averaged_weights_without_names_take_them_from_the_configuration(tmp_pat
         load(tmp_path, {"ema": ema})
 
 
-def test_a_parameter_that_is_not_trained_need_not_be_averaged(tmp_path: Path) -> None:
+def test_a_parameter_that_is_not_trained_need_not_be_averaged(tmp_path):
     plain, averaged = (toys.reference_model(toys.NCSNPP, seed).state_dict() for seed in (1, 2))
     averaged["time_proj.weight"] = plain["time_proj.weight"]
     trained = {name: tensor for name, tensor in averaged.items() if name != "time_proj.weight"}
     path = tmp_path / "model.pt"
-    told = {"_class_name": "UNet2DModel", **toys.NCSNPP}
-    path.with_suffix(".json").write_text(json.dumps(told))
+    config = {"_class_name": "UNet2DModel", **toys.NCSNPP}
+    path.with_suffix(".json").write_text(json.dumps(config))
     for ema in (trained, {"shadow_params": list(trained.values())}):
         torch.save({"model": plain, "ema": ema}, path)
         assert is_the_same(read_checkpoint(find_files(path)).weights, averaged)
 
 
 @pytest.mark.parametrize("number", range(0, 220, 5))
-def test_the_order_of_parameters_is_that_of_diffusers(number: int) -> None:
+def test_the_order_of_parameters_is_that_of_diffusers(number):
     fields = matrix.fields(matrix.make_matrix(220)[0][number])
     expected = [name for name, _ in UNet2DModel(**fields).named_parameters()]
     network = UNet2D(UNetConfig.from_dict(fields), device="meta")
@@ -167,9 +167,7 @@ def test_the_order_of_parameters_is_that_of_diffusers(number: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Ho", "guided", "diffusers"])
-def test_betas_that_were_saved_around_the_network_are_its_schedule(
-    kind: str, tmp_path: Path
-) -> None:
+def test_betas_that_were_saved_around_the_network_are_its_schedule(kind, tmp_path):
     betas = torch.linspace(0.001, 0.05, 50)
     content = {"state_dict": {"betas": betas, **prefixed(network(kind, 1), "model.")}}
     checkpoint = load(tmp_path, content, kind)
@@ -182,7 +180,7 @@ def test_betas_that_were_saved_around_the_network_are_its_schedule(
     assert read_checkpoint(find_files(tmp_path / "model.pt")).scheduler == {"beta_end": 0.03}
 
 
-# What would be a wrong picture is refused
+# What would be a wrong picture is rejected
 
 
 def changed(state: State, *without: str) -> State:
@@ -201,8 +199,8 @@ def changed(state: State, *without: str) -> State:
     ids=range(5),
 )
 def test_averaged_weights_that_do_not_fit_are_an_error_and_not_replaced_by_the_plain_ones(
-    ema: Any, words: str, tmp_path: Path
-) -> None:
+    ema, words, tmp_path
+):
     with pytest.raises(CheckpointError, match=words):
         load(tmp_path, {"model": PLAIN, "ema": ema})
 
@@ -216,9 +214,7 @@ def test_averaged_weights_that_do_not_fit_are_an_error_and_not_replaced_by_the_p
     ],
     ids=range(3),
 )
-def test_several_networks_that_differ_are_an_error_that_names_them(
-    content: Any, words: str, tmp_path: Path
-) -> None:
+def test_several_networks_that_differ_are_an_error_that_names_them(content, words, tmp_path):
     with pytest.raises(CheckpointError, match=words):
         load(tmp_path, content)
 
@@ -229,8 +225,8 @@ def test_several_networks_that_differ_are_an_error_that_names_them(
      ("cond_stage_model.transformer.weight", "needs text")],
 )  # fmt: skip
 def test_a_network_beside_an_autoencoder_or_a_text_encoder_is_no_pixel_model(
-    beside: str, words: str, tmp_path: Path
-) -> None:
+    beside, words, tmp_path
+):
     content = {"state_dict": {**prefixed(PLAIN, "model."), beside: torch.zeros(3, 3)}}
     with pytest.raises(CheckpointError, match=words):
         load(tmp_path, content)
@@ -239,9 +235,7 @@ def test_a_network_beside_an_autoencoder_or_a_text_encoder_is_no_pixel_model(
 # What a message says
 
 
-def test_what_is_no_network_is_refused_by_its_first_keys_and_without_advice_to_run_it(
-    tmp_path: Path,
-) -> None:
+def test_what_is_no_network_is_rejected_by_its_first_keys_and_without_advice_to_run_it(tmp_path):
     for content, words in (
         ({"epoch": 3, "state_dict": {"decoder.up.weight": torch.zeros(2)}},
          r"epoch \(int\), state_dict \(decoder\.up\.weight\)"),
@@ -256,7 +250,7 @@ def test_what_is_no_network_is_refused_by_its_first_keys_and_without_advice_to_r
         assert "weights_only" not in str(caught.value)
 
 
-def test_nested_lists_that_lead_to_themselves_end_in_a_message(tmp_path: Path) -> None:
+def test_nested_lists_that_lead_to_themselves_end_in_a_message(tmp_path):
     content: dict[str, Any] = {"a": 1}
     content["b"] = [content] * 100
     with pytest.raises(CheckpointError, match="lists and dicts"):
@@ -276,8 +270,8 @@ def lightning(monkeypatch: pytest.MonkeyPatch) -> type:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_settings_that_programs_save_beside_the_weights_do_not_keep_a_file_from_loading(
-    zipped: bool, lightning: type, tmp_path: Path
-) -> None:
+    zipped, lightning, tmp_path
+):
     settings = {
         "args": argparse.Namespace(lr=1e-4, out=pathlib.Path("/tmp")),
         "hyper_parameters": lightning(lr=1e-4),
@@ -293,7 +287,7 @@ def test_settings_that_programs_save_beside_the_weights_do_not_keep_a_file_from_
     path = tmp_path / "model.ckpt"
     content = {"state_dict": prefixed(PLAIN, "model."), **settings}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    path.with_suffix(".json").write_text(json.dumps(wrapping.told("diffusers")))
+    path.with_suffix(".json").write_text(json.dumps(wrapping.config_of("diffusers")))
     assert is_the_same(read_checkpoint(find_files(path)).weights, PLAIN)
     assert set(torch.serialization.get_safe_globals()) == before
 
@@ -302,16 +296,14 @@ class _Settings:
     """Of a class that this process has, but no list of harmless ones."""
 
 
-def test_the_message_about_code_in_a_file_names_it(tmp_path: Path) -> None:
+def test_the_message_about_code_in_a_file_names_it(tmp_path):
     with pytest.raises(CheckpointError, match=r"contains code \(.*test_state_dicts\._Settings\)"):
         load(tmp_path, {"model": PLAIN, "config": _Settings()})
 
 
 @pytest.mark.parametrize("start", [b"", b"version https://git-lfs", b"<!DOCTYPE html>"])
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
-def test_a_download_that_is_no_pickle_is_not_advised_to_be_run(
-    start: bytes, suffix: str, tmp_path: Path
-) -> None:
+def test_a_download_that_is_no_pickle_is_not_advised_to_be_run(start, suffix, tmp_path):
     path = tmp_path / f"model{suffix}"
     path.write_bytes(start)
     with pytest.raises(CheckpointError, match=r"a web page or a Git LFS pointer") as caught:
@@ -320,7 +312,7 @@ def test_a_download_that_is_no_pickle_is_not_advised_to_be_run(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_torchscript_is_called_a_program(tmp_path: Path) -> None:
+def test_torchscript_is_called_a_program(tmp_path):
     path = tmp_path / "model.pt"
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
     with pytest.raises(CheckpointError, match=r"It is a TorchScript program"):
@@ -328,9 +320,7 @@ def test_torchscript_is_called_a_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["2.5.1+cu124", "2.4.0", "1.13.1", "2.5.0a0+git"])
-def test_pickles_are_refused_where_torch_cannot_open_them_safely(
-    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pickles_are_rejected_where_torch_cannot_open_them_safely(version, tmp_path, monkeypatch):
     assert is_the_same(load(tmp_path, PLAIN).weights, PLAIN)
     monkeypatch.setattr(torch, "__version__", version)
     with pytest.raises(CheckpointError, match=r"CVE-2025-32434.*Update torch.*safetensors"):
@@ -339,9 +329,7 @@ def test_pickles_are_refused_where_torch_cannot_open_them_safely(
 
 
 @pytest.mark.parametrize("version", ["2.6.0", "2.13.0+cpu", "3.0.0", "2.10.0"])
-def test_pickles_are_opened_where_torch_is_new_enough(
-    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pickles_are_opened_where_torch_is_new_enough(version, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "__version__", version)
     assert is_the_same(load(tmp_path, PLAIN).weights, PLAIN)
 
@@ -356,23 +344,20 @@ def test_pickles_are_opened_where_torch_is_new_enough(
         *(("notes", None), ("no_attention", None), ("emanuel", None), ("model500000.pt", None)),
     ],
 )
-def test_a_name_says_whether_weights_are_averaged(name: str, says: bool | None) -> None:
+def test_a_name_says_whether_weights_are_averaged(name, says):
     assert is_averaged(name) is says
 
 
 @pytest.mark.parametrize(
-    ("layout", "averaged"),
-    [("unet_ema", True), ("unet", None), ("ema-of-cats", None)],
+    ("layout", "averaged"), [("unet_ema", True), ("unet", None), ("ema-of-cats", None)]
 )
-def test_a_folder_says_whether_its_weights_are_averaged(
-    layout: str, averaged: bool | None, tmp_path: Path
-) -> None:
+def test_a_folder_says_whether_its_weights_are_averaged(layout, averaged, tmp_path):
     toys.write_checkpoint(tmp_path / layout, toys.TINY)
     assert read_checkpoint(find_files(tmp_path / layout)).origin.averaged is averaged
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
-def test_a_folder_with_a_prefix_to_its_names_loads(suffix: str, tmp_path: Path) -> None:
+def test_a_folder_with_a_prefix_to_its_names_loads(suffix, tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY, suffix=suffix)
     path = tmp_path / f"diffusion_pytorch_model.{suffix}"
     state = prefixed(PLAIN, "_orig_mod.module.")

@@ -4,21 +4,19 @@ import logging
 import struct
 import tracemalloc
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.training.pictures import Colour, load_pictures
+from comfyui_unconditional.training.pictures import load_pictures
 from comfyui_unconditional.training.trainer import TrainingOptions, TrainingRun
 from live_tensors import peak_bytes
 from PIL import Image, ImageOps
 from training_toys import SPRITE, UNET
 
 
-def test_pictures_are_read_from_all_subfolders_in_the_order_of_their_paths(tmp_path: Path):
+def test_pictures_are_read_from_all_subfolders_in_the_order_of_their_paths(tmp_path):
     (tmp_path / "b").mkdir()
     brightness = {"c.bmp": 3, "a.png": 1, "b/z.webp": 2, "d.jpeg": 4, "e.JPG": 5}
     for name, value in brightness.items():
@@ -31,7 +29,7 @@ def test_pictures_are_read_from_all_subfolders_in_the_order_of_their_paths(tmp_p
     assert (images.flatten(1).float().mean(1) / 40).round().tolist() == [1, 2, 3, 4, 5]
 
 
-def test_a_picture_is_cropped_to_its_centre(tmp_path: Path):
+def test_a_picture_is_cropped_to_its_centre(tmp_path):
     picture = Image.new("RGB", (24, 8), "red")
     picture.paste("blue", (8, 0, 16, 8))
     picture.save(tmp_path / "a.png")
@@ -39,12 +37,12 @@ def test_a_picture_is_cropped_to_its_centre(tmp_path: Path):
     assert images.flatten(2).unique(dim=2)[0].tolist() == [[0], [0], [255]]
 
 
-def test_height_comes_before_width(tmp_path: Path):
+def test_height_comes_before_width(tmp_path):
     Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
     assert load_pictures(tmp_path, (8, 12), 3).shape == (1, 3, 8, 12)
 
 
-def test_a_picture_is_turned_as_its_exif_data_says(tmp_path: Path):
+def test_a_picture_is_turned_as_its_exif_data_says(tmp_path):
     picture = Image.new("L", (8, 8), 0)
     picture.paste(255, (0, 0, 8, 4))  # white above
     exif = Image.Exif()
@@ -54,7 +52,7 @@ def test_a_picture_is_turned_as_its_exif_data_says(tmp_path: Path):
     assert row == [0, 0, 0, 0, 255, 255, 255, 255]
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path):
+def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path):
     pixels = torch.tensor([0, 257, 32896, 65535]).repeat_interleave(16).reshape(8, 8)
     Image.fromarray(pixels.numpy().astype("uint16")).save(tmp_path / "a.png")
     images = load_pictures(tmp_path, 8, 3)
@@ -86,7 +84,7 @@ TRANSPARENT = {
 @pytest.mark.parametrize("size", [8, 24, 40])
 @pytest.mark.parametrize("background", [(255, 255, 255), (10, 20, 200)], ids=str)
 def test_transparent_pixels_show_the_background_and_never_their_hidden_colour(
-    tmp_path: Path, name: str, size: int, background: Colour
+    tmp_path, name, size, background
 ):
     picture, options = TRANSPARENT[name]
     picture.save(tmp_path / name, **options)
@@ -103,7 +101,7 @@ def test_transparent_pixels_show_the_background_and_never_their_hidden_colour(
 @pytest.mark.parametrize("name", TRANSPARENT)
 @pytest.mark.parametrize("size", [8, 24, 40])
 def test_with_four_channels_the_transparency_is_kept_and_hidden_colour_is_zero(
-    tmp_path: Path, name: str, size: int
+    tmp_path, name, size
 ):
     picture, options = TRANSPARENT[name]
     picture.save(tmp_path / name, **options)
@@ -117,7 +115,7 @@ def test_with_four_channels_the_transparency_is_kept_and_hidden_colour_is_zero(
         assert (seen[0] < seen[1]).all()
 
 
-def test_opaque_pictures_are_what_they_were_with_and_without_an_alpha_channel(tmp_path: Path):
+def test_opaque_pictures_are_what_they_were_with_and_without_an_alpha_channel(tmp_path):
     g = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (12, 14, 3), generator=g, dtype=torch.uint8).numpy()
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -131,9 +129,7 @@ def test_opaque_pictures_are_what_they_were_with_and_without_an_alpha_channel(tm
     assert (four[:, 3] == 255).all()
 
 
-def test_the_log_says_what_became_of_transparency_and_how_often(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_the_log_says_what_became_of_transparency_and_how_often(tmp_path, caplog):
     SPRITE.save(tmp_path / "a.png")
     SPRITE.convert("RGB").save(tmp_path / "b.png")
     SPRITE.convert("RGB").convert("RGBA").save(tmp_path / "opaque.png")
@@ -152,7 +148,7 @@ def test_the_log_says_what_became_of_transparency_and_how_often(
         *("ppm", "pgm", "tga", "jp2", "qoi", "dib", "pcx"),
     ],
 )
-def test_every_usual_format_is_read(tmp_path: Path, suffix: str):
+def test_every_usual_format_is_read(tmp_path, suffix):
     picture = Image.new("RGB", (16, 16), (200, 200, 200))
     suffixes = {"pgm": "L", "qoi": "RGBA"}
     picture.convert(suffixes.get(suffix, "RGB")).save(tmp_path / f"a.{suffix}")
@@ -161,9 +157,7 @@ def test_every_usual_format_is_read(tmp_path: Path, suffix: str):
 
 
 @pytest.mark.parametrize("suffix", ["eps", "pdf", "svg", "mp4", "heic", "txt"])
-def test_a_file_of_another_kind_is_not_opened_and_the_log_names_its_kind(
-    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
-):
+def test_a_file_of_another_kind_is_not_opened_and_the_log_names_its_kind(tmp_path, suffix, caplog):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     # By its content this would go to Ghostscript.
     for name in (f"b.{suffix}", "c.png"):
@@ -176,7 +170,7 @@ def test_a_file_of_another_kind_is_not_opened_and_the_log_names_its_kind(
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tiff", "avif"])
 def test_of_an_animation_or_of_pages_the_first_is_taken_and_the_log_says_so(
-    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+    tmp_path, suffix, caplog
 ):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
@@ -199,9 +193,7 @@ def test_of_an_animation_or_of_pages_the_first_is_taken_and_the_log_says_so(
         ("I;16", 32896, [128, 128, 128]),
     ],
 )
-def test_a_tiff_of_any_kind_of_pixels_is_read(
-    tmp_path: Path, mode: str, colour: Any, expected: list[int] | None
-):
+def test_a_tiff_of_any_kind_of_pixels_is_read(tmp_path, mode, colour, expected):
     picture = Image.new(mode, (8, 8), colour)
     if mode == "P":
         picture.putpalette([9, 8, 7] * 256)
@@ -210,7 +202,7 @@ def test_a_tiff_of_any_kind_of_pixels_is_read(
     assert load_pictures(tmp_path, 8, 3)[0, :, 4, 4].tolist() == expected
 
 
-def test_sixteen_bits_of_colour_are_read(tmp_path: Path):
+def test_sixteen_bits_of_colour_are_read(tmp_path):
     """Pillow reads such a file, but does not write one."""
     pixels = np.full((8, 8, 3), (65535, 257 * 40, 0), "<u2").tobytes()
     entries = [(256, 3, 8), (257, 3, 8), (258, 3, 16), (259, 3, 1), (262, 3, 2), (273, 4, 0)]
@@ -228,7 +220,7 @@ def test_sixteen_bits_of_colour_are_read(tmp_path: Path):
 
 @pytest.mark.parametrize(("mode", "value"), [("F", 200.0), ("F", -1.0), ("I", 70000), ("I", -5)])
 def test_values_of_an_unknown_range_are_skipped_with_a_warning_and_not_clipped(
-    tmp_path: Path, mode: str, value: float, caplog: pytest.LogCaptureFixture
+    tmp_path, mode, value, caplog
 ):
     Image.new(mode, (8, 8), value).save(tmp_path / "a.tiff")
     Image.new("RGB", (8, 8)).save(tmp_path / "b.tiff")
@@ -236,7 +228,7 @@ def test_values_of_an_unknown_range_are_skipped_with_a_warning_and_not_clipped(
     assert "its values range from" in caplog.text
 
 
-def test_reading_and_training_have_the_pictures_in_memory_once(tmp_path: Path):
+def test_reading_and_training_have_the_pictures_in_memory_once(tmp_path):
     g = torch.Generator().manual_seed(0)
     n, size = 600, 64
     for k in range(n):
@@ -265,10 +257,7 @@ def test_reading_and_training_have_the_pictures_in_memory_once(tmp_path: Path):
         tracemalloc.stop()
 
 
-def test_a_broken_picture_is_skipped_with_a_warning_that_names_it(
-    picture_folder: Path,
-    caplog: pytest.LogCaptureFixture,
-):
+def test_a_broken_picture_is_skipped_with_a_warning_that_names_it(picture_folder, caplog):
     (picture_folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing more")
     whole = (picture_folder / "b.png").read_bytes()
     (picture_folder / "cut short.png").write_bytes(whole[: len(whole) // 2])
@@ -280,7 +269,7 @@ def test_a_broken_picture_is_skipped_with_a_warning_that_names_it(
     assert "cut short.png" in caplog.messages[1]
 
 
-def test_a_folder_without_pictures_is_rejected(tmp_path: Path):
+def test_a_folder_without_pictures_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="it has no pictures"):
         load_pictures(tmp_path, 8, 3)
     (tmp_path / "a.png").write_bytes(b"")

@@ -1,7 +1,6 @@
 """Our network against diffusers' in every combination of two option values that it accepts."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import matrix
@@ -11,7 +10,7 @@ import toys
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.errors import ConfigError
 from comfyui_unconditional.unet.unet2d import UNet2D
-from float64 import Parity, compare_networks
+from float64 import compare_networks
 from torch import Tensor
 
 CASES, APART = matrix.make_matrix(220)
@@ -64,9 +63,7 @@ def we_accept(fields: dict[str, Any]) -> bool:
 @pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize("number", range(len(CASES)))
-def test_a_random_configuration_equals_diffusers(
-    number: int, parity: Parity, figure: Callable[[str, float, float], None]
-) -> None:
+def test_a_random_configuration_equals_diffusers(number, parity, figure):
     fields = matrix.fields(CASES[number])
     theirs = toys.reference_model(fields, seed=number)
     ours = UNet2D(UNetConfig.from_dict(fields)).eval()
@@ -82,16 +79,16 @@ def test_a_random_configuration_equals_diffusers(
     figure(f"{kind}, both in float64", apart, 1e-5 if fourier else 1e-12)
 
 
-def test_every_pair_of_values_is_in_the_matrix_or_known_to_be_refused() -> None:
+def test_every_pair_of_values_is_in_the_matrix_or_known_to_be_rejected():
     covered = set().union(*(matrix.pairs_of(case) for case in CASES))
-    refused = {pair for pair, _ in APART}
+    rejected = {pair for pair, _ in APART}
     assert len(CASES) >= 200
-    assert not covered & refused
-    assert covered | refused == set(matrix.all_pairs())
+    assert not covered & rejected
+    assert covered | rejected == set(matrix.all_pairs())
 
 
 @pytest.mark.slow
-def test_a_pair_that_is_left_out_is_refused_by_diffusers_and_by_us() -> None:
+def test_a_pair_that_is_left_out_is_rejected_by_diffusers_and_by_us():
     for pair, closest in APART:
         for case in closest:
             fields = matrix.fields(case)
@@ -139,7 +136,7 @@ K_UPSCALER = {
     ],
     ids=lambda change: " ".join(change),
 )
-def test_we_reject_some_configurations_that_diffusers_accepts(change: dict[str, Any]) -> None:
+def test_we_reject_some_configurations_that_diffusers_accepts(change):
     fields = {**SMALL, **change}
     without_class = {name: value for name, value in fields.items() if name != "_class_name"}
     assert diffusers_accepts(without_class)
@@ -156,7 +153,7 @@ def test_we_reject_some_configurations_that_diffusers_accepts(change: dict[str, 
         "KCrossAttn{}Block2D",
     ],
 )
-def test_blocks_of_other_networks_are_refused_by_both(kind: str) -> None:
+def test_blocks_of_other_networks_are_rejected_by_both(kind):
     down = {"down_block_types": [kind.format("Down")] * 2}
     up = {"up_block_types": [kind.format("Up")] * 2}
     for change in (down, up, {**down, **up}):
@@ -165,7 +162,7 @@ def test_blocks_of_other_networks_are_refused_by_both(kind: str) -> None:
         assert not we_accept(fields)
 
 
-def test_names_from_before_diffusers_0_4_are_accepted() -> None:
+def test_names_from_before_diffusers_0_4_are_accepted():
     old = {
         "down_block_types": ["UNetResDownBlock2D", "UNetResAttnDownBlock2D"],
         "up_block_types": ["UNetResAttnUpBlock2D", "UNetResUpBlock2D"],
@@ -174,7 +171,7 @@ def test_names_from_before_diffusers_0_4_are_accepted() -> None:
     assert we_accept({**SMALL, **old})
 
 
-def test_only_we_accept_one_number_as_the_identity_class_of_a_batch() -> None:
+def test_only_we_accept_one_number_as_the_identity_class_of_a_batch():
     fields = {**SMALL, "class_embed_type": "identity"}
     assert not diffusers_accepts(fields, label=torch.tensor([3, 3]))
     network = UNet2D(UNetConfig.from_dict(fields))

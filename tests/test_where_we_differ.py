@@ -15,11 +15,11 @@ from ours import SEEDS
     ("spacing", "steps"), [("linspace", 50), ("linspace", 20), ("trailing", 33), ("trailing", 7)]
 )
 @pytest.mark.parametrize("sampler", ["DDIM", "PLMS", "F-PNDM"])
-def test_the_previous_timestep_comes_from_the_list(spacing: str, steps: int, sampler: str) -> None:
+def test_the_previous_timestep_comes_from_the_list(spacing, steps, sampler):
     config = SchedulerConfig(
         clip_sample=False,
         set_alpha_to_one=True,
-        timestep_spacing=spacing,  # type: ignore[arg-type]
+        timestep_spacing=spacing,
     )
     first = make_timesteps(config, steps)[0]
     model = Exact(config, first, SeededNoise(SEEDS, SHAPE)())
@@ -27,7 +27,7 @@ def test_the_previous_timestep_comes_from_the_list(spacing: str, steps: int, sam
         result = ours.run_ddim(config, steps, model, SEEDS, SHAPE)
         theirs = oracle.run_ddim(config, steps, model, SEEDS, SHAPE)
     else:
-        result = ours.run_pndm(config, steps, model, SEEDS, SHAPE, method=sampler)  # type: ignore[arg-type]
+        result = ours.run_pndm(config, steps, model, SEEDS, SHAPE, method=sampler)
         theirs = oracle.run_pndm(
             config, steps, model, SEEDS, SHAPE, skip_prk_steps=sampler == "PLMS"
         )
@@ -35,7 +35,7 @@ def test_the_previous_timestep_comes_from_the_list(spacing: str, steps: int, sam
     assert (theirs - model.x0).abs().max() > 1e-2
 
 
-def test_the_runge_kutta_midpoint_of_an_uneven_list_is_the_floor_of_the_mean() -> None:
+def test_the_runge_kutta_midpoint_of_an_uneven_list_is_the_floor_of_the_mean():
     config = SchedulerConfig(timestep_spacing="linspace")
     denoise = Denoiser(config)
     ours.run_pndm(config, 40, denoise, SEEDS, SHAPE)
@@ -46,8 +46,8 @@ def test_the_runge_kutta_midpoint_of_an_uneven_list_is_the_floor_of_the_mean() -
 @pytest.mark.parametrize(
     "options", [{"timestep_spacing": "trailing"}, {"steps_offset": 1}], ids=str
 )
-def test_ddpm_adds_no_noise_in_the_step_that_ends_at_the_data(options: dict[str, object]) -> None:
-    config = SchedulerConfig(variance_type="fixed_large", **options)  # type: ignore[arg-type]
+def test_ddpm_adds_no_noise_in_the_step_that_ends_at_the_data(options):
+    config = SchedulerConfig(variance_type="fixed_large", **options)
     result = ours.run_ddpm(config, 10, Denoiser(config), SEEDS, SHAPE)
     theirs = oracle.run_ddpm(config, 10, Denoiser(config), SEEDS, SHAPE)
     # Without noise the last step returns its predicted image, which is clipped.

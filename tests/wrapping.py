@@ -72,7 +72,7 @@ def network(kind: str, seed: int) -> State:
     return FORMATS[kind](seed)
 
 
-def told(kind: str) -> dict[str, Any]:
+def config_of(kind: str) -> dict[str, Any]:
     """Return what stands in the JSON file beside it."""
     if "diffusers" in kind:
         return {"_class_name": "UNet2DModel", **toys.TINY}

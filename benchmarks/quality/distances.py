@@ -1,6 +1,6 @@
 """Distances between two sets of images, in the feature space of a fixed classifier."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -11,18 +11,16 @@ from torch import Tensor
 
 from .features import load_classifier
 
-HALVES = 20
-
 
 def features_of(images: Tensor) -> Tensor:
     """Return features of images as they would be saved: (n, 1, 16, 16) -> (n, 32), float64.
 
     They are scaled by one number so that the mean variance over real digits is 1.
     """
-    return _raw_features(images) / _raw_real().var(0).mean().sqrt()
+    return _raw_features(images) / _raw_features(digits()[0]).var(0).mean().sqrt()
 
 
-@lru_cache
+@cache
 def real_features() -> Tensor:
     """Return the features of the 1,797 real digits, float64, shape (1797, 32)."""
     return features_of(digits()[0])
@@ -31,11 +29,6 @@ def real_features() -> Tensor:
 @torch.inference_mode()
 def _raw_features(images: Tensor) -> Tensor:
     return load_classifier().features(as_saved(images)).double()
-
-
-@lru_cache
-def _raw_real() -> Tensor:
-    return _raw_features(digits()[0])
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
@@ -51,11 +44,7 @@ def frechet(a: Tensor, b: Tensor) -> float:
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """Return the unbiased kernel distance, KID (Bińkowski et al. 2018); may be below 0.
-
-    Args:
-        a, b: features, float64, shapes (n, d) and (m, d).
-    """
+    """Return the unbiased kernel distance, KID (Bińkowski et al. 2018); may be below 0."""
 
     def kernel(x: Tensor, y: Tensor) -> Tensor:
         return (x @ y.T / x.shape[1] + 1) ** 3
@@ -68,13 +57,12 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
 
 
 def floor() -> dict[str, tuple[float, float]]:
-    """Return mean and standard deviation of both distances, for random halves of real digits."""
+    """Return mean and standard deviation of both distances, for 20 random halves of real digits."""
     real, g = real_features(), torch.Generator().manual_seed(0)
-    found: dict[str, list[float]] = {"frechet": [], "kid": []}
-    half = len(real) // 2
-    for _ in range(HALVES):
-        order = torch.randperm(len(real), generator=g)
-        a, b = real[order[:half]], real[order[half : 2 * half]]
-        found["frechet"].append(frechet(a, b))
-        found["kid"].append(kernel_distance(a, b))
+    orders = [torch.randperm(len(real), generator=g)[: len(real) // 2 * 2] for _ in range(20)]
+    halves = [[real[half] for half in order.chunk(2)] for order in orders]
+    found = {
+        "frechet": [frechet(*pair) for pair in halves],
+        "kid": [kernel_distance(*pair) for pair in halves],
+    }
     return {name: (float(np.mean(v)), float(np.std(v, ddof=1))) for name, v in found.items()}

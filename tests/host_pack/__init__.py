@@ -6,14 +6,6 @@ from . import changes, closed_forms, copies, latents, memory, models, patches, p
 from .node import NODES, node
 
 
-@node(io.Conditioning.Output(), io.Latent.Output())
-def nothing() -> io.NodeOutput:
-    """What the host's samplers ask for beside a MODEL: no conditioning, and 3 x 8 x 8 zeros."""
-    import torch
-
-    return io.NodeOutput([[torch.zeros(1, 1, 1), {}]], {"samples": torch.zeros(1, 3, 8, 8)})
-
-
 @node(io.AnyType.Output(), inputs=(io.String.Input("text"),))
 def anything(text: str) -> io.NodeOutput:
     """A text for an input of any kind."""

@@ -1,4 +1,4 @@
-"""Test nodes that change a model's file after it was loaded, and that name a model."""
+"""Test nodes that change a model's file after it was loaded."""
 
 import os
 from pathlib import Path
@@ -44,10 +44,3 @@ def changed_file(model: Any, path: str, kind: str) -> io.NodeOutput:
         case _:
             file.unlink()
     return io.NodeOutput(model)
-
-
-@node(io.AnyType.Output(), inputs=(io.String.Input("name"),))
-def name(name: str) -> io.NodeOutput:
-    """A name for another node."""
-
-    return io.NodeOutput(name)

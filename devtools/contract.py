@@ -1,0 +1,141 @@
+"""What saved workflows depend on: each node's id, inputs in their order, defaults and options."""
+
+from typing import Any
+
+_METHODS = ["F-PNDM", "S-PNDM", "PLMS", "FON"]
+_FIXED = ["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"]
+_VARIANCE_TYPES = ["model", *_FIXED, "learned", "learned_range"]
+_SPACINGS = ["model", "leading", "linspace", "trailing"]
+_BETA_SCHEDULES = ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"]
+_SWITCH = ["model", "true", "false"]
+_PNDM = {"method": _METHODS, "convention": ["diffusers", "paper"]}
+_DDPM = {"variance_type": _VARIANCE_TYPES}
+_DDIM = {"eta": 0.0}
+
+
+def _node(
+    title: str, inputs: dict[str, Any], *outputs: str, optional: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"title": title, "inputs": inputs}
+    return found | ({"optional": optional} if optional else {}) | {"outputs": list(outputs)}
+
+
+def _sampler(title: str, steps: int, choices: dict[str, Any]) -> dict[str, Any]:
+    inputs = {"model": "MODEL", "seed": 0, "steps": steps, "batch_size": 1, **choices}
+    optional = {"class_label": -1, "latent": "LATENT", "denoise": 1.0}
+    return _node(f"{title} Sampler", inputs, "LATENT", optional=optional)
+
+
+def _advanced(title: str, steps: int, choices: dict[str, Any]) -> dict[str, Any]:
+    inputs = {"model": "MODEL", "add_noise": ["enable", "disable"], "seed": 0, "steps": steps}
+    inputs |= {**choices, "latent": "LATENT", "start_at_step": 0, "end_at_step": 10000}
+    inputs |= {"return_with_leftover_noise": ["disable", "enable"]}
+    return _node(f"{title} Sampler (Advanced)", inputs, "LATENT", optional={"class_label": -1})
+
+
+NODES: dict[str, dict[str, Any]] = {
+    "UnconditionalUNetLoader": _node(
+        "Load Unconditional UNet",
+        {"model_name": None, "dtype": ["auto", "float32", "float16", "bfloat16"]},
+        "MODEL",
+        optional={"write_json": False},
+    ),
+    "UnconditionalPNDMSampler": _sampler("PNDM", 50, _PNDM),
+    "UnconditionalDDPMSampler": _sampler("DDPM", 1000, _DDPM),
+    "UnconditionalDDIMSampler": _sampler("DDIM", 50, _DDIM),
+    "UnconditionalImageOutput": _node(
+        "Image Output",
+        {
+            "samples": "LATENT",
+            "filename_prefix": "unconditional",
+            "format": ["png", "webp", "npy", "animated webp"],
+            "scale": 1,
+        },
+        "IMAGE",
+        optional={"grid": False, "columns": 0, "fps": 8.0},
+    ),
+    "UnconditionalUNetSave": _node(
+        "Save Unconditional UNet", {"model": "MODEL", "filename_prefix": "unconditional"}
+    ),
+    "UnconditionalUNetDownload": _node(
+        "Download Unconditional UNet",
+        {"repo_id": "google/ddpm-cifar10-32", "revision": "main", "variant": ""},
+        "MODEL",
+    ),
+    "UnconditionalPNDMSamplerAdvanced": _advanced("PNDM", 50, _PNDM),
+    "UnconditionalDDPMSamplerAdvanced": _advanced("DDPM", 1000, _DDPM),
+    "UnconditionalDDIMSamplerAdvanced": _advanced("DDIM", 50, _DDIM),
+    "UnconditionalPNDMSamplerSelect": _node("PNDM Sampler Select", {"method": _METHODS}, "SAMPLER"),
+    "UnconditionalDDPMSamplerSelect": _node("DDPM Sampler Select", _DDPM, "SAMPLER"),
+    "UnconditionalTimesteps": _node(
+        "Timesteps",
+        {
+            "model": "MODEL",
+            "spacing": _SPACINGS,
+            "steps": 50,
+            "denoise": 1.0,
+            "steps_offset": -1,
+            "timesteps": "",
+        },
+        "SIGMAS",
+    ),
+    "UnconditionalNoise": _node("Noise per Image", {"seed": 0}, "NOISE"),
+    "UnconditionalNoiseSchedule": _node(
+        "Noise Schedule",
+        {
+            "model": "MODEL",
+            "num_train_timesteps": -1,
+            "beta_schedule": ["model", *_BETA_SCHEDULES],
+            **{"beta_start": -1, "beta_end": -1},
+            "prediction_type": ["model", "epsilon", "sample", "v_prediction"],
+            "timestep_spacing": _SPACINGS,
+            "steps_offset": -1,
+            "set_alpha_to_one": _SWITCH,
+            **{"clip_sample": _SWITCH, "clip_sample_range": -1, "thresholding": _SWITCH},
+            "rescale_betas_zero_snr": _SWITCH,
+            "timestep_scale": -1,
+        },
+        "MODEL",
+    ),
+    "UnconditionalEmptyLatent": _node(
+        "Empty Pixel Latent", {"model": "MODEL", "width": 0, "height": 0, "batch_size": 1}, "LATENT"
+    ),
+    "UnconditionalConditioning": _node("Empty Conditioning", {}, "CONDITIONING"),
+    "UnconditionalImageToLatent": _node(
+        "Image to Pixel Latent",
+        {"image": "IMAGE", "model": "MODEL", "fit": ["crop", "stretch", "keep size"]},
+        "LATENT",
+    ),
+    "UnconditionalTrajectory": _node(
+        "Trajectory",
+        {
+            **{"model": "MODEL", "seed": 0, "steps": 50, "batch_size": 1},
+            **{"sampler": [*_METHODS, "DDIM", "DDPM"], "show": ["x0", "x_t"], "every": 5},
+        },
+        *("LATENT", "LATENT", "IMAGE"),
+        optional={"class_label": -1},
+    ),
+    "UnconditionalShowSchedule": _node(
+        "Show Schedule", {"model": "MODEL", "steps": 50}, optional={"sigmas": "SIGMAS"}
+    ),
+    "UnconditionalConsistencySampler": _sampler("Consistency", 1, {"timesteps": ""}),
+}
+
+
+def defaults(node: str, *kinds: str) -> dict[str, Any]:
+    """Return the inputs of a node that have a default; none for ComfyUI's own nodes.
+
+    ``kinds`` are "inputs" (the required ones, if nothing is given) and "optional".
+    """
+    found = NODES.get(node, {})
+    declared = [item for kind in kinds or ("inputs",) for item in found.get(kind, {}).items()]
+    return {
+        name: default[0] if isinstance(default, list) else default
+        for name, default in declared
+        if default is not None and not is_type(default)
+    }
+
+
+def is_type(default: Any) -> bool:
+    """Whether this stands for an input that takes a link, for example "MODEL"."""
+    return isinstance(default, str) and default.isupper()

@@ -1,0 +1,150 @@
+"""The graphs with our nodes: one for the picture of each help page, and one with every node."""
+
+import itertools
+from typing import Any
+
+from .client import Graph
+from .wires import Link, Wires
+
+
+def help_graph(node: str, first: int = 1) -> Graph | None:
+    """Return the graph that shows a node, or None; its ids begin with ``first``."""
+    w = Wires(first)
+    kind = node.removeprefix("Unconditional")
+
+    def show(samples: Link) -> None:
+        """End with a contact sheet."""
+        inputs = {"filename_prefix": "digits", "scale": 8, "grid": True, "columns": 0, "fps": 8.0}
+        w("UnconditionalImageOutput", samples=samples, **inputs)
+
+    def sample(kind: str, steps: int, batch_size: int = 16, **more: Any) -> Link:
+        inputs = {"model": more.pop("model", None) or w.model(), "steps": steps}
+        return w(f"Unconditional{kind}Sampler", **inputs, batch_size=batch_size, **more)
+
+    def empty(model: Link) -> Link:
+        return w("UnconditionalEmptyLatent", model=model, batch_size=16)
+
+    def custom(sampler: str) -> Link:
+        model = w.model()
+        timesteps = w.timesteps(model, 20, spacing="trailing")
+        return w.custom(model, w(sampler), timesteps, empty(model), seed=0)
+
+    match kind:
+        case "UNetLoader" | "PNDMSampler" | "ImageOutput":
+            show(sample("PNDM", 50))
+        case "DDPMSampler":
+            show(sample("DDPM", 250))
+        case "DDIMSampler":
+            show(sample("DDIM", 50))
+        case "ConsistencySampler":
+            model = w("UnconditionalUNetDownload", repo_id="openai/diffusers-cd_imagenet64_l2")
+            show(sample("Consistency", 1, model=model, timesteps="22, 0", class_label=145))
+        case "UNetSave":
+            w(node, model=w.model(), filename_prefix="my-digits")
+        case "UNetDownload":
+            sample("PNDM", 50, model=w(node))
+        case "PNDMSamplerAdvanced" | "DDPMSamplerAdvanced" | "DDIMSamplerAdvanced":
+            steps, model = 250 if "DDPM" in kind else 50, w.model()
+            inputs, middle = {"model": model, "steps": steps, "class_label": -1}, steps * 2 // 5
+            begun = {"latent": empty(model), "end_at_step": middle}
+            first_part = w(node, **inputs, **begun, return_with_leftover_noise="enable")
+            rest = {"latent": first_part, "start_at_step": middle, "add_noise": "disable"}
+            show(w(node, **inputs, **rest))
+        case "PNDMSamplerSelect" | "Noise":
+            show(custom("UnconditionalPNDMSamplerSelect"))
+        case "DDPMSamplerSelect":
+            show(custom(node))
+        case "Timesteps":
+            model = w.model()
+            sigmas = w.timesteps(model, 20, spacing="trailing")
+            w("UnconditionalShowSchedule", model=model, sigmas=sigmas)
+        case "NoiseSchedule":
+            w("UnconditionalShowSchedule", model=w.model(beta_schedule="squaredcos_cap_v2"))
+        case "ShowSchedule":
+            w(node, model=w.model())
+        case "EmptyLatent" | "Conditioning":
+            model, nothing = w.model(), w("UnconditionalConditioning")
+            inputs = {"model": model, "seed": 0, "steps": 20, "cfg": 1.0, "sampler_name": "euler"}
+            inputs |= {"scheduler": "simple", "positive": nothing, "negative": nothing}
+            show(w("KSampler", **inputs, latent_image=empty(model), denoise=1.0))
+        case "ImageToLatent":
+            model = w.model()
+            one = sample("PNDM", 50, batch_size=1, model=model)
+            inputs = {"filename_prefix": "digit", "scale": 8}
+            image = w("UnconditionalImageOutput", samples=one, **inputs)
+            latent = w(node, image=image, model=model, fit="crop")
+            again = w("RepeatLatentBatch", samples=latent, amount=16)
+            show(sample("PNDM", 50, model=model, latent=again, denoise=0.6))
+        case "Trajectory":
+            show([w(node, model=w.model(), batch_size=4, every=8)[0], 1])
+        case _:
+            return None
+    return w.graph
+
+
+def every_node() -> Graph:
+    """Return a graph with every node of ours, and a distinct value for every widget."""
+    w = Wires()
+    # A model with classes, for the samplers.
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    source = {"repo_id": "somebody/classes", "revision": revision, "variant": "fp16"}
+    classes = w("UnconditionalUNetDownload", **source)
+    grey = w("EmptyImage", width=12, height=10, batch_size=2, color=8947848)
+    picture = w("UnconditionalImageToLatent", image=grey, model=classes, fit="stretch")
+    formats, scales = itertools.cycle(["webp", "npy", "animated webp"]), itertools.count(2)
+
+    def output(samples: Link, name: str) -> None:
+        scale = next(scales)
+        values = {"filename_prefix": f"saved/{name}", "format": next(formats), "scale": scale}
+        more = {"grid": True, "columns": scale, "fps": 12.5}
+        w("UnconditionalImageOutput", samples=samples, **values, **more)
+
+    def sample(kind: str, seed: int, **more: Any) -> None:
+        values = {"model": classes, "latent": picture, "seed": seed, **more}
+        output(w(f"Unconditional{kind}Sampler", **values), kind.lower())
+
+    pndm = {"method": "S-PNDM", "convention": "paper"}
+    sample("PNDM", 11, steps=6, batch_size=2, class_label=1, denoise=0.6, **pndm)
+    ddpm = {"variance_type": "fixed_large"}
+    sample("DDPM", 12, steps=4, batch_size=3, class_label=2, denoise=0.75, **ddpm)
+    sample("DDIM", 13, steps=5, batch_size=4, class_label=3, denoise=0.5, eta=0.25)
+    consistency = w("UnconditionalUNetDownload", **source | {"repo_id": "somebody/consistency"})
+    listed = {"timesteps": "30, 22, 0", "class_label": 3, "denoise": 0.6}
+    sample("Consistency", 14, steps=3, batch_size=2, model=consistency, **listed)
+    # One run in three parts, each with another sampler.
+    part = picture
+    for number, (kind, more) in enumerate(
+        {
+            "DDIM": {"eta": 0.5},
+            "PNDM": {"method": "PLMS", "convention": "paper"},
+            "DDPM": {"variance_type": "fixed_small"},
+        }.items()
+    ):
+        start = 1 + 2 * number
+        values = {"model": classes, "latent": part, "add_noise": "disable", "class_label": 2}
+        values |= {"seed": 21 + number, "steps": 7 + number, "start_at_step": start, **more}
+        values |= {"end_at_step": start + 2, "return_with_leftover_noise": "enable"}
+        part = w(f"Unconditional{kind}SamplerAdvanced", **values)
+    output(part, "parts")
+    # The bundled model in ComfyUI's own sampler.
+    digits = w("UnconditionalUNetLoader", model_name="digits-16", dtype="float32", write_json=True)
+    options = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear"}
+    options |= {"beta_start": 0.0002, "beta_end": 0.021, "prediction_type": "epsilon"}
+    options |= {"timestep_spacing": "trailing", "steps_offset": 1, "set_alpha_to_one": "false"}
+    options |= {"clip_sample": "true", "clip_sample_range": 1.5, "thresholding": "false"}
+    options |= {"rescale_betas_zero_snr": "false", "timestep_scale": 1.05}
+    schedule = w.scheduled(digits, **options)
+    typed = {"timesteps": "990, 700, 400, 100, 0", "steps_offset": 2, "denoise": 0.9}
+    timesteps = w.timesteps(schedule, 6, spacing="linspace", **typed)
+    w("UnconditionalShowSchedule", model=schedule, steps=20, sigmas=timesteps)
+    empty = w("UnconditionalEmptyLatent", model=schedule, width=20, height=12, batch_size=2)
+    for sampler, name in (
+        (w("UnconditionalPNDMSamplerSelect", method="FON"), "pndm_custom"),
+        (w("UnconditionalDDPMSamplerSelect", variance_type="fixed_small_log"), "ddpm_custom"),
+    ):
+        output(w.custom(schedule, sampler, timesteps, empty, seed=41), name)
+    values = {"seed": 31, "steps": 10, "batch_size": 2, "sampler": "PLMS", "class_label": 1}
+    trajectory = w("UnconditionalTrajectory", model=classes, **values, show="x_t", every=3)
+    output([trajectory[0], 1], "trajectory")
+    w("UnconditionalUNetSave", model=classes, filename_prefix="saved/classes")
+    return w.graph
