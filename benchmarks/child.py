@@ -60,13 +60,13 @@ def _our_image(target: Path) -> None:
     import torch
     from comfyui_unconditional.checkpoints.files import find_files
     from comfyui_unconditional.checkpoints.reading import read_checkpoint
+    from comfyui_unconditional.networks.placement import place_weights
     from comfyui_unconditional.pictures.images import latent_to_image
     from comfyui_unconditional.schedulers.config import SchedulerConfig
     from comfyui_unconditional.schedulers.ddim import DDIM
     from comfyui_unconditional.schedulers.randomness import SeededNoise
     from comfyui_unconditional.schedulers.sampler import drain
     from comfyui_unconditional.schedulers.span import Stretch
-    from comfyui_unconditional.unet.placement import place_weights
     from comfyui_unconditional.unet.unet2d import UNet2D
     from PIL import Image
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from comfyui_unconditional.networks.batch_parts import fastest_part
+from comfyui_unconditional.networks.placement import place_weights
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import DDIM
 from comfyui_unconditional.schedulers.ddpm import DDPM
@@ -16,9 +18,7 @@ from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.sampler import Model, Sampler, drain
 from comfyui_unconditional.schedulers.span import Span
 from comfyui_unconditional.schedulers.timesteps import END, make_timesteps
-from comfyui_unconditional.unet.batch_parts import fastest_part
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.placement import place_weights
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import Tensor
 

@@ -10,7 +10,7 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
-from ..unet.errors import CheckpointError
+from ..networks.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 

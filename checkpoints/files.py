@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..unet.errors import CheckpointError, ConfigError, shown
+from ..networks.errors import CheckpointError, ConfigError, shown
 from .formats import CLASS_NAMES
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..networks.errors import CheckpointError, shown
 from ..schedulers.errors import UserError
-from ..unet.errors import CheckpointError, shown
 from .files import CONFIG, find_files, read_json
 from .hub_transfer import DamagedError, RemoteFile, StoppedError, fetch, locked
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..networks.base import Network, NetworkConfig
+from ..networks.errors import CheckpointError, ConfigError, shown
 from ..schedulers.config import modern_options
 from ..schedulers.process import merge_options, read_process
 from ..unet.config import UNetConfig
-from ..unet.errors import CheckpointError, ConfigError, shown
 from ..unet.unet2d import UNet2D
 from .digest import FileDigest
 from .files import ModelFiles, read_json, read_pipeline

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..unet.errors import CheckpointError, ConfigError, shown
+from ..networks.errors import CheckpointError, ConfigError, shown
 from .formats import FORMATS, identify
 
 Weights = dict[str, Tensor]

@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..networks.errors import CheckpointError, ConfigError, shown
 from ..schedulers.errors import printable, printable_cause
-from ..unet.errors import CheckpointError, ConfigError, shown
 
 _PATHS = ("Posix", "Windows", "PurePosix", "PureWindows")
 _NODES = ("Any", "Boolean", "Enum", "Float", "Integer", "String")

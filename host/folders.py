@@ -25,7 +25,7 @@ from ..checkpoints.files import (
     network_folders,
     warn_unreadable,
 )
-from ..unet.errors import CheckpointError, shown
+from ..networks.errors import CheckpointError, shown
 
 _BUNDLED = Path(__file__).resolve().parent.parent / "models"
 _DEPTH = 4

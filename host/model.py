@@ -17,12 +17,12 @@ from ..checkpoints.digest import FileDigest
 from ..checkpoints.origin import Origin
 from ..checkpoints.reading import Checkpoint
 from ..networks.base import Network, NetworkConfig
+from ..networks.batch_parts import even_part, fastest_part
+from ..networks.errors import CheckpointError
+from ..networks.placement import place_weights
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.consistency_model import ConsistencyConfig
 from ..schedulers.process import Process
-from ..unet.batch_parts import even_part, fastest_part
-from ..unet.errors import CheckpointError
-from ..unet.placement import place_weights
 from .model_sampling import (
     KINDS,
     carried_process,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..networks.base import Network, NetworkConfig
-from ..unet.errors import ConfigError
+from ..networks.errors import ConfigError
 
 
 @dataclass

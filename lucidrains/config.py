@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from ..networks.base import NetworkConfig
-from ..unet.errors import CheckpointError, ConfigError, shown
-from ..unet.fields import read_fields
+from ..networks.errors import CheckpointError, ConfigError, shown
+from ..networks.fields import read_fields
 
 CLASS_NAME = "LucidrainsUNet"
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks.base import Network
-from ..unet.errors import ConfigError
+from ..networks.errors import ConfigError
 from .attention import Attention
 from .blocks import ResidualBlock, SinusoidalTime
 from .config import LucidrainsConfig

@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 from ..checkpoints.files import find_files
 from ..checkpoints.reading import read_checkpoint
+from ..networks.placement import place_weights
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.pndm import PNDM
 from ..schedulers.randomness import SeededNoise
 from ..schedulers.sampler import drain
 from ..schedulers.span import Stretch
-from ..unet.placement import place_weights
 from ..unet.unet2d import UNet2D
 from .digits import UNET, digits
 

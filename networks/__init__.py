@@ -1,1 +1,1 @@
-"""What every network offers, so that the rest of the pack need not know which one it has."""
+"""What every network offers and needs, so that nothing else asks which one a model has."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..unet.errors import ConfigError
+from .errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from ..host.folders import LoadedFiles, check_name, model_files, model_names
 from ..host.model import ModelSource, forced_dtype, make_model
 from ..host.model_report import model_report
 from ..host.run_report import REPORTS
+from ..networks.errors import CheckpointError, shown
 from ..schedulers.errors import check_choice
 from ..schedulers.process import read_process
-from ..unet.errors import CheckpointError, shown
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import ours
 import torch
 from comfyui_unconditional.checkpoints.files import find_files, read_json
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.networks.placement import place_weights
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.unet.placement import place_weights
 from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import UNet2DModel
 from float64 import SEEDS, widened

@@ -412,10 +412,10 @@ def open_folder(folder: Path) -> str:
     import torch
     from comfyui_unconditional.checkpoints.files import find_files, read_json
     from comfyui_unconditional.checkpoints.reading import read_checkpoint
+    from comfyui_unconditional.networks.errors import CheckpointError
     from comfyui_unconditional.schedulers.config import SchedulerConfig
     from comfyui_unconditional.schedulers.errors import ScheduleError
     from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
-    from comfyui_unconditional.unet.errors import CheckpointError
     from comfyui_unconditional.unet.unet2d import UNet2D
 
     try:

@@ -14,7 +14,7 @@ import torch
 import toys
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import Checkpoint, read_checkpoint
-from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
+from comfyui_unconditional.networks.errors import CheckpointError, ConfigError
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import compare_networks
 from safetensors.torch import load_file, save_file

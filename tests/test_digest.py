@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from comfyui_unconditional.checkpoints.digest import FileDigest
-from comfyui_unconditional.unet.errors import CheckpointError
+from comfyui_unconditional.networks.errors import CheckpointError
 
 
 @pytest.fixture

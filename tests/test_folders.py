@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import toys
 from comfyui_unconditional.checkpoints.files import warn_unreadable
-from comfyui_unconditional.unet.errors import CheckpointError
+from comfyui_unconditional.networks.errors import CheckpointError
 
 from devtools.environment import ROOT
 

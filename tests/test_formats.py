@@ -13,13 +13,13 @@ import torch
 import toys
 from comfyui_unconditional.checkpoints.files import find_files, find_variants, network_folders
 from comfyui_unconditional.checkpoints.reading import Checkpoint, read_checkpoint
+from comfyui_unconditional.networks.errors import CheckpointError, ConfigError
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.sampler import drain
 from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
-from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import UNet2DModel
 from float64 import Parity, compare_networks, distances

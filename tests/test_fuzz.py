@@ -9,10 +9,10 @@ import torch
 import toys
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.networks.errors import CheckpointError, ConfigError
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.errors import ScheduleError
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from safetensors.torch import load_file, save_file
 
 

@@ -6,9 +6,9 @@ import toys
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.checkpoints.saving import save_model
+from comfyui_unconditional.networks.placement import place_weights
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.placement import place_weights
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import compare_evaluations, widened
 

@@ -14,12 +14,12 @@ from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.checkpoints.saving import save_as_new_model
 from comfyui_unconditional.lucidrains.config import LucidrainsConfig
 from comfyui_unconditional.lucidrains.network import LucidrainsUNet
+from comfyui_unconditional.networks.errors import CheckpointError, ConfigError
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import DDIM
 from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.sampler import drain
 from comfyui_unconditional.schedulers.span import Stretch
-from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from float64 import Parity, compare_evaluations
 from live_tensors import peak_bytes
 from lucidrains_files import TINY, betas_of, loss_weight, save_trained, trained

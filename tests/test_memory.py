@@ -9,7 +9,7 @@ import matrix
 import pytest
 import torch
 import toys
-from comfyui_unconditional.unet.batch_parts import fastest_part
+from comfyui_unconditional.networks.batch_parts import fastest_part
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.memory import activation_bytes
 from comfyui_unconditional.unet.unet2d import UNet2D

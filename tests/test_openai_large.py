@@ -12,9 +12,9 @@ from comfyui_unconditional.checkpoints.formats import openai
 from comfyui_unconditional.checkpoints.formats.conversion import Converted
 from comfyui_unconditional.checkpoints.reading import Checkpoint
 from comfyui_unconditional.checkpoints.saving import save_model
+from comfyui_unconditional.networks.errors import CheckpointError, ConfigError
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from comfyui_unconditional.unet.memory import activation_bytes
 from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import DDPMPipeline, DiffusionPipeline, UNet2DModel

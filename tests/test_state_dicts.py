@@ -21,10 +21,10 @@ from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.formats.diffusers import in_order
 from comfyui_unconditional.checkpoints.reading import Checkpoint, read_checkpoint
 from comfyui_unconditional.checkpoints.state_dicts import is_averaged
+from comfyui_unconditional.networks.errors import CheckpointError, ConfigError
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel

@@ -4,8 +4,8 @@ import pytest
 import torch
 import toys
 from comfyui_unconditional.models.digits import UNET as DIGITS
+from comfyui_unconditional.networks.errors import CheckpointError, ConfigError
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.errors import CheckpointError, ConfigError
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import compare_evaluations, compare_networks, widened
 from torch import nn

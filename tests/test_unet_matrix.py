@@ -7,8 +7,8 @@ import matrix
 import pytest
 import torch
 import toys
+from comfyui_unconditional.networks.errors import ConfigError
 from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.errors import ConfigError
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import compare_networks
 from torch import Tensor

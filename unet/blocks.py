@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from .errors import ConfigError, shown
+from ..networks.errors import ConfigError, shown
 from .level import Level
 from .plain_blocks import DownBlock, UpBlock
 from .skip_blocks import SkipDownBlock, SkipUpBlock

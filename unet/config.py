@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from ..networks.base import NetworkConfig
+from ..networks.errors import CheckpointError, ConfigError, shown
+from ..networks.fields import read_fields
 from .activations import ACTIVATIONS
-from .errors import CheckpointError, ConfigError, shown
-from .fields import read_fields
 from .normalization import quarter_groups
 
 # The options with a fixed set of values. A resampling type of None means "conv".

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from .errors import ConfigError
+from ..networks.errors import ConfigError
 
 
 def group_norm(

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..networks.base import Network
+from ..networks.errors import ConfigError
 from .blocks import DOWN_BLOCKS, UP_BLOCKS, build_block
 from .config import UNetConfig
 from .embeddings import MLP, make_class_embedding, make_time_projection
-from .errors import ConfigError
 from .level import Level
 from .memory import activation_bytes
 from .mid_block import MidBlock

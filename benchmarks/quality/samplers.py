@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.networks.placement import place_weights
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import DDIM
 from comfyui_unconditional.schedulers.ddpm import DDPM
@@ -18,7 +19,6 @@ from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.sampler import Evaluation, Sampler, drain
 from comfyui_unconditional.schedulers.span import Span, Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
-from comfyui_unconditional.unet.placement import place_weights
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import Tensor
 

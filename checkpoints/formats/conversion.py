@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from ...networks.base import Network, NetworkConfig
+from ...networks.errors import CheckpointError, ConfigError, shown
 from ...unet.config import UNetConfig
-from ...unet.errors import CheckpointError, ConfigError, shown
 from ...unet.unet2d import UNet2D
 
 Weights = dict[str, Tensor]

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ...networks.errors import ConfigError
 from ...unet.config import DIFFUSERS_CLASS, OWN_CLASS, UNetConfig
-from ...unet.errors import ConfigError
 from .conversion import Converted, Weights, choose, count, rename, shape_of
 
 CLASS_NAMES = (DIFFUSERS_CLASS, OWN_CLASS)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ...unet.errors import CheckpointError, ConfigError, shown
+from ...networks.errors import CheckpointError, ConfigError, shown
 from . import diffusers
 from .conversion import Converted, Weights
 

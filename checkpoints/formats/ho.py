@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ...unet.errors import ConfigError
+from ...networks.errors import ConfigError
 from .conversion import Converted, Weights, as_linear, choose, count, multipliers, rename, shape_of
 
 # Image size by the levels' widths relative to the first: CIFAR-10, CelebA, and LSUN and CelebA-HQ.

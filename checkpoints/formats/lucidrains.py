@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...lucidrains.config import CLASS_NAME, LucidrainsConfig
 from ...lucidrains.network import LucidrainsUNet
-from ...unet.errors import CheckpointError, ConfigError
+from ...networks.errors import CheckpointError, ConfigError
 from .conversion import Converted, Weights, count, rename, shape_of
 
 CLASS_NAMES = (CLASS_NAME,)

@@ -34,8 +34,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from ...networks.errors import CheckpointError, ConfigError
 from ...unet.config import conditioned
-from ...unet.errors import CheckpointError, ConfigError
 from .conversion import Converted, Weights, choose, shape_of
 from .openai_tensors import (
     RESCALED_STEPS,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...networks.errors import CheckpointError, ConfigError, shown
 from ...unet.config import UNetConfig
 from ...unet.embeddings import sinusoidal_embedding
-from ...unet.errors import CheckpointError, ConfigError, shown
 from .conversion import Weights, as_linear, count, shape_of
 
 RESCALED_STEPS = 1000
