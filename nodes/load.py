@@ -38,8 +38,9 @@ class UnconditionalUNetLoader(io.ComfyNode):
             node_id="UnconditionalUNetLoader",
             display_name="Load Unconditional UNet",
             category="unconditional",
-            description="Loads an unconditional pixel-space diffusion model (diffusers' "
-            "UNet2DModel, for example google/ddpm-cifar10-32) with its noise schedule.",
+            description="Loads an unconditional pixel-space diffusion model with its noise "
+            "schedule: diffusers' UNet2DModel (for example google/ddpm-cifar10-32), OpenAI's, "
+            "lucidrains', consistency models, NCSN++.",
             search_aliases=[
                 "checkpoint",
                 "ddpm",

@@ -17,7 +17,7 @@ from comfyui_unconditional.pictures.images import latent_to_image
 from float64 import FIRST_SEED, SEEDS
 from graphs import files, read_metadata
 from PIL import Image
-from sampler_graphs import half_mask, output, sampler, told, trajectory
+from sampler_graphs import half_mask, output, report_of, sampler, trajectory
 from torch import Tensor
 from wiring import Bench, Link, Wires
 
@@ -413,5 +413,5 @@ def test_noise_levels_that_another_node_replaced_are_an_error_not_a_wrong_pictur
 def test_a_consistency_model_reports_what_it_ran(bench: Bench, models: Path) -> None:
     wires = Wires()
     model = wires.model(write(models, "consistency"))
-    report = told(bench, wires, consistency(wires, model, steps=2, batch_size=1))
+    report = report_of(bench, wires, consistency(wires, model, steps=2, batch_size=1))
     assert (report["steps"], report["timesteps"], report["end"]) == (2, [0, 20], None)
