@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from contract import NODES
 
+from devtools.contract import NODES
 from devtools.environment import ROOT
 
 from .editor import Editor

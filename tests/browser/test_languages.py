@@ -4,8 +4,7 @@ import json
 import re
 from typing import Any
 
-from contract import NODES
-
+from devtools.contract import NODES
 from devtools.environment import ROOT
 
 from .editor import SETTINGS, Editor

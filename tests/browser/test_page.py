@@ -1,6 +1,6 @@
 """The editor's page with the pack in it."""
 
-from contract import NODES
+from devtools.contract import NODES
 
 from .editor import SETTINGS, Editor
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract import NODES
 
+from devtools.contract import NODES
 from devtools.environment import ROOT
 
 from .editor import SETTINGS, Editor
