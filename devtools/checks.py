@@ -84,8 +84,8 @@ def run_checks(
         _NOTHING_SELECTED if pytest_arguments else 0,
     )
     if quick:
-        quick_tests = Check("quick tests", ["pytest", "--part=quick", *pytest_arguments])
-        here, meanwhile = [quick_tests], [types]
+        command = ["pytest", "--part=quick", "--numprocesses=logical", *pytest_arguments]
+        here, meanwhile = [Check("quick tests", command)], [types]
     elif pytest_arguments:
         here, meanwhile = [types, Check("tests", ["pytest", *pytest_arguments]), parity], []
     else:
