@@ -16,7 +16,7 @@ _CHINESE = re.compile("[\u4e00-\u9fff]")
 def opened(editor: Editor, name: str) -> str:
     """Open a node's help, wait for its pictures, and return its text."""
     panel = editor.open_help(editor.add(name))
-    page = panel.locator(".markdown-content")
+    page = panel.locator(":is(.markdown-content, .comfy-markdown-content)")
     page.wait_for()
     editor.page.wait_for_function(
         """() => [...document.querySelectorAll('.node-help-content img')]
