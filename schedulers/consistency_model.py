@@ -1,17 +1,16 @@
 """Consistency models (Song et al. 2023): networks that map any noise level to the image at once."""
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
-from .errors import ScheduleError
-from .options import NUMBER, Ranges, check_numbers, check_switches, unknown_fields
+from .options import NUMBER, Ranges, SigmaOptions
 
 
 @dataclass(frozen=True)
-class ConsistencyConfig:
+class ConsistencyConfig(SigmaOptions):
     """The options of diffusers' ``CMStochasticIterativeScheduler``, with its defaults.
 
     The noise levels lie from ``sigma_min``, where an image counts as free of noise, to
@@ -20,7 +19,15 @@ class ConsistencyConfig:
 
     CLASS_NAME: ClassVar[str] = "CMStochasticIterativeScheduler"
     PIPELINE: ClassVar[str] = "ConsistencyModelPipeline"
-    timestep_scale: ClassVar[float] = 1.0
+    RANGES: ClassVar[Ranges] = {
+        "num_train_timesteps": (int, 2, 1_000_000),
+        "sigma_min": (NUMBER, 1e-6, 1e6),
+        "sigma_max": (NUMBER, 1e-6, 1e6),
+        "sigma_data": (NUMBER, 1e-6, 1e6),
+        "s_noise": (NUMBER, 0, 1e6),
+        "rho": (NUMBER, 1e-3, 1e3),
+    }
+    SWITCHES: ClassVar[tuple[str, ...]] = ("clip_denoised",)
 
     num_train_timesteps: int = 40
     sigma_min: float = 0.002
@@ -31,31 +38,6 @@ class ConsistencyConfig:
     clip_denoised: bool = True
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """Warnings for the user about the file that these options were read from."""
-
-    @classmethod
-    def from_dict(cls, given: dict[str, Any]) -> "ConsistencyConfig":
-        """Parse the contents of a ``scheduler_config.json``; null means the default.
-
-        Raises:
-            ScheduleError: a field has a wrong type or an invalid value. The message names it.
-        """
-        known = {f.name for f in fields(cls)} - {"warnings"}
-        options = {name: value for name, value in given.items() if value is not None}
-        values = {name: value for name, value in options.items() if name in known}
-        config = cls(**values, warnings=unknown_fields(options, known))
-        check_numbers(config, _RANGES)
-        check_switches(config, ("clip_denoised",))
-        if config.sigma_min >= config.sigma_max:
-            raise ScheduleError(
-                f"The scheduler option 'sigma_min' ({config.sigma_min:g}) must be below "
-                f"'sigma_max' ({config.sigma_max:g})."
-            )
-        return config
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the contents of a ``scheduler_config.json``."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "warnings"}
-        return {"_class_name": self.CLASS_NAME, **values}
 
     @property
     def sigma_range(self) -> tuple[float, float]:
@@ -101,13 +83,3 @@ class ConsistencyConfig:
         (Song et al. 2023, algorithm 1.)
         """
         return x0 + (sigma**2 - self.sigma_min**2).clamp(min=0).sqrt() * noise
-
-
-_RANGES: Ranges = {
-    "num_train_timesteps": (int, 2, 1_000_000),
-    "sigma_min": (NUMBER, 1e-6, 1e6),
-    "sigma_max": (NUMBER, 1e-6, 1e6),
-    "sigma_data": (NUMBER, 1e-6, 1e6),
-    "s_noise": (NUMBER, 0, 1e6),
-    "rho": (NUMBER, 1e-3, 1e3),
-}

@@ -1,16 +1,15 @@
 """Variance-exploding score models (Song et al. 2021, NCSN++)."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
-from .errors import ScheduleError
-from .options import NUMBER, Ranges, check_numbers, unknown_fields
+from .options import NUMBER, Ranges, SigmaOptions
 
 
 @dataclass(frozen=True)
-class ScoreConfig:
+class ScoreConfig(SigmaOptions):
     """The options of diffusers' ``ScoreSdeVeScheduler``, with its defaults.
 
     ``sigma_min`` and ``sigma_max`` are noise levels of the training's data, which lie in 0..1. All
@@ -20,7 +19,15 @@ class ScoreConfig:
 
     CLASS_NAME: ClassVar[str] = "ScoreSdeVeScheduler"
     PIPELINE: ClassVar[str] = "ScoreSdeVePipeline"
-    timestep_scale: ClassVar[float] = 1.0
+    RANGES: ClassVar[Ranges] = {
+        "num_train_timesteps": (int, 1, 1_000_000),
+        "snr": (NUMBER, 0, 1e6),
+        "sigma_min": (NUMBER, 1e-6, 1e6),
+        "sigma_max": (NUMBER, 1e-6, 1e6),
+        "sampling_eps": (NUMBER, 0, 1),
+        "correct_steps": (int, 0, 1_000_000),
+    }
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"tensor_format"})
 
     num_train_timesteps: int = 2000
     snr: float = 0.15
@@ -30,30 +37,6 @@ class ScoreConfig:
     correct_steps: int = 1
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """Warnings for the user about the file that these options were read from."""
-
-    @classmethod
-    def from_dict(cls, given: dict[str, Any]) -> "ScoreConfig":
-        """Parse the contents of a ``scheduler_config.json``; null means the default.
-
-        Raises:
-            ScheduleError: a field has a wrong type or an invalid value. The message names it.
-        """
-        known = {f.name for f in fields(cls)} - {"warnings"}
-        options = {name: value for name, value in given.items() if value is not None}
-        values = {name: value for name, value in options.items() if name in known}
-        config = cls(**values, warnings=unknown_fields(options, known | {"tensor_format"}))
-        check_numbers(config, _RANGES)
-        if config.sigma_min >= config.sigma_max:
-            raise ScheduleError(
-                f"The scheduler option 'sigma_min' ({config.sigma_min:g}) must be below "
-                f"'sigma_max' ({config.sigma_max:g})."
-            )
-        return config
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the contents of a ``scheduler_config.json``."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "warnings"}
-        return {"_class_name": self.CLASS_NAME, **values}
 
     @property
     def sigma_range(self) -> tuple[float, float]:
@@ -80,13 +63,3 @@ class ScoreConfig:
     def noised(self, x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """Return an image with noise of this level."""
         return x0 + sigma * noise
-
-
-_RANGES: Ranges = {
-    "num_train_timesteps": (int, 1, 1_000_000),
-    "snr": (NUMBER, 0, 1e6),
-    "sigma_min": (NUMBER, 1e-6, 1e6),
-    "sigma_max": (NUMBER, 1e-6, 1e6),
-    "sampling_eps": (NUMBER, 0, 1),
-    "correct_steps": (int, 0, 1_000_000),
-}

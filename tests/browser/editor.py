@@ -35,7 +35,7 @@ _MAY_BE_ABSENT = (
 SETTINGS: dict[str, Any] = {
     "Comfy.TutorialCompleted": True,  # else a dialog covers the first page
     "Comfy.Minimap.Visible": False,  # it would cover nodes
-    "Comfy.Workflow.Persist": False,  # each page begins anew
+    "Comfy.Workflow.Persist": False,  # each page begins empty
     "Comfy.RightSidePanel.IsOpen": False,
     "Comfy.Locale": "en",
     "Comfy.ColorPalette": "dark",
@@ -50,7 +50,7 @@ _READY = """window.app?.vueAppReady && app.extensionManager?.workflow?.activeWor
   && !app.extensionManager.spinner && !document.querySelector('.p-blockui-mask')"""
 
 # Whether the buttons over a selected node are there. A page that has just been loaded does not
-# listen yet: there the node is selected anew from time to time.
+# listen yet: there the node is selected again from time to time.
 _SELECTED = """(id) => {
   if (document.querySelector('[data-testid=info-button]')) return true
   if (performance.now() < (window.seenByTests.selected ?? 0) + 1000) return false
@@ -172,7 +172,7 @@ class Editor:
             self.open(settings)
 
     def open(self, settings: Mapping[str, Any]) -> None:
-        """Open the page anew, as a user who has these settings."""
+        """Open the page again, as a user who has these settings."""
         request = urllib.request.Request(
             f"{self.host.url}/settings",
             data=json.dumps(settings).encode(),
