@@ -3,7 +3,7 @@
 
 import { api } from "../../scripts/api.js";
 import { chain } from "./chain.js";
-import { executionIds, nodeAt } from "./execution_ids.js";
+import { everyNode } from "./every_node.js";
 import { showResults } from "./results.js";
 import { addPanel } from "./training/panel.js";
 
@@ -25,8 +25,15 @@ showResults({
   show: (node, [report]) => panels.get(node)?.showReport(JSON.parse(report)),
 });
 
-api.addEventListener(KEY, ({ detail }) => {
-  panels.get(nodeAt(detail.node))?.showReport(detail.report);
+api.addEventListener(KEY, ({ detail: { node, report } }) => {
+  const [, trained] = everyNode().find(([id]) => id === node) ?? [];
+  panels.get(trained)?.showReport(report);
+});
+
+api.addEventListener("reconnected", () => {
+  for (const [, node] of everyNode()) {
+    if (panels.has(node)) void restore(node, () => panels.get(node).endRun());
+  }
 });
 
 function addTraining(node) {
@@ -44,35 +51,27 @@ function addTraining(node) {
   let timer = 0;
   const planSoon = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => node.graph && plan(), PAUSE);
+    timer = setTimeout(() => idsOf(node).length && plan(), PAUSE);
   };
   for (const widget of node.widgets) chain(widget, "callback", planSoon);
   chain(node, "onConnectionsChange", planSoon);
-  chain(node, "onRemoved", () => clearTimeout(timer));
   planSoon();
 
-  const restore = async () => {
-    const report = await lastReport(node);
-    if (report) panel.showReport(report);
-    return Boolean(report);
-  };
   // Only then is the node in the graph, with the values of its workflow.
-  setTimeout(restore);
-  const reconnected = async () => {
-    if (!(await restore())) panel.endRun();
-  };
-  chain(node, "onAdded", () => api.addEventListener("reconnected", reconnected));
-  chain(node, "onRemoved", () => api.removeEventListener("reconnected", reconnected));
+  setTimeout(() => restore(node));
 }
 
-/** The last report of a run of this node, which this page may have missed. */
-async function lastReport(node) {
-  for (const id of executionIds(node)) {
+/** Show the last report of a node's run, which this page may have missed. */
+async function restore(node, otherwise = () => {}) {
+  for (const id of idsOf(node)) {
     const report = await ask(`${ROUTE}?node=${encodeURIComponent(id)}`);
-    if (report.state && isOf(node, report)) return report;
+    if (report.state && isOf(node, report)) return panels.get(node).showReport(report);
   }
-  return null;
+  otherwise();
 }
+
+/** The execution ids of a node; none if it was removed. */
+const idsOf = (node) => everyNode().flatMap(([id, each]) => (each === node ? [id] : []));
 
 /** Whether a report is about this node: those of other workflows may have the same id. */
 function isOf(node, report) {
