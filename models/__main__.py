@@ -1,4 +1,4 @@
-"""`python -m comfyui_unconditional.models`: train or measure models of digits."""
+"""`python -m comfyui_unconditional.models`: train or measure the bundled models."""
 
 import argparse
 import sys
@@ -30,17 +30,56 @@ def _judge(given: argparse.Namespace) -> int:
     return 0
 
 
+def _deep_field(given: argparse.Namespace) -> int:
+    from .deep_field import OPTIONS, SCHEDULER, UNET, pictures
+
+    scheduler = replace(SCHEDULER, beta_schedule=given.beta_schedule)
+    return train(given, pictures(), UNET, scheduler, OPTIONS)
+
+
+def _sky(given: argparse.Namespace) -> int:
+    from .deep_field import pictures
+    from .sky import judge
+
+    print(
+        judge(
+            given.model,
+            pictures(),
+            sampler=given.sampler,
+            steps=given.steps,
+            skies=given.skies,
+            device=given.device,
+        )
+    )
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m comfyui_unconditional.models", description="The bundled model, digits-16."
+        prog="python -m comfyui_unconditional.models", description="The bundled models."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    digits = commands.add_parser("digits", help="train the bundled model again")
+    digits = commands.add_parser("digits", help="train digits-16 again")
     digits.set_defaults(command=_digits)
     add_training_arguments(digits, TrainingOptions())
     judge = commands.add_parser("judge", help="compare a model's digits with real ones")
     judge.set_defaults(command=_judge)
     judge.add_argument("model", type=Path, help="the model's folder")
+
+    deep_field = commands.add_parser("deep-field", help="train deep-field again")
+    deep_field.set_defaults(command=_deep_field)
+    add_training_arguments(deep_field, TrainingOptions())
+    sky = commands.add_parser(
+        "sky", help="compare a model's skies of 64 x 64 pixels with the picture of deep-field"
+    )
+    sky.set_defaults(command=_sky)
+    sky.add_argument("model", type=Path, help="the model's folder")
+    sky.add_argument(
+        "--sampler", choices=("PNDM", "DDIM", "DDPM"), default="PNDM", help="(default: PNDM)"
+    )
+    sky.add_argument("--steps", type=int, default=50, help="of the sampler (default: 50)")
+    sky.add_argument("--skies", type=int, default=256, help="how many to draw (default: 256)")
+    sky.add_argument("--device", default="cpu", help="for example cuda (default: cpu)")
     return parser
 
 
