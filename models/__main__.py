@@ -1,4 +1,4 @@
-"""`python -m comfyui_unconditional.models`: train or measure models of digits."""
+"""`python -m comfyui_unconditional.models`: train or measure the bundled models."""
 
 import argparse
 import sys
@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..training.command import add_training_arguments, run_command, train
-from ..training.trainer import TrainingOptions
+from ..training.command import (
+    add_schedule_argument,
+    add_training_arguments,
+    chosen_options,
+    run_command,
+    train,
+)
+from ..training.pictures import PictureSet
+from ..training.plan import Plan
+from ..training.processes import Processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,9 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _digits(given: argparse.Namespace) -> int:
     from .digits import OPTIONS, SCHEDULER, UNET, digits
 
-    images, _ = digits()
+    pictures = PictureSet.of_tensor(digits()[0])
     scheduler = replace(SCHEDULER, beta_schedule=given.beta_schedule)
-    return train(given, images, UNET, scheduler, OPTIONS)
+    processes = Processes.join(given.device)
+    options = chosen_options(given, OPTIONS, processes)
+    return train(Plan(pictures, UNET, scheduler, options), given.out, processes)
 
 
 def _judge(given: argparse.Namespace) -> int:
@@ -30,17 +40,59 @@ def _judge(given: argparse.Namespace) -> int:
     return 0
 
 
+def _deep_field(given: argparse.Namespace) -> int:
+    from .deep_field import OPTIONS, SCHEDULER, UNET, pictures
+
+    crops = PictureSet(list(pictures()), UNET.size, "random")
+    processes = Processes.join(given.device)
+    options = chosen_options(given, OPTIONS, processes)
+    return train(Plan(crops, UNET, SCHEDULER, options), given.out, processes)
+
+
+def _sky(given: argparse.Namespace) -> int:
+    from .deep_field import pictures
+    from .sky import judge
+
+    print(
+        judge(
+            given.model,
+            pictures(),
+            sampler=given.sampler,
+            steps=given.steps,
+            skies=given.skies,
+            device=given.device,
+        )
+    )
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m comfyui_unconditional.models", description="The bundled model, digits-16."
+        prog="python -m comfyui_unconditional.models", description="The bundled models."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    digits = commands.add_parser("digits", help="train the bundled model again")
+    digits = commands.add_parser("digits", help="train digits-16 again")
     digits.set_defaults(command=_digits)
-    add_training_arguments(digits, TrainingOptions())
+    add_training_arguments(digits)
+    add_schedule_argument(digits)
     judge = commands.add_parser("judge", help="compare a model's digits with real ones")
     judge.set_defaults(command=_judge)
     judge.add_argument("model", type=Path, help="the model's folder")
+
+    deep_field = commands.add_parser("deep-field", help="train deep-field again")
+    deep_field.set_defaults(command=_deep_field)
+    add_training_arguments(deep_field)
+    sky = commands.add_parser(
+        "sky", help="compare a model's skies of 64 x 64 pixels with the picture of deep-field"
+    )
+    sky.set_defaults(command=_sky)
+    sky.add_argument("model", type=Path, help="the model's folder")
+    sky.add_argument(
+        "--sampler", choices=("PNDM", "DDIM", "DDPM"), default="PNDM", help="(default: PNDM)"
+    )
+    sky.add_argument("--steps", type=int, default=50, help="of the sampler (default: 50)")
+    sky.add_argument("--skies", type=int, default=256, help="how many to draw (default: 256)")
+    sky.add_argument("--device", default="cpu", help="for example cuda (default: cpu)")
     return parser
 
 

@@ -6,18 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from ..checkpoints.files import find_files
-from ..checkpoints.reading import read_checkpoint
-from ..networks.placement import place_weights
-from ..schedulers.config import SchedulerConfig
 from ..schedulers.pndm import PNDM
-from ..schedulers.randomness import SeededNoise
-from ..schedulers.sampler import drain
 from ..schedulers.span import Stretch
-from ..unet.unet2d import UNet2D
 from .digits import UNET, digits
+from .sampling import draw, read_model
 
 SAMPLES = 500
 STEPS = 50
@@ -92,7 +85,6 @@ def judge(folder: Path) -> Judgement:
     return compare(sample(folder), as_saved(images), labels)
 
 
-@torch.inference_mode()
 def sample(folder: Path) -> Tensor:
     """Return the model's images for the seeds 0 to 499, float32, shape (500, 1, 16, 16).
 
@@ -101,28 +93,15 @@ def sample(folder: Path) -> Tensor:
     Raises:
         ValueError: the model cannot be loaded, or does not generate 16x16 grey images.
     """
-    checkpoint = read_checkpoint(find_files(folder), torch.float32)
-    if checkpoint.scheduler is None:
-        raise ValueError(
-            f"{folder} has no scheduler_config.json, so its noise schedule is unknown. Add one."
-        )
-    config = SchedulerConfig.from_dict(checkpoint.scheduler)
-    shape, expected = (checkpoint.config.in_channels, *checkpoint.config.size), (1, *UNET.size)
+    network, config = read_model(folder)
+    shape, expected = (network.config.in_channels, *network.config.size), (1, *UNET.size)
     if shape != expected:
         raise ValueError(
             f"The model in {folder} generates images of {_described(shape)}. Only digit models, of "
             f"{_described(expected)}, can be judged."
         )
-    model = place_weights(checkpoint.build(UNet2D), torch.device("cpu"))
     sampler = PNDM.over(config, Stretch(STEPS))
-    calls = sampler.evaluations * SAMPLES // _BATCH
-    batches = []
-    with tqdm(total=calls, desc="Sampling", unit="call") as bar:
-        for first in range(0, SAMPLES, _BATCH):
-            noise = SeededNoise(range(first, first + _BATCH), shape)
-            x = drain(sampler.sample(model, noise(), noise), lambda _: bar.update())
-            batches.append(as_saved(x))
-    return torch.cat(batches)
+    return as_saved(draw(network, sampler, shape, range(SAMPLES), _BATCH))
 
 
 def as_saved(x: Tensor) -> Tensor:

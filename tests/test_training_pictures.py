@@ -4,16 +4,39 @@ import logging
 import struct
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.training.pictures import load_pictures
+from comfyui_unconditional.training.pictures import (
+    Colour,
+    PictureSet,
+    Size,
+    from_images,
+    read_folder,
+)
 from comfyui_unconditional.training.trainer import TrainingOptions, TrainingRun
 from live_tensors import peak_bytes
 from PIL import Image, ImageOps
+from torch import Tensor
 from training_toys import SPRITE, UNET
+
+WHITE = (255, 255, 255)
+
+
+def read(folder: Path, size: Size, channels: int, background: Colour = WHITE) -> PictureSet:
+    return read_folder(folder, size=size, channels=channels, background=background)
+
+
+def whole(pictures: PictureSet) -> Tensor:
+    """All pictures, or a crop of each."""
+    return pictures.take(range(len(pictures)), torch.Generator().manual_seed(0))
+
+
+def load(folder: Path, size: Size, channels: int, background: Colour = WHITE) -> Tensor:
+    return whole(read(folder, size, channels, background))
 
 
 def test_pictures_are_read_from_all_subfolders_in_the_order_of_their_paths(tmp_path):
@@ -23,7 +46,7 @@ def test_pictures_are_read_from_all_subfolders_in_the_order_of_their_paths(tmp_p
         options = {"lossless": True} if name.endswith("webp") else {}
         Image.new("L", (10, 8), value * 40).convert("RGB").save(tmp_path / name, **options)
     (tmp_path / "notes.txt").write_text("not a picture")
-    images = load_pictures(tmp_path, 8, 1)
+    images = load(tmp_path, 8, 1)
     assert images.shape == (5, 1, 8, 8)
     assert images.dtype == torch.uint8
     assert (images.flatten(1).float().mean(1) / 40).round().tolist() == [1, 2, 3, 4, 5]
@@ -33,13 +56,13 @@ def test_a_picture_is_cropped_to_its_centre(tmp_path):
     picture = Image.new("RGB", (24, 8), "red")
     picture.paste("blue", (8, 0, 16, 8))
     picture.save(tmp_path / "a.png")
-    images = load_pictures(tmp_path, 8, 3)
+    images = load(tmp_path, 8, 3)
     assert images.flatten(2).unique(dim=2)[0].tolist() == [[0], [0], [255]]
 
 
 def test_height_comes_before_width(tmp_path):
     Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
-    assert load_pictures(tmp_path, (8, 12), 3).shape == (1, 3, 8, 12)
+    assert load(tmp_path, (8, 12), 3).shape == (1, 3, 8, 12)
 
 
 def test_a_picture_is_turned_as_its_exif_data_says(tmp_path):
@@ -48,14 +71,14 @@ def test_a_picture_is_turned_as_its_exif_data_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by 90°
     picture.save(tmp_path / "a.png", exif=exif)
-    row = load_pictures(tmp_path, 8, 1)[0, 0, 0].tolist()
+    row = load(tmp_path, 8, 1)[0, 0, 0].tolist()
     assert row == [0, 0, 0, 0, 255, 255, 255, 255]
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path):
     pixels = torch.tensor([0, 257, 32896, 65535]).repeat_interleave(16).reshape(8, 8)
     Image.fromarray(pixels.numpy().astype("uint16")).save(tmp_path / "a.png")
-    images = load_pictures(tmp_path, 8, 3)
+    images = load(tmp_path, 8, 3)
     assert images[0, 1].unique().tolist() == [0, 1, 128, 255]
 
 
@@ -88,8 +111,8 @@ def test_transparent_pixels_show_the_background_and_never_their_hidden_colour(
 ):
     picture, options = TRANSPARENT[name]
     picture.save(tmp_path / name, **options)
-    (rgb,) = load_pictures(tmp_path, size, 3, background)
-    (grey,) = load_pictures(tmp_path, size, 1, background)
+    (rgb,) = load(tmp_path, size, 3, background)
+    (grey,) = load(tmp_path, size, 1, background)
     clean = Image.new("RGB", picture.size, background)
     colour = picture.convert("RGBA").convert("RGB").getpixel((12, 12))
     clean.paste(colour, (6, 6, 18, 18))
@@ -105,7 +128,7 @@ def test_with_four_channels_the_transparency_is_kept_and_hidden_colour_is_zero(
 ):
     picture, options = TRANSPARENT[name]
     picture.save(tmp_path / name, **options)
-    (rgba,) = load_pictures(tmp_path, size, 4)
+    (rgba,) = load(tmp_path, size, 4)
     assert rgba[:, 0, 0].tolist() == [0, 0, 0, 0]
     assert rgba[3, size // 2, size // 2] == 255
     assert (rgba[:3, rgba[3] == 0] == 0).all()
@@ -120,11 +143,11 @@ def test_opaque_pictures_are_what_they_were_with_and_without_an_alpha_channel(tm
     pixels = torch.randint(0, 256, (12, 14, 3), generator=g, dtype=torch.uint8).numpy()
     Image.fromarray(pixels).save(tmp_path / "a.png")
     Image.fromarray(pixels).convert("RGBA").save(tmp_path / "b.png")
-    a, b = load_pictures(tmp_path, 8, 3, (1, 2, 3))
+    a, b = load(tmp_path, 8, 3, (1, 2, 3))
     expected = ImageOps.fit(Image.fromarray(pixels), (8, 8), Image.Resampling.LANCZOS)
     assert torch.equal(a, b)
     assert np.array_equal(a.permute(1, 2, 0).numpy(), np.asarray(expected))
-    four = load_pictures(tmp_path, 8, 4)
+    four = load(tmp_path, 8, 4)
     assert torch.equal(four[0, :3], a)
     assert (four[:, 3] == 255).all()
 
@@ -134,8 +157,8 @@ def test_the_log_says_what_became_of_transparency_and_how_often(tmp_path, caplog
     SPRITE.convert("RGB").save(tmp_path / "b.png")
     SPRITE.convert("RGB").convert("RGBA").save(tmp_path / "opaque.png")
     with caplog.at_level(logging.INFO):
-        load_pictures(tmp_path, 8, 3, (0, 0, 0))
-        load_pictures(tmp_path, 8, 4)
+        load(tmp_path, 8, 3, (0, 0, 0))
+        load(tmp_path, 8, 4)
     assert "1 of 3 pictures have transparency" in caplog.messages[0]
     assert "RGB (0, 0, 0)" in caplog.messages[0]
     assert "1 of 3 pictures have transparency, which is kept" in caplog.messages[1]
@@ -152,7 +175,7 @@ def test_every_usual_format_is_read(tmp_path, suffix):
     picture = Image.new("RGB", (16, 16), (200, 200, 200))
     suffixes = {"pgm": "L", "qoi": "RGBA"}
     picture.convert(suffixes.get(suffix, "RGB")).save(tmp_path / f"a.{suffix}")
-    (image,) = load_pictures(tmp_path, 8, 3)
+    (image,) = load(tmp_path, 8, 3)
     assert (image.int() - 200).abs().max() <= 3
 
 
@@ -163,7 +186,7 @@ def test_a_file_of_another_kind_is_not_opened_and_the_log_names_its_kind(tmp_pat
     for name in (f"b.{suffix}", "c.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name, "EPS")
     with caplog.at_level(logging.INFO):
-        assert len(load_pictures(tmp_path, 8, 3)) == 1
+        assert len(load(tmp_path, 8, 3)) == 1
     assert f".{suffix} (1)" in caplog.messages[0]
     assert "c.png" in caplog.messages[1]
 
@@ -175,7 +198,7 @@ def test_of_an_animation_or_of_pages_the_first_is_taken_and_the_log_says_so(
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
     with caplog.at_level(logging.INFO):
-        (image,) = load_pictures(tmp_path, 8, 3)
+        (image,) = load(tmp_path, 8, 3)
     assert image[:, 4, 4].tolist() == pytest.approx([255, 0, 0], abs=4)
     assert "1 of 1 pictures have several frames or pages; the first is used" in caplog.text
 
@@ -199,7 +222,7 @@ def test_a_tiff_of_any_kind_of_pixels_is_read(tmp_path, mode, colour, expected):
         picture.putpalette([9, 8, 7] * 256)
         expected = [9, 8, 7]
     picture.save(tmp_path / "a.tiff")
-    assert load_pictures(tmp_path, 8, 3)[0, :, 4, 4].tolist() == expected
+    assert load(tmp_path, 8, 3)[0, :, 4, 4].tolist() == expected
 
 
 def test_sixteen_bits_of_colour_are_read(tmp_path):
@@ -215,7 +238,7 @@ def test_sixteen_bits_of_colour_are_read(tmp_path):
     )
     head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4)
     (tmp_path / "a.tif").write_bytes(head + struct.pack("<HHH", 16, 16, 16) + pixels)
-    assert load_pictures(tmp_path, 8, 3)[0, :, 0, 0].tolist() == [255, 40, 0]
+    assert load(tmp_path, 8, 3)[0, :, 0, 0].tolist() == [255, 40, 0]
 
 
 @pytest.mark.parametrize(("mode", "value"), [("F", 200.0), ("F", -1.0), ("I", 70000), ("I", -5)])
@@ -224,7 +247,7 @@ def test_values_of_an_unknown_range_are_skipped_with_a_warning_and_not_clipped(
 ):
     Image.new(mode, (8, 8), value).save(tmp_path / "a.tiff")
     Image.new("RGB", (8, 8)).save(tmp_path / "b.tiff")
-    assert len(load_pictures(tmp_path, 8, 3)) == 1
+    assert len(load(tmp_path, 8, 3)) == 1
     assert "its values range from" in caplog.text
 
 
@@ -237,12 +260,12 @@ def test_reading_and_training_have_the_pictures_in_memory_once(tmp_path):
     (tmp_path / "broken.bmp").write_bytes(b"BM")
     data_set = n * 3 * size * size
     one = data_set / n
-    assert peak_bytes(lambda: load_pictures(tmp_path, size, 3)) <= data_set + 2 * one
+    assert peak_bytes(lambda: load(tmp_path, size, 3)) <= data_set + 2 * one
 
     # The arrays of numpy and Python's bytes, which the above does not see.
     tracemalloc.start()
     try:
-        images = load_pictures(tmp_path, size, 3)
+        images = load(tmp_path, size, 3)
         assert tracemalloc.get_traced_memory()[1] < data_set / 2
         unet = replace(UNET, sample_size=size, in_channels=3, out_channels=3)
         options = TrainingOptions(steps=1, batch_size=4)
@@ -262,7 +285,7 @@ def test_a_broken_picture_is_skipped_with_a_warning_that_names_it(picture_folder
     whole = (picture_folder / "b.png").read_bytes()
     (picture_folder / "cut short.png").write_bytes(whole[: len(whole) // 2])
     with caplog.at_level(logging.WARNING):
-        images = load_pictures(picture_folder, 8, 3)
+        images = load(picture_folder, 8, 3)
     assert len(images) == 3
     assert len(caplog.messages) == 2
     assert "broken.png" in caplog.messages[0]
@@ -271,9 +294,9 @@ def test_a_broken_picture_is_skipped_with_a_warning_that_names_it(picture_folder
 
 def test_a_folder_without_pictures_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="it has no pictures"):
-        load_pictures(tmp_path, 8, 3)
+        load(tmp_path, 8, 3)
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(ValueError, match="none of its 1 pictures can be read"):
-        load_pictures(tmp_path, 8, 3)
+        load(tmp_path, 8, 3)
     with pytest.raises(ValueError, match="does not exist"):
-        load_pictures(tmp_path / "missing", 8, 3)
+        load(tmp_path / "missing", 8, 3)

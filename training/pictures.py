@@ -1,20 +1,21 @@
-"""Read the user's own pictures, and choose a network to train on them."""
+"""Read the user's own pictures into memory, each once, as the training needs them."""
 
-import logging
+import hashlib
+import math
+import warnings
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from tqdm import tqdm
 
-from ..unet.config import UNetConfig
-
-logger = logging.getLogger(__name__)
+from .network import SMALLEST_SIDE, Size, sides
 
 # Pillow's raster formats (EPS, for example, would start Ghostscript). AVIF depends on how Pillow
 # was built, HEIF and JXL on plugins.
@@ -28,195 +29,493 @@ KINDS = "PNG, JPEG, WebP, TIFF, GIF, AVIF or BMP"
 Colour = tuple[int, int, int]
 """RGB, each 0 to 255."""
 
-Size = int | tuple[int, int]
-"""One side of a square, or (height, width), in pixels."""
+WHITE: Colour = (255, 255, 255)
 
-_WIDTH_MULTIPLE = 32
+Crop = Literal["centre", "random"]
+
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_GREY_MODES = ("1", "L", "LA", "La")
+_SIZE = 64
+"""The longest side, in pixels, that is chosen for the user."""
+_NAMED = 5
+"""How many files a note names."""
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The levels of a network for pictures whose shorter side is at least ``smallest``."""
+class PictureSet:
+    """Pictures in memory.
 
-    smallest: int
-    width: int
-    multiples: tuple[int, ...]
-    """Each level's channels, as multiples of ``width``."""
-    attention: int
-    """The index of the level with attention."""
+    Args:
+        pixels: each picture, shape (channels, h, w), uint8 in 0..255 or float32 in -1..1. With
+            "centre" all have ``size``, with "random" none is smaller.
+        size: (height, width) of what the network sees.
+        crop: "centre" for whole pictures, "random" for a part of each, at a random position.
+        notes: sentences for the user about how the pictures were read.
+    """
 
-    @property
-    def divisor(self) -> int:
-        return 2 ** (len(self.multiples) - 1)
+    def __init__(
+        self,
+        pixels: Sequence[Tensor],
+        size: tuple[int, int],
+        crop: Crop = "centre",
+        notes: Sequence[str] = (),
+    ):
+        self.pixels = pixels
+        self.size = size
+        self.crop: Crop = crop
+        self.notes = tuple(notes)
+        self.channels = pixels[0].shape[0]
+
+    @classmethod
+    def of_tensor(cls, images: Tensor) -> "PictureSet":
+        """Return whole pictures, without a copy of them.
+
+        Args:
+            images: shape (n, C, H, W), uint8 in 0..255, or float32 in -1..1, which stay what they
+                are.
+
+        Raises:
+            ValueError: there are no images.
+        """
+        if len(images) == 0:
+            raise ValueError("There are no pictures to train on.")
+        return cls(images.unbind(), (images.shape[-2], images.shape[-1]))
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, chosen: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Return pictures, or one crop of each.
+
+        Args:
+            chosen: indices from 0; the same one may occur several times.
+            generator: on the CPU, for the positions of random crops; each has the same probability.
+
+        Returns:
+            Shape (len(chosen), channels, height, width), in the dtype of the pictures.
+        """
+        pictures = [self.pixels[i] for i in chosen]
+        if self.crop == "random":
+            h, w = self.size
+            for i, picture in enumerate(pictures):
+                top = _draw(picture.shape[1] - h, generator)
+                left = _draw(picture.shape[2] - w, generator)
+                pictures[i] = picture[:, top : top + h, left : left + w]
+        return torch.stack(pictures)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all pixels, with the shape of each picture."""
+        sha256 = hashlib.sha256()
+        for picture in self.pixels:
+            sha256.update(f"{picture.dtype} {tuple(picture.shape)}\n".encode())
+            sha256.update(picture.contiguous().reshape(-1).numpy().data)
+        return sha256.hexdigest()
 
 
-# The largest has the blocks of diffusers' train_unconditional.py, the next those of
-# google/ddpm-cifar10-32.
-_LAYOUTS = (
-    _Layout(64, 128, (1, 1, 2, 2, 4, 4), attention=4),
-    _Layout(32, 128, (1, 2, 2, 2), attention=1),
-    _Layout(8, 64, (1, 2, 3), attention=1),
-)
+def entered_folder(text: str) -> Path:
+    """Return the folder that the user entered, without the quotes that a file manager copies.
+
+    Raises:
+        ValueError: the text is empty.
+    """
+    text = text.strip().strip("\"'").strip()
+    if not text:
+        raise ValueError("No folder is entered. Enter the folder with your pictures.")
+    return Path(text).expanduser()
 
 
-def load_pictures(
-    folder: Path, size: Size, channels: Literal[1, 3, 4], background: Colour = (255, 255, 255)
-) -> Tensor:
+def read_folder(
+    folder: Path,
+    *,
+    size: Size | None,
+    channels: int | None,
+    crop: Crop = "centre",
+    background: Colour | None = WHITE,
+    multiple: int = 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PictureSet:
     """Read all pictures below a folder that Pillow can open, sorted by their paths.
 
-    Each is rotated according to its EXIF data, resized so that it covers the size, and cropped to
-    its centre. The first frame of an animation is used. Unreadable files are skipped with a
-    warning.
-
-    With 1 or 3 channels, transparent pixels show the background. With 4, the transparency is kept,
-    and the invisible colour of fully transparent pixels is set to 0.
+    Each is rotated according to its EXIF data. For "centre" it is resized so that it covers the
+    size, and cropped to its centre. For "random" it keeps its resolution, and is enlarged only if
+    it is smaller than the size. The first frame of an animation is used. Files that cannot be read
+    are skipped; the notes name them. Hidden files and folders are ignored.
 
     Args:
         folder: searched with all its subfolders.
-        size: of the result.
-        channels: 1 for grey, 3 for RGB, 4 for RGBA (not premultiplied).
-        background: behind transparent pixels, for 1 and 3 channels.
-
-    Returns:
-        uint8 in 0..255, shape (n, channels, height, width).
+        size: of what the network sees. None takes that of the pictures if all have the same, else
+            a square with the shorter side of the smallest picture (of which 1 in 20 may be smaller
+            and is enlarged); always a square for "random". It is at most 64 pixels then.
+        channels: 1 for grey, 3 for RGB, 4 for RGBA (not premultiplied). None takes 4 if
+            transparency is kept and any picture has it, else 1 if all pictures are grey, else 3.
+        crop: whole pictures, or parts of them.
+        background: behind transparent pixels. None keeps the transparency, unless ``channels`` is 1
+            or 3, where it is white. Four channels keep it too. The invisible colour of fully
+            transparent pixels is set to 0 then.
+        multiple: what the sides of a chosen size are divisible by.
+        on_progress: called with the number of files that are done and of all; may raise to cancel.
 
     Raises:
         ValueError: the folder is missing or has no readable picture, or the size or the number of
             channels is not valid.
     """
-    height, width = _sides(size)
-    if channels not in _MODES:
-        raise ValueError(
-            f"The number of channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not {channels}."
-        )
     if not folder.is_dir():
-        raise ValueError(f"The folder {folder} does not exist.")
-    paths = _picture_paths(folder)
-    # Allocated up front: a list of pictures and their stack would need twice the memory.
-    pictures = torch.empty(len(paths), channels, height, width, dtype=torch.uint8)
-    n = transparent = animated = 0
-    for path in tqdm(paths, desc="Reading pictures", unit="picture"):
-        try:
-            picture, is_animated = _read(path)
-            has_alpha = picture.mode == "RGBA"
-            if channels != 4:
-                picture = _on_background(picture, background)
-            picture = picture.convert(_MODES[channels])
-            picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
-            pixels = np.array(picture)
-        except Exception as error:  # Pillow raises many types on a damaged file
-            logger.warning("Skipped %s because it cannot be read: %s", path, error)
-            continue
-        if channels == 4:
-            pixels[pixels[..., 3] == 0] = 0
-        pictures[n] = torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1)
-        n += 1
-        transparent += has_alpha
-        animated += is_animated
-    if n == 0:
-        found = f"none of its {len(paths)} pictures can be read" if paths else "it has no pictures"
+        raise ValueError(
+            f"{folder} is a file. Choose the folder with your pictures."
+            if folder.exists()
+            else f"The folder {folder} does not exist. Choose the folder with your pictures."
+        )
+    files, others = _find(folder)
+    wish = _Wish(size, channels, crop, background, multiple)
+    notes = [f"Ignored files that are not pictures: {others}."] if others else []
+    pictures = _read_all([_File(path, folder) for path in files], wish, notes, on_progress)
+    if pictures is None:
+        found = f"none of its {len(files)} pictures can be read" if files else "it has no pictures"
         raise ValueError(
             f"There is nothing to train on in {folder}: {found}. Put {KINDS} files there."
         )
-    if animated:
-        logger.info(
-            "%d of %d pictures have several frames or pages; the first is used.", animated, n
+    return pictures
+
+
+def from_images(
+    images: Sequence[Tensor],
+    *,
+    size: Size | None,
+    channels: int | None,
+    crop: Crop = "centre",
+    background: Colour | None = WHITE,
+    multiple: int = 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PictureSet:
+    """Take pictures from batches of images, as ``read_folder`` does from files.
+
+    Args:
+        images: each of shape (B, H, W, C), values in 0..1, with 1, 3 or 4 channels; the batches may
+            differ in all of these.
+
+    Raises:
+        ValueError: as ``read_folder``, or a batch has another shape.
+    """
+    for batch in images:
+        if batch.ndim != 4 or batch.shape[-1] not in _MODES:
+            raise ValueError(
+                f"Images must have the shape (batch, height, width, channels) with 1, 3 or 4 "
+                f"channels, not {tuple(batch.shape)}."
+            )
+    wish = _Wish(size, channels, crop, background, multiple)
+    sources = [
+        _Image(image, f"image {i} of input {n}" if len(images) > 1 else f"image {i}")
+        for n, batch in enumerate(images, 1)
+        for i, image in enumerate(batch, 1)
+    ]
+    pictures = _read_all(sources, wish, [], on_progress)
+    if pictures is None:
+        raise ValueError("There are no images to train on. Connect at least one.")
+    return pictures
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What the caller asked for, as in ``read_folder``."""
+
+    size: Size | None
+    channels: int | None
+    crop: Crop
+    background: Colour | None
+    multiple: int
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            sides(self.size)
+        if self.channels is not None and self.channels not in _MODES:
+            raise ValueError(
+                f"The number of channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not "
+                f"{self.channels}."
+            )
+
+    @property
+    def keeps_transparency(self) -> bool:
+        return self.background is None if self.channels is None else self.channels == 4
+
+
+class _Source(Protocol):
+    """A picture that is not read yet."""
+
+    name: str
+
+    def sides(self) -> tuple[int, int]:
+        """Return height and width, from the head of the file."""
+        ...
+
+    def read(self) -> tuple[Image.Image, bool]:
+        """Return an 8-bit, upright picture, and whether it is the first of several frames.
+
+        Its mode is RGBA only if any part of it is transparent.
+        """
+        ...
+
+
+class _File:
+    def __init__(self, path: Path, folder: Path):
+        self.path = path
+        self.name = path.relative_to(folder).as_posix()
+
+    def _open(self) -> Image.Image:
+        return Image.open(self.path, formats=[name for name in _FORMATS if name in Image.OPEN])
+
+    def sides(self) -> tuple[int, int]:
+        with self._open() as file:
+            width, height = file.size
+            # That of PNG files would read all pixels.
+            orientation = Image.Image.getexif(file).get(ExifTags.Base.Orientation, 1)
+        return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+    def read(self) -> tuple[Image.Image, bool]:
+        with self._open() as file:
+            is_animated = getattr(file, "is_animated", False)
+            picture = ImageOps.exif_transpose(file)
+        if picture.mode.startswith(("I", "F")):
+            picture = _in_eight_bits(picture)
+        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+            picture = _without_needless_alpha(picture.convert("RGBA"))
+        return picture, is_animated
+
+
+class _Image:
+    def __init__(self, image: Tensor, name: str):
+        self.image = image
+        self.name = name
+
+    def sides(self) -> tuple[int, int]:
+        return self.image.shape[0], self.image.shape[1]
+
+    def read(self) -> tuple[Image.Image, bool]:
+        pixels = (self.image.cpu().float().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        if pixels.shape[-1] == 1:
+            return Image.fromarray(pixels[..., 0]), False
+        return _without_needless_alpha(Image.fromarray(pixels)), False
+
+
+@dataclass
+class _Counts:
+    """What the pictures were like, for the notes."""
+
+    read: int = 0
+    transparent: int = 0
+    animated: int = 0
+    coloured: int = 0
+    enlarged: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+
+def _read_all(
+    sources: Sequence[_Source],
+    wish: _Wish,
+    notes: list[str],
+    on_progress: Callable[[int, int], None],
+) -> PictureSet | None:
+    """Return the pictures, with more notes, or None if there are none."""
+    counts = _Counts()
+    pixels = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        if wish.size is None:
+            sources, size, note = _choose_size(sources, wish, counts, on_progress)
+            notes += note
+        else:
+            size = sides(wish.size)
+        for done, source in enumerate(sources):
+            on_progress(done, len(sources))
+            try:
+                pixels.append(_read_one(source, size, wish, counts))
+            except Exception as error:  # Pillow raises many types on a damaged file
+                counts.skipped.append(f"{source.name} ({_reason(error)})")
+        on_progress(len(sources), len(sources))
+    if not pixels:
+        return None
+    channels = wish.channels or max(picture.shape[0] for picture in pixels)
+    for i, picture in enumerate(pixels):  # in place: another list would hold all of them twice
+        pixels[i] = _with_channels(picture, channels)
+    return PictureSet(pixels, size, wish.crop, notes + _notes(counts, size, channels, wish))
+
+
+def _choose_size(
+    sources: Sequence[_Source],
+    wish: _Wish,
+    counts: _Counts,
+    on_progress: Callable[[int, int], None],
+) -> tuple[list[_Source], tuple[int, int], list[str]]:
+    """Return the sources that are pictures, the size for all of them, and a note about it."""
+    pictures, found = [], []
+    for source in sources:
+        on_progress(0, len(sources))
+        try:
+            found.append(source.sides())
+            pictures.append(source)
+        except Exception as error:  # as above
+            counts.skipped.append(f"{source.name} ({_reason(error)})")
+    if not found:
+        return [], (_SIZE, _SIZE), []
+
+    if len(set(found)) == 1 and wish.crop == "centre":
+        own = found[0]
+        scale = min(1, _SIZE / max(own))
+        h, w = (math.floor(side * scale) for side in own)
+        of = f"the pictures have {own[0]} x {own[1]}"
+    else:
+        # One tiny picture among many does not decide.
+        h = w = min(_SIZE, sorted(min(own) for own in found)[len(found) // 20])
+        smallest = min(found, key=min)
+        of = f"the smallest picture has {smallest[0]} x {smallest[1]}"
+    h, w = (max(side // wish.multiple * wish.multiple, _least(wish.multiple)) for side in (h, w))
+    if set(found) == {(h, w)}:
+        return pictures, (h, w), []
+    note = (
+        f"The size of the {'crops' if wish.crop == 'random' else 'pictures'} for the training is "
+        f"{h} x {w} pixels (height x width); {of}. Enter a size to choose another."
+    )
+    return pictures, (h, w), [note]
+
+
+def _least(multiple: int) -> int:
+    return math.ceil(SMALLEST_SIDE / multiple) * multiple
+
+
+def _read_one(source: _Source, size: tuple[int, int], wish: _Wish, counts: _Counts) -> Tensor:
+    """Return one picture, uint8 of shape (C, h, w), with as many channels as it needs."""
+    picture, is_animated = source.read()
+    is_transparent = picture.mode == "RGBA"
+    if is_transparent and not wish.keeps_transparency:
+        picture = _on_background(picture, wish.background or WHITE)
+    is_coloured = wish.channels in (None, 1) and picture.mode != "RGBA" and not _is_grey(picture)
+    if wish.channels is not None:
+        mode = _MODES[wish.channels]
+    elif picture.mode == "RGBA":
+        mode = "RGBA"
+    else:
+        mode = "RGB" if is_coloured else "L"
+    picture = picture.convert(mode)
+    h, w = size
+    scale = max(h / picture.height, w / picture.width)
+    if wish.crop == "centre":
+        picture = ImageOps.fit(picture, (w, h), Image.Resampling.LANCZOS)
+    elif scale > 1:
+        larger = (max(w, round(picture.width * scale)), max(h, round(picture.height * scale)))
+        picture = picture.resize(larger, Image.Resampling.LANCZOS)
+    pixels = np.array(picture)
+    if mode == "RGBA":
+        pixels[pixels[..., 3] == 0] = 0
+    counts.read += 1
+    counts.transparent += is_transparent
+    counts.animated += is_animated
+    counts.coloured += is_coloured
+    counts.enlarged += scale > 1
+    pixels = torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
+    return pixels.clone(memory_format=torch.contiguous_format)
+
+
+def _notes(counts: _Counts, size: tuple[int, int], channels: int, wish: _Wish) -> list[str]:
+    notes = []
+    n = counts.read
+    if counts.skipped:
+        named = ", ".join(counts.skipped[:_NAMED])
+        more = len(counts.skipped) - _NAMED
+        notes.append(
+            f"Skipped {_count(len(counts.skipped), 'file')} that cannot be read: {named}"
+            f"{f', and {more} more' if more > 0 else ''}."
+        )
+    if counts.animated:
+        notes.append(
+            f"{counts.animated} of {n} pictures have several frames or pages; the first is used."
+        )
+    if counts.enlarged:
+        notes.append(
+            f"{counts.enlarged} of {n} pictures are smaller than {size[0]} x {size[1]} pixels "
+            "(height x width) and were enlarged."
         )
     if channels == 4:
-        logger.info(
-            "%d of %d pictures have transparency, which is kept. The colour of fully transparent "
-            "pixels is set to 0.",
-            transparent,
-            n,
+        notes.append(
+            f"{counts.transparent} of {n} pictures have transparency, which is kept. The colour of "
+            "fully transparent pixels is set to 0."
         )
-    elif transparent:
-        logger.info(
-            "%d of %d pictures have transparency. Transparent pixels show the background, RGB %s. "
-            "Choose another with --background, or keep the transparency with --alpha.",
-            transparent,
-            n,
-            background,
+    elif counts.transparent:
+        notes.append(
+            f"{counts.transparent} of {n} pictures have transparency. Transparent pixels show the "
+            f"background, RGB {wish.background or WHITE}."
         )
-    return pictures[:n]
+    if wish.channels == 1 and counts.coloured:
+        notes.append(f"{counts.coloured} of {n} pictures have colours and were made grey.")
+    elif wish.channels is None and channels == 1:
+        notes.append("All pictures are grey, so the model has one channel.")
+    return notes
 
 
-def _picture_paths(folder: Path) -> list[Path]:
+def _find(folder: Path) -> tuple[list[Path], str]:
+    """Return the pictures below a folder, and the kinds of other files as text."""
     Image.init()  # all of Pillow's formats
     suffixes = {
         suffix
         for suffix, name in Image.registered_extensions().items()
         if name in _FORMATS and name in Image.OPEN
     }
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    # Hidden ones are thumbnails, or copies that an editor made.
+    files = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
     others = Counter(path.suffix.lower() for path in files)
     others = sorted((kind, count) for kind, count in others.items() if kind not in suffixes)
-    if others:
-        kinds = ", ".join(f"{kind or 'no suffix'} ({count})" for kind, count in others)
-        logger.info("Ignored files that are not pictures: %s", kinds)
-    return sorted(
+    kinds = ", ".join(f"{kind or 'no suffix'} ({count})" for kind, count in others)
+    pictures = sorted(
         (path for path in files if path.suffix.lower() in suffixes),
         key=lambda path: path.relative_to(folder).as_posix(),
     )
+    return pictures, kinds
 
 
-def default_unet(size: Size, channels: int, width: int | None = None) -> UNetConfig:
-    """Return a sensible network for pictures of this size.
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        return f"it has more than {most} million pixels"
+    if isinstance(error, UnidentifiedImageError):  # its text has the whole path
+        return "it is damaged, or not a picture"
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
-    Args:
-        size: of the pictures.
-        channels: of the pictures, 1, 3 or 4.
-        width: channels of the first level; None takes 128, or 64 for pictures below 32 pixels.
 
-    Raises:
-        ValueError: the network cannot have this size or width; the message says which are valid.
-    """
-    h, w = _sides(size)
-    layout = next((layout for layout in _LAYOUTS if min(h, w) >= layout.smallest), None)
-    if layout is None or h % layout.divisor or w % layout.divisor:
-        raise ValueError(
-            f"Pictures of {h} x {w} pixels (height x width) do not fit the network. Choose sides "
-            f"that are {_allowed_sides()} (the range depends on the shorter side)."
-        )
-    width = layout.width if width is None else width
-    if width < 1 or width % _WIDTH_MULTIPLE:
-        raise ValueError(f"The width must be a multiple of {_WIDTH_MULTIPLE}, not {width}.")
-    down = ["DownBlock2D"] * len(layout.multiples)
-    down[layout.attention] = "AttnDownBlock2D"
-    return UNetConfig(
-        sample_size=h if h == w else (h, w),
-        in_channels=channels,
-        out_channels=channels,
-        down_block_types=tuple(down),
-        up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(down)),
-        block_out_channels=tuple(width * multiple for multiple in layout.multiples),
-        # At least four channels per group: with one, a norm would erase a channel's brightness.
-        norm_num_groups=min(32, width // 4),
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _draw(most: int, generator: torch.Generator) -> int:
+    """Return a random number from 0 to ``most``."""
+    return int(torch.randint(most + 1, (), generator=generator))
+
+
+def _is_grey(picture: Image.Image) -> bool:
+    if picture.mode in _GREY_MODES:
+        return True
+    red, green, blue = picture.convert("RGB").split()
+    return not (
+        ImageChops.difference(red, green).getbbox() or ImageChops.difference(red, blue).getbbox()
     )
 
 
-def _sides(size: Size) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise ValueError(f"The size of the pictures must be at least 1 pixel, not {size}.")
-    return height, width
+def _with_channels(picture: Tensor, channels: int) -> Tensor:
+    """Return a uint8 picture with more channels: grey as RGB, RGB as opaque RGBA."""
+    if picture.shape[0] == channels:
+        return picture
+    picture = picture.expand(3, -1, -1)
+    if channels == 4:
+        picture = torch.cat([picture, torch.full_like(picture[:1], 255)])
+    return picture.contiguous()
 
 
-def _read(path: Path) -> tuple[Image.Image, bool]:
-    """Return an 8-bit, upright picture, and whether it is the first of several frames.
-
-    Its mode is RGBA only if any part of it is transparent.
-    """
-    with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as file:
-        is_animated = getattr(file, "is_animated", False)
-        picture = ImageOps.exif_transpose(file)
-    if picture.mode.startswith(("I", "F")):
-        picture = _in_eight_bits(picture)
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        if picture.getchannel("A").getextrema() == (255, 255):
-            picture = picture.convert("RGB")
-    return picture, is_animated
+def _without_needless_alpha(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (255, 255):
+        return picture.convert("RGB")
+    return picture
 
 
 def _in_eight_bits(picture: Image.Image) -> Image.Image:
@@ -237,16 +536,5 @@ def _in_eight_bits(picture: Image.Image) -> Image.Image:
 
 
 def _on_background(picture: Image.Image, background: Colour) -> Image.Image:
-    if picture.mode != "RGBA":
-        return picture
     behind = Image.new("RGBA", picture.size, (*background, 255))
     return Image.alpha_composite(behind, picture).convert("RGB")
-
-
-def _allowed_sides() -> str:
-    ranges, above = [], None
-    for layout in _LAYOUTS:
-        end = "on" if above is None else f"to {above.smallest - layout.divisor}"
-        ranges.append(f"multiples of {layout.divisor} from {layout.smallest} {end}")
-        above = layout
-    return ", ".join(reversed(ranges))

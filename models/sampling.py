@@ -1,0 +1,55 @@
+"""Draw images with a model on disk, to measure them."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..checkpoints.files import find_files
+from ..checkpoints.reading import read_checkpoint
+from ..networks.placement import place_weights
+from ..schedulers.config import SchedulerConfig
+from ..schedulers.randomness import SeededNoise
+from ..schedulers.sampler import Sampler, drain
+from ..unet.unet2d import UNet2D
+
+
+def read_model(folder: Path, device: str = "cpu") -> tuple[UNet2D, SchedulerConfig]:
+    """Return a network in float32, and its noise schedule.
+
+    Raises:
+        ValueError: the model cannot be loaded, or has no noise schedule.
+    """
+    checkpoint = read_checkpoint(find_files(folder), torch.float32)
+    if checkpoint.scheduler is None:
+        raise ValueError(
+            f"{folder} has no scheduler_config.json, so its noise schedule is unknown. Add one."
+        )
+    config = SchedulerConfig.from_dict(checkpoint.scheduler)
+    network = checkpoint.build(UNet2D).to(device)
+    return place_weights(network, torch.device(device)), config
+
+
+@torch.inference_mode()
+def draw(
+    network: UNet2D, sampler: Sampler, shape: tuple[int, int, int], seeds: range, batch: int
+) -> Tensor:
+    """Return an image of each seed, not clamped, float32 on the CPU, shape (len(seeds), *shape).
+
+    Args:
+        network: of the samplers' process.
+        sampler: over a whole list of timesteps.
+        shape: (C, H, W) of one image.
+        seeds: an image depends on its seed alone, not on the batch.
+        batch: how many are drawn at once.
+    """
+    device = next(network.parameters()).device
+    parts = [seeds[first : first + batch] for first in range(0, len(seeds), batch)]
+    images = []
+    with tqdm(total=sampler.evaluations * len(parts), desc="Sampling", unit="call") as bar:
+        for part in parts:
+            noise = SeededNoise(part, shape)
+            x = drain(sampler.sample(network, noise().to(device), noise), lambda _: bar.update())
+            images.append(x.cpu())
+    return torch.cat(images)
