@@ -76,7 +76,9 @@ const idsOf = (node) => everyNode().flatMap(([id, each]) => (each === node ? [id
 /** Whether a report is about this node: those of other workflows may have the same id. */
 function isOf(node, report) {
   const { name } = settings(node);
-  return name === undefined || name === report.name;
+  // If the name is taken, the host adds a number.
+  const names = [report.name, report.name.replace(/_\d+$/, "")];
+  return name === undefined || !report.name || names.includes(name);
 }
 
 /** The values of a node's widgets, except those that get their value through a link. */

@@ -13,7 +13,7 @@ const WINDOW = 1 / 40;
 
 /**
  * @param {object} run
- * @param {[number, number][]} run.losses - step and loss, ascending; positive
+ * @param {[number, number][]} run.losses - step and mean loss, ascending; positive
  * @param {number[]} run.saved - the steps at which the run was saved
  * @param {number} width
  * @param {number} height
@@ -36,7 +36,7 @@ export function drawLoss({ losses, saved }, width, height, say) {
     height,
     viewBox: `0 0 ${width} ${height}`,
     role: "img",
-    "aria-label": say("training.drawing", { last }),
+    "aria-label": say("training.drawing", { last: Math.round(last) }),
   });
 
   const bounds = [Math.min(...values), Math.max(...values)];
@@ -74,8 +74,9 @@ export function drawLoss({ losses, saved }, width, height, say) {
 
   function point(at) {
     const i = at === null ? steps.length - 1 : closest(steps, x, at);
-    const values = { step: steps[i], loss: short(smooth[i]) };
-    curve.point(i, say("training.point", values));
+    // A point is the mean of a few steps.
+    const step = Math.round(steps[i]);
+    curve.point(i, say("training.point", { step, loss: short(smooth[i]) }));
     set(cross, { visibility: at === null ? "hidden" : "visible" });
     set(cross, { transform: `translate(${x(steps[i])} 0)` });
   }

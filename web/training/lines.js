@@ -35,10 +35,17 @@ function facts(say, report, plan) {
     .join(" · ");
 }
 
+/** What a run has done; its name may be the next free one after the one that was chosen. */
 function progress(say, report) {
-  const { state, step, steps, saved } = report;
-  if (state === "training") return pace(say, report);
-  const words = [say(`training.${state}`, { step, steps })];
+  const { name, state } = report;
+  const words = state === "training" ? pace(say, report) : stage(say, report);
+  return name ? `${name}: ${words}` : words;
+}
+
+function stage(say, { state, step, steps, saved }) {
+  // While it reads, the steps are pictures.
+  if (state === "reading" && steps) return say("training.reading_of", { step, steps });
+  const words = [say(`training.${state}`, { step })];
   if (state === "stopped" && step) words.push(say("training.kept", { step, steps }));
   if (state === "failed" && saved.length) {
     words.push(say("training.last_saved", { step: saved.at(-1), steps }));

@@ -17,19 +17,19 @@ const WIDTH = 360;
 
 /**
  * @typedef {object} Report - of a run
- * @property {string} name
+ * @property {string} name - of the model; empty until the pictures are read
  * @property {"reading" | "training" | "stopped" | "finished" | "failed"} state
  * @property {number | null} parameters
  * @property {[number, number] | null} size - height, width
  * @property {number | null} channels
  * @property {number | null} memory - in bytes
  * @property {number | null} pictures
- * @property {number} step - the last one done
- * @property {number} steps - the last one wanted
+ * @property {number} step - the last one done, or pictures read
+ * @property {number} steps - the last one wanted, or pictures found
  * @property {number | null} seconds_left
  * @property {number | null} seconds_per_step
  * @property {[number, number][]} losses - step, mean loss
- * @property {number[]} saved - steps
+ * @property {number[]} saved - the steps at which it was saved
  * @property {string[]} notes
  * @property {import("./samples.js").Grid | null} grid - null: the last one still applies
  *
@@ -53,6 +53,7 @@ export function addPanel(node) {
   let report = null;
   /** @type {Plan} */
   let plan = {};
+  let name = ""; // of the model that the samples are of
 
   async function draw() {
     const say = await words();
@@ -87,7 +88,10 @@ export function addPanel(node) {
     showReport(given) {
       // A run that begins uses the settings that were planned.
       if (isRunning(given) && !isRunning(report)) plan = {};
-      if (given.grid || given.name !== report?.name) samples.show(given.grid);
+      if (given.name) {
+        if (given.grid || given.name !== name) samples.show(given.grid);
+        name = given.name;
+      }
       report = given;
       void draw();
     },
