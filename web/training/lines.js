@@ -47,9 +47,8 @@ function stage(say, { state, step, steps, saved }) {
   if (state === "reading" && steps) return say("training.reading_of", { step, steps });
   const words = [say(`training.${state}`, { step })];
   if (state === "stopped" && step) words.push(say("training.kept", { step, steps }));
-  if (state === "failed" && saved.length) {
-    words.push(say("training.last_saved", { step: saved.at(-1), steps }));
-  }
+  const last = saved.at(-1);
+  if (state === "failed" && last) words.push(say("training.last_saved", { step: last, steps }));
   return words.join(" ");
 }
 
