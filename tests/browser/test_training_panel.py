@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, Route
 
-from .editor import Editor
+from .editor import SETTINGS, Editor
 
 NODE = "UnconditionalTrain"
 PLAN = {
@@ -130,6 +131,59 @@ def check_is_within_its_node(editor: Editor, node: int) -> None:
         assert each["x"] + each["width"] <= area["x"] + area["width"] + 1
         assert each["y"] + each["height"] <= area["y"] + area["height"] + 1
     assert last["y"] + last["height"] <= box["y"] + box["height"] + 1
+
+
+def control(editor: Editor, node: int, **values: Any) -> None:
+    """Set widgets of a node."""
+    for name, value in values.items():
+        editor.set_widget(node, name, value)
+
+
+def test_a_run_is_shown_cancelled_and_goes_on_where_it_stopped(editor: Editor) -> None:
+    folder = editor.host.folder / "input" / "tiny"
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in range(12):
+        Image.new("RGB", (8, 8), (20 * k, 0, 255)).save(folder / f"{k}.png")
+    (folder / "notes.txt").write_text("no picture")
+    node = editor.add(NODE)
+    values = {"folder": "tiny", "name": "panel/tiny", "size": 0, "network": "small", "steps": 30}
+    control(editor, node, **values, batch_size=2, preview_every=15, save_every=10)
+    assert "8 × 8" in says(editor, "12 pictures")  # noqa: RUF001
+    check_is_within_its_node(editor, node)
+
+    # A whole run.
+    assert editor.run() == "success"
+    said = says(editor, "panel/tiny: Finished 30 steps")
+    for words in ("12 pictures", "16 samples, step 30", "saved 3 times", ".txt (1)"):
+        assert words in said
+    check_is_within_its_node(editor, node)
+    editor.shot("training_real")
+    panel(editor).get_by_role("button", name="nearest").click()
+    nearest = editor.shot_of(panel(editor).locator("img"), "training_real_nearest")
+    assert np.median(nearest[..., 2]) == 255  # the training pictures are all blue
+
+    # More steps, and Cancel.
+    editor.set_widget(node, "steps", 1_000_000)
+    prompt = editor.start()
+    says(editor, "s/step")
+    says(editor, "left")
+    editor.shot("training_real_running")
+    editor.page.get_by_role("button", name="Cancel current run").first.click()
+    assert editor.wait(prompt) == "interrupted"
+    said = says(editor, "Press Run to continue.")
+    stopped = int(re.findall(r"Saved at step (\d+) of 1000000", said)[0])
+    assert stopped > 30
+
+    # The state is still there in a page that is loaded again, and Run goes on.
+    workflow = editor.saved()
+    editor.open(SETTINGS)
+    editor.load(workflow)
+    says(editor, f"panel/tiny: Stopped. Saved at step {stopped}")
+    node = editor.node(NODE)
+    editor.set_widget(node, "steps", stopped + 5)
+    assert editor.run() == "success"
+    says(editor, f"panel/tiny: Finished {stopped + 5} steps")
+    assert f"step {stopped + 5}: " in panel(editor).inner_text()
 
 
 def test_before_a_run_the_node_says_what_it_would_train(editor: Editor, answers: Answers) -> None:
