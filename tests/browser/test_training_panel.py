@@ -71,8 +71,8 @@ def sheet(colour: str) -> str:
 
 
 def report(**changed: Any) -> dict[str, Any]:
-    """A run at step 400, with a loss of 10 / step."""
-    losses = [[step, 10 / step] for step in range(10, 401, 10)]
+    """A run at step 400, with a loss of 10 / step; each point is the mean of ten steps."""
+    losses = [[step - 4.5, 10 / step] for step in range(10, 401, 10)]
     values = {"name": "model", "state": "training", "first_step": 0, "step": 400, "steps": 1000}
     values |= {"seconds_left": 1210.0, "seconds_per_step": 0.151, "losses": losses}
     values |= {"saved": [100, 200, 300, 400], "grid": None}
@@ -183,7 +183,6 @@ def test_a_run_is_shown_cancelled_and_goes_on_where_it_stopped(editor: Editor) -
     editor.set_widget(node, "steps", stopped + 5)
     assert editor.run() == "success"
     says(editor, f"panel/tiny: Finished {stopped + 5} steps")
-    assert f"step {stopped + 5}: " in panel(editor).inner_text()
 
 
 def test_before_a_run_the_node_says_what_it_would_train(editor: Editor, answers: Answers) -> None:
@@ -261,25 +260,24 @@ def test_a_run_shows_its_time_and_its_loss_with_marks_where_it_was_saved(
 def test_the_step_and_loss_at_the_mouse_are_shown(editor: Editor, answers: Answers) -> None:
     node = add(editor)
     send(editor, node, report())
-    says(editor, "step 400: ")
+    value = panel(editor).locator("svg .value")
+    value.get_by_text("0.0253").wait_for()  # the mean of the last two points
     editor.fit()
     box = panel(editor).locator("svg .thin").bounding_box()
     assert box
     editor.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    value = panel(editor).locator("svg .value")
-    editor.page.wait_for_function(
-        "(value) => value.textContent < 'step 4'", arg=value.element_handle()
-    )
+    panel(editor).get_by_text(re.compile(r"step \d+: ")).wait_for()
     found = re.fullmatch(r"step (\d+): ([\d.]+)", value.text_content() or "")
     assert found
     step, loss = int(found[1]), float(found[2])
     assert 180 <= step <= 230
     assert loss == pytest.approx(10 / step, rel=0.05)
     # It stays there when the next report comes.
-    send(editor, node, report(losses=[[step, 1 + step / 100] for step in range(10, 401, 10)]))
+    higher = [[step - 4.5, 1 + step / 100] for step in range(10, 401, 10)]
+    send(editor, node, report(losses=higher))
     panel(editor).get_by_text(re.compile(rf"step {step}: [23]")).wait_for()
     editor.page.mouse.move(30, 450)
-    says(editor, "step 400: ")
+    value.get_by_text("4.95").wait_for()
 
 
 def test_buttons_show_samples_of_either_weights_and_the_nearest_training_pictures(

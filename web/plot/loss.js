@@ -19,7 +19,7 @@ const WINDOW = 1 / 40;
  * @param {number} height
  * @param {import("../words.js").Say} say
  * @returns {{root: SVGElement, point: (x: number | null) => void}} the drawing, and a function
- *   that shows the step and loss at x pixels, or those of the last step
+ *   that shows the step and loss at x pixels, or the last loss
  */
 export function drawLoss({ losses, saved }, width, height, say) {
   const steps = losses.map(([step]) => step);
@@ -28,7 +28,8 @@ export function drawLoss({ losses, saved }, width, height, say) {
   const left = MARGIN.left;
   const right = Math.max(left + 40, width - MARGIN.right);
   const floor = Math.max(60, height - MARGIN.bottom);
-  const [first, last] = [steps[0], steps[steps.length - 1]];
+  // A point is the mean of a few steps, and so before the last of them.
+  const [first, last] = [steps[0], Math.max(steps[steps.length - 1], ...saved)];
   const count = Math.max(2, Math.floor((right - left) / 75));
   const x = linear(first, Math.max(first + 1, last), left, right, count, 1);
   const root = svg("svg", {
@@ -59,7 +60,7 @@ export function drawLoss({ losses, saved }, width, height, say) {
     const at = { x: x(value), y: floor + 20 };
     root.append(svg("text", { class: "tick", ...at, "text-anchor": "middle" }, label));
   }
-  const marked = saved.filter((step) => step >= first && step <= last).reverse();
+  const marked = saved.filter((step) => step >= first).reverse();
   const below = floor + 34;
   root.append(strokes(marked, x, floor));
   root.append(svg("text", { class: "tick", x: left, y: below }, say("training.axis")));
@@ -74,9 +75,8 @@ export function drawLoss({ losses, saved }, width, height, say) {
 
   function point(at) {
     const i = at === null ? steps.length - 1 : closest(steps, x, at);
-    // A point is the mean of a few steps.
-    const step = Math.round(steps[i]);
-    curve.point(i, say("training.point", { step, loss: short(smooth[i]) }));
+    const values = { step: Math.round(steps[i]), loss: short(smooth[i]) };
+    curve.point(i, at === null ? values.loss : say("training.point", values));
     set(cross, { visibility: at === null ? "hidden" : "visible" });
     set(cross, { transform: `translate(${x(steps[i])} 0)` });
   }
