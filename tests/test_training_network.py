@@ -6,6 +6,7 @@ from comfyui_unconditional.models.digits import UNET
 from comfyui_unconditional.training.network import default_unet, size_multiple
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
+from diffusers.models.unets.unet_2d import UNet2DModel
 from float64 import compare_networks
 
 NETWORKS = ("small", "medium", "large")
@@ -103,26 +104,24 @@ def test_a_chosen_size_up_to_64_pixels_fits_each_network(network):
     sides = range(8, 65, size_multiple(network))
     for h in sides:
         for w in sides:
-            if network == "large" and 64 in (h, w) and min(h, w) >= 64:
-                assert (h, w) == (64, 64)
             for attention in (True, False):
                 default_unet((h, w), 3, network, attention=attention)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_network_without_attention_has_none_anywhere_and_is_the_same_in_diffusers(network):
-    from diffusers.models.unets.unet_2d import UNet2DModel
-
     config = default_unet(32, 3, network, width=32, attention=False)
     assert not any(has_attention(config))
-    network = UNet2D(config)
-    assert not any("attention" in name or "to_q" in name for name in network.state_dict())
-    theirs = UNet2DModel.from_config(config.to_dict())
-    theirs.load_state_dict(network.state_dict())
+    ours = UNet2D(config)
+    assert not any("attention" in name for name in ours.state_dict())
+    fields = config.to_dict()
+    del fields["_class_name"]
+    theirs = UNet2DModel(**fields)
+    theirs.load_state_dict(ours.state_dict())
     g = torch.Generator().manual_seed(0)
     for size in ((32, 32), (16, 64)):
         x, t = torch.randn(1, 3, *size, generator=g), torch.tensor([500])
-        comparison, apart = compare_networks(network, theirs, x, t)
+        comparison, apart = compare_networks(ours, theirs, x, t)
         assert comparison.holds
         assert apart < 1e-12
 

@@ -542,3 +542,14 @@ def test_float_pictures_stay_what_they_are():
     images = torch.rand(3, 1, 8, 8)
     pictures = PictureSet.of_tensor(images)
     assert torch.equal(pictures.take([2, 0, 2], torch.Generator()), images[[2, 0, 2]])
+
+
+@pytest.mark.parametrize("crop", ["centre", "random"])
+def test_pictures_that_a_node_read_in_inference_mode_can_be_trained_on(crop):
+    with torch.inference_mode():
+        pictures = from_images([torch.rand(2, 16, 16, 3)], size=8, channels=None, crop=crop)
+    with torch.inference_mode(False):
+        batch = pictures.take([0, 1], torch.Generator().manual_seed(0)).float()
+        weight = torch.ones(3, 1, 1, requires_grad=True)
+        (batch * weight).sum().backward()
+    assert weight.grad is not None

@@ -52,7 +52,7 @@ class Copying:
             )
         figures = (
             f"{self.copies} of {self.samples} samples are nearly the same as a training picture, "
-            f"and the distance to the nearest one is {self.ratio:.2f} of that of a new picture."
+            f"and the distance to the nearest one is {self.ratio:.2f} times that of a new picture."
         )
         return (
             f"The model copies training pictures: {figures}"
