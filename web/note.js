@@ -2,6 +2,7 @@
 
 import { chain } from "./chain.js";
 import { addElement } from "./dom_widget.js";
+import { block, fill } from "./elements.js";
 
 const LINE = 16;
 const WIDGET = "unconditional_report";
@@ -18,13 +19,7 @@ export function showNote(node, lines, { more = lines.join("\n"), wraps = false }
   const note = noteOf(node, lines.length);
   if (!note) return;
   note.classList.toggle("unconditional-wraps", wraps);
-  note.replaceChildren(
-    ...lines.map((text) => {
-      const line = document.createElement("div");
-      line.textContent = text;
-      return line;
-    }),
-  );
+  fill(note, lines);
   note.title = more;
   if (wraps) grow(note);
   node.setDirtyCanvas?.(true, true);
@@ -34,8 +29,7 @@ export function showNote(node, lines, { more = lines.join("\n"), wraps = false }
 function noteOf(node, rows) {
   const before = node.widgets?.find((widget) => widget.name === WIDGET);
   if (before) return before.element;
-  const element = document.createElement("div");
-  element.className = "unconditional-report";
+  const element = block("unconditional-report");
   const height = {};
   const makeRoom = (pixels) => {
     height.min = height.max = pixels + 20;

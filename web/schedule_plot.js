@@ -2,6 +2,7 @@
 
 import { chain } from "./chain.js";
 import { addElement } from "./dom_widget.js";
+import { block } from "./elements.js";
 import { drawSchedule } from "./plot/schedule.js";
 import { showResults } from "./results.js";
 import { words } from "./words.js";
@@ -23,8 +24,7 @@ showResults({
 });
 
 function addPlot(node) {
-  const element = document.createElement("div");
-  element.className = "unconditional-plot unconditional-schedule";
+  const element = block("unconditional-plot unconditional-schedule");
   if (!addElement(node, WIDGET, element, { min: MIN_HEIGHT })) return;
   node.setSize(SIZE.map((side, i) => Math.max(side, node.size[i])));
 
@@ -35,7 +35,9 @@ function addPlot(node) {
     const say = await words();
     const { clientWidth: width, clientHeight: height } = element;
     if (!schedule) {
-      element.replaceChildren(hint(say("schedule.hint")));
+      const hint = block("unconditional-hint");
+      hint.textContent = say("schedule.hint");
+      element.replaceChildren(hint);
     } else if (width && height) {
       drawn = drawSchedule(schedule, width, height, say);
       element.replaceChildren(drawn.root);
@@ -57,11 +59,4 @@ function addPlot(node) {
   sized.observe(element);
   chain(node, "onAdded", () => sized.observe(element));
   chain(node, "onRemoved", () => sized.disconnect());
-}
-
-function hint(text) {
-  const element = document.createElement("div");
-  element.className = "unconditional-hint";
-  element.textContent = text;
-  return element;
 }

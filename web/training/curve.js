@@ -1,8 +1,8 @@
 // The loss curve of a run, and the values at the mouse.
 
 import { chain } from "../chain.js";
+import { block } from "../elements.js";
 import { drawLoss } from "../plot/loss.js";
-import { block } from "./block.js";
 
 /** The minimum height with the gap above it, in pixels. */
 const LEAST = 156;

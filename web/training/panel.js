@@ -3,8 +3,8 @@
 
 import { chain } from "../chain.js";
 import { addElement } from "../dom_widget.js";
+import { block, fill } from "../elements.js";
 import { words } from "../words.js";
-import { block, fill } from "./block.js";
 import { addCurve } from "./curve.js";
 import { factLines, isRunning, noteLines } from "./lines.js";
 import { addSamples } from "./samples.js";
@@ -79,7 +79,9 @@ export function addPanel(node) {
 
   // Lines are wrapped differently when the width changes.
   const sized = new ResizeObserver(fit);
-  for (const each of [facts, samples.element, notes]) sized.observe(each);
+  const watch = () => [facts, samples.element, notes].forEach((each) => sized.observe(each));
+  watch();
+  chain(node, "onAdded", watch);
   chain(node, "onRemoved", () => sized.disconnect());
   void draw();
 

@@ -1,7 +1,7 @@
 // The pictures that a model draws while it is trained: one sheet of averaged weights, one of current
 // weights, and one of the training pictures nearest to them.
 
-import { block } from "./block.js";
+import { block } from "../elements.js";
 
 const SHEETS = ["averaged", "current", "nearest"];
 
