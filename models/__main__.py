@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..training.command import add_training_arguments, run_command, train
-from ..training.trainer import TrainingOptions
+from ..training.command import (
+    add_schedule_argument,
+    add_training_arguments,
+    chosen_options,
+    run_command,
+    train,
+)
+from ..training.pictures import PictureSet
+from ..training.plan import Plan
+from ..training.processes import Processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,9 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _digits(given: argparse.Namespace) -> int:
     from .digits import OPTIONS, SCHEDULER, UNET, digits
 
-    images, _ = digits()
+    pictures = PictureSet.of_tensor(digits()[0])
     scheduler = replace(SCHEDULER, beta_schedule=given.beta_schedule)
-    return train(given, images, UNET, scheduler, OPTIONS)
+    processes = Processes.join(given.device)
+    options = chosen_options(given, OPTIONS, processes)
+    return train(Plan(pictures, UNET, scheduler, options), given.out, processes)
 
 
 def _judge(given: argparse.Namespace) -> int:
@@ -33,8 +43,10 @@ def _judge(given: argparse.Namespace) -> int:
 def _deep_field(given: argparse.Namespace) -> int:
     from .deep_field import OPTIONS, SCHEDULER, UNET, pictures
 
-    scheduler = replace(SCHEDULER, beta_schedule=given.beta_schedule)
-    return train(given, pictures(), UNET, scheduler, OPTIONS)
+    crops = PictureSet(list(pictures()), UNET.size, "random")
+    processes = Processes.join(given.device)
+    options = chosen_options(given, OPTIONS, processes)
+    return train(Plan(crops, UNET, SCHEDULER, options), given.out, processes)
 
 
 def _sky(given: argparse.Namespace) -> int:
@@ -61,14 +73,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     digits = commands.add_parser("digits", help="train digits-16 again")
     digits.set_defaults(command=_digits)
-    add_training_arguments(digits, TrainingOptions())
+    add_training_arguments(digits)
+    add_schedule_argument(digits)
     judge = commands.add_parser("judge", help="compare a model's digits with real ones")
     judge.set_defaults(command=_judge)
     judge.add_argument("model", type=Path, help="the model's folder")
 
     deep_field = commands.add_parser("deep-field", help="train deep-field again")
     deep_field.set_defaults(command=_deep_field)
-    add_training_arguments(deep_field, TrainingOptions())
+    add_training_arguments(deep_field)
     sky = commands.add_parser(
         "sky", help="compare a model's skies of 64 x 64 pixels with the picture of deep-field"
     )

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ..schedulers.config import SchedulerConfig
-from ..training.trainer import TrainingOptions
+from ..training.options import TrainingOptions
 from ..unet.config import UNetConfig
 
 # No attention, so that it draws pictures of any size. 64 pixels hold the largest galaxy. The lowest
@@ -29,7 +29,16 @@ UNET = UNetConfig(
 # with the last one for the same reason, and no prediction may be clipped: at high noise levels they
 # are far out of range, and clipping moves the mean of a dark picture.
 SCHEDULER = SchedulerConfig(beta_end=0.03, clip_sample=False, timestep_spacing="trailing")
-OPTIONS = TrainingOptions()
+OPTIONS = TrainingOptions(
+    steps=30_000,
+    batch_size=64,
+    learning_rate=1e-3,
+    warmup_steps=200,
+    decay="cosine",
+    flip=True,
+    rotate=True,
+    save_every=2_000,
+)
 
 
 def pictures() -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..schedulers.config import SchedulerConfig
-from ..training.trainer import TrainingOptions
+from ..training.options import TrainingOptions
 from ..unet.config import UNetConfig
 
 UNET = UNetConfig(
@@ -26,7 +26,7 @@ UNET = UNetConfig(
     downsample_padding=0,
 )
 SCHEDULER = SchedulerConfig()
-OPTIONS = TrainingOptions()
+OPTIONS = TrainingOptions(warmup_steps=200, decay="cosine")
 
 
 def digits() -> tuple[Tensor, Tensor]:

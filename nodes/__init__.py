@@ -30,6 +30,7 @@ from .sampler_custom import (
 from .save import UnconditionalUNetSave
 from .schedule import UnconditionalNoiseSchedule
 from .show_schedule import UnconditionalShowSchedule
+from .train import UnconditionalTrain
 from .trajectory import UnconditionalTrajectory
 
 
@@ -59,4 +60,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalTrajectory,
             UnconditionalShowSchedule,
             UnconditionalConsistencySampler,
+            UnconditionalTrain,
         ]

@@ -7,19 +7,35 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
-from torch import Tensor
+import torch
 
-from ..checkpoints.saving import save_model
+from ..checkpoints.files import find_files
+from ..checkpoints.reading import read_checkpoint
 from ..schedulers.config import SchedulerConfig
+from ..schedulers.errors import UserError
 from ..unet.config import UNetConfig
-from .trainer import TrainingOptions, TrainingRun
+from .card import write_card
+from .copying import CopyGauge, Copying
+from .network import NetworkSize, size_multiple
+from .options import TrainingOptions
+from .pictures import Crop
+from .plan import FEW_PICTURES, SCHEDULER, Plan, SmallData, Start
+from .precision import AutoPrecision, resolve_precision
+from .preview import draw
+from .processes import Processes
+from .state import SETTINGS, STATE
+from .trainer import TrainingRun
+
+logger = logging.getLogger(__name__)
 
 # Packages of the `train` extra, by module. Modules that need them are imported on use.
 _EXTRA = {"sklearn": "scikit-learn", "tqdm": "tqdm"}
 
 _INTERRUPTED = 130
-_WARMUP = TrainingOptions().warmup_steps
+_DRAWN = 64
+"""Images drawn at the end, to see whether they are copies."""
 
 # Defaults for the user's own pictures, as in diffusers' train_unconditional.py if it has them.
 _FOLDER_OPTIONS = TrainingOptions(steps=50_000, batch_size=16, learning_rate=1e-4)
@@ -56,59 +72,102 @@ def run_command(given: argparse.Namespace) -> int:
 
 
 def _folder(given: argparse.Namespace) -> int:
-    from .pictures import default_unet, load_pictures
+    from .pictures import read_folder
 
     channels = 1 if given.grey else 4 if given.alpha else 3
-    unet = default_unet(given.size, channels, given.width)
-    images = load_pictures(given.pictures, given.size, channels, given.background)
-    scheduler = SchedulerConfig(beta_schedule=given.beta_schedule)
-    return train(given, images, unet, scheduler, replace(_FOLDER_OPTIONS, flip=given.flip))
+    processes = Processes.join(given.device)
+    pictures = read_folder(
+        given.pictures,
+        size=given.size,
+        channels=channels,
+        crop=given.crop,
+        background=None if given.alpha else given.background,
+        multiple=size_multiple(given.network),
+    )
+    if processes.is_first:
+        for note in pictures.notes:
+            logger.info(note)
+    options = replace(
+        chosen_options(given, _FOLDER_OPTIONS, processes), flip=given.flip, rotate=given.rotate
+    )
+    plan = Plan.make(
+        pictures,
+        options,
+        network=given.network if given.width is None else given.width,
+        small_data=given.small_data,
+        scheduler=replace(SCHEDULER, beta_schedule=given.beta_schedule),
+        start=None if given.model is None else _start(given.model),
+    )
+    return train(plan, given.out, processes)
 
 
-def train(
-    given: argparse.Namespace,
-    images: Tensor,
-    unet: UNetConfig,
-    scheduler: SchedulerConfig,
-    defaults: TrainingOptions,
-) -> int:
-    """Train with a progress bar, save the model, and return the exit status.
+def _start(folder: Path) -> Start:
+    checkpoint = read_checkpoint(find_files(folder), torch.float32)
+    if not isinstance(checkpoint.config, UNetConfig) or checkpoint.scheduler is None:
+        raise UserError(
+            f"The training cannot start from {folder}: it needs a folder in diffusers' layout, "
+            "with a UNet2DModel and a scheduler_config.json."
+        )
+    scheduler = SchedulerConfig.from_dict(checkpoint.scheduler)
+    return Start(checkpoint.config, scheduler, checkpoint.weights, folder.name)
+
+
+def train(plan: Plan, out: Path, processes: Processes) -> int:
+    """Train with a progress bar, save the model with its card, and return the exit status.
 
     Args:
-        given: the arguments of ``add_training_arguments``.
-        images, unet, scheduler: as for ``TrainingRun``.
-        defaults: for the options that are not in ``given``.
+        plan: what to train.
+        out: the folder of the run.
+        processes: as for ``TrainingRun``; only the first prints.
     """
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    names = ("steps", "batch_size", "learning_rate", "seed", "save_every")
-    chosen = {name: getattr(given, name) for name in names}
-    options = replace(defaults, **{k: value for k, value in chosen.items() if value is not None})
-    # A short run has a short warm-up.
-    options = replace(options, warmup_steps=min(_WARMUP, options.steps // 10))
-
-    run = TrainingRun(images, given.out, unet=unet, scheduler=scheduler, options=options)
-    losses: deque[float] = deque(maxlen=100)
+    run = plan.begin(out, processes)
+    losses = deque(run.progress.losses, maxlen=100)
+    hidden = not processes.is_first
+    steps = run.options.steps
     try:
         with (
             logging_redirect_tqdm(),
-            tqdm(total=options.steps, initial=run.step, desc="Training", unit="step") as bar,
+            tqdm(
+                total=steps, initial=run.step, desc="Training", unit="step", disable=hidden
+            ) as bar,
         ):
             for loss in run.run():
                 losses.append(loss)
                 bar.set_postfix_str(f"mean loss {sum(losses) / len(losses):.4f}", refresh=False)
-                bar.update()
+                bar.update(run.step - bar.n)
     except KeyboardInterrupt:
-        print(_how_to_continue(run))
+        if not hidden:
+            print(_how_to_continue(run))
         return _INTERRUPTED
-    save_model(given.out, run.ema, unet, scheduler)
+    finally:
+        processes.leave()
+    if hidden:
+        return 0
+    copying = _copying(run)
+    write_card(run, copying, "" if plan.start is None else plan.start.name)
+    print(copying)
     print(
-        f"The model is in {given.out}. To use it, copy that folder into ComfyUI/models/diffusers "
-        "(training.pt is only needed to continue training), press R in the editor and choose it "
-        'in the node "Load Unconditional UNet".'
+        f"The model is in {out}. To use it, copy that folder into ComfyUI/models/diffusers "
+        f"({STATE} and {SETTINGS} are only needed to continue training), press R in the editor and "
+        'choose it in the node "Load Unconditional UNet".'
     )
     return 0
+
+
+def _copying(run: TrainingRun) -> Copying:
+    """Draw some images, and measure how near they are to the pictures."""
+    images = draw(
+        run.averaged,
+        run.scheduler_config,
+        run.pictures.size,
+        range(_DRAWN),
+        precision=run.options.precision,
+    )
+    options = run.options
+    return CopyGauge(run.pictures, flip=options.flip, rotate=options.rotate).measure(images)
 
 
 def _how_to_continue(run: TrainingRun) -> str:
@@ -123,11 +182,27 @@ def _how_to_continue(run: TrainingRun) -> str:
     )
 
 
+def chosen_options(
+    given: argparse.Namespace, defaults: TrainingOptions, processes: Processes
+) -> TrainingOptions:
+    """Return the options of ``add_training_arguments`` that are given, and else the defaults."""
+    names = ("steps", "batch_size", "learning_rate", "seed", "save_every")
+    chosen = {name: getattr(given, name) for name in names}
+    return replace(
+        defaults,
+        **{name: value for name, value in chosen.items() if value is not None},
+        precision=resolve_precision(given.precision, processes.device),
+        micro_batches=given.micro_batches or processes.count,
+        checkpointing=given.checkpointing,
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m comfyui_unconditional.training",
         description="Train a model for the nodes of this pack. Run the same command to continue a "
-        "stopped run.",
+        "stopped run, or with more steps or more pictures to go on. On several devices, put "
+        "`torchrun --standalone --nproc-per-node=N -m` before comfyui_unconditional.training.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -139,7 +214,16 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of PNG, JPEG, WebP, TIFF, GIF, AVIF or BMP files; subfolders are included",
     )
     folder.add_argument(
-        "--size", type=_size, required=True, help="in pixels: one side, or HEIGHTxWIDTH"
+        "--size",
+        type=_size,
+        help="in pixels: one side, or HEIGHTxWIDTH (default: the pictures' own, at most 64)",
+    )
+    folder.add_argument(
+        "--crop",
+        choices=get_args(Crop),
+        default="centre",
+        help="random: train on random parts, for textures, or for a single picture; the model "
+        "then draws images of any size (default: centre)",
     )
     channels = folder.add_mutually_exclusive_group()
     channels.add_argument("--grey", action="store_true", help="one channel instead of RGB")
@@ -156,36 +240,68 @@ def _parser() -> argparse.ArgumentParser:
         "#rrggbb (default: white)",
     )
     folder.add_argument("--flip", action="store_true", help="mirror half of the pictures")
+    folder.add_argument("--rotate", action="store_true", help="turn square pictures at random")
+    folder.add_argument(
+        "--small-data",
+        choices=get_args(SmallData),
+        default="auto",
+        help=f"augmentation and dropout, which few pictures need (default: auto, on below "
+        f"{FEW_PICTURES})",
+    )
+    folder.add_argument(
+        "--network", choices=get_args(NetworkSize), default="large", help="(default: large)"
+    )
     folder.add_argument(
         "--width",
         type=int,
-        help="channels of the network's first level, a multiple of 32; a lower number trains "
-        "faster and gives worse images (default: 128, or 64 below 32 pixels)",
+        help="of a large network: channels of the first level, a multiple of 32; a lower number "
+        "trains faster and gives worse images (default: 128, or 64 below 32 pixels)",
     )
-
-    add_training_arguments(folder, _FOLDER_OPTIONS)
+    folder.add_argument("--model", type=Path, help="the folder of a model to start from")
+    add_training_arguments(folder)
+    add_schedule_argument(folder)
     return parser
 
 
-def add_training_arguments(command: argparse.ArgumentParser, defaults: TrainingOptions) -> None:
-    """Add the arguments of every training command: output, schedule and the trainer's options."""
+def add_training_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of every training command: output, device and the trainer's options."""
     command.add_argument("--out", type=Path, required=True, help="folder for the model")
+    command.add_argument(
+        "--device",
+        type=torch.device,
+        help="for example cuda, mps, xpu or cpu (default: the fastest that there is)",
+    )
+    command.add_argument(
+        "--precision",
+        choices=get_args(AutoPrecision),
+        default="auto",
+        help="of the layers (default: auto, the faster one)",
+    )
+    command.add_argument("--steps", type=int, help="in total")
+    command.add_argument("--batch-size", type=int, help="pictures in a step")
+    command.add_argument(
+        "--micro-batches",
+        type=int,
+        help="parts of a batch that are computed one after another, to save memory (default: one "
+        "for each process)",
+    )
+    command.add_argument(
+        "--checkpointing", action="store_true", help="save memory; a step takes a third longer"
+    )
+    command.add_argument("--learning-rate", type=float)
+    command.add_argument("--seed", type=int)
+    command.add_argument(
+        "--save-every", type=int, help="steps between saved states to continue from"
+    )
+
+
+def add_schedule_argument(command: argparse.ArgumentParser) -> None:
+    """Add the argument for the noise schedule."""
     command.add_argument(
         "--beta-schedule",
         choices=_BETA_SCHEDULES,
         default="linear",
         help="how the noise grows over time (default: linear)",
-    )
-    command.add_argument("--steps", type=int, help=f"(default: {defaults.steps})")
-    command.add_argument("--batch-size", type=int, help=f"(default: {defaults.batch_size})")
-    command.add_argument(
-        "--learning-rate", type=float, help=f"(default: {defaults.learning_rate:g})"
-    )
-    command.add_argument("--seed", type=int, help=f"(default: {defaults.seed})")
-    command.add_argument(
-        "--save-every",
-        type=int,
-        help=f"steps between saved states to continue from (default: {defaults.save_every})",
     )
 
 

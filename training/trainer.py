@@ -1,18 +1,20 @@
 """Train a UNet2D to predict the noise in noised images (Ho et al. 2020, algorithm 1).
 
-A run is resumable and repeatable: all random numbers of step i come from a generator that is seeded
-with the run's seed and i, so a resumed run gives the same weights as an uninterrupted one.
+All random numbers of a step come from generators that are seeded with the run's seed, the step and
+the part of its batch. So a run that goes on gives the same weights as one that was never stopped,
+and several processes give the same weights as one.
 """
 
-import hashlib
-import json
+import copy
 import logging
 import math
-import os
 import random
+import statistics
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,236 +22,405 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checkpoints.new_files import unfinished
+from ..checkpoints.saving import save_model
 from ..schedulers.config import SchedulerConfig
+from ..schedulers.errors import UserError
 from ..schedulers.noise_schedule import NoiseSchedule
-from ..schedulers.randomness import SEEDS
 from ..unet.config import UNetConfig
 from ..unet.unet2d import UNet2D
+from .augmentation import augment
+from .network_in_training import NetworkInTraining
+from .options import TrainingOptions
+from .pictures import PictureSet
+from .precision import arrange, average_into, computing_in, memory_format, repeatable
+from .processes import Processes
+from .state import begin, read_state, write_state
 
 logger = logging.getLogger(__name__)
 
+_RETRIES = 3
 
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train. ``learning_rate`` warms up over ``warmup_steps``, then decays as a cosine to 0.
+# A jump of the loss: the mean of the last few steps against what was usual in those before.
+_RECENT, _USUAL, _JUMP = 8, 100, 4.0
 
-    Raises:
-        ValueError: a number is out of its range.
-    """
 
-    steps: int = 12_000
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    warmup_steps: int = 200
-    gradient_clip: float = 1.0
-    ema_max_decay: float = 0.999
-    flip: bool = False
-    """Mirror half of the pictures, at random."""
-    save_every: int = 500
-    seed: int = 0
+@dataclass
+class Progress:
+    """What a run has done so far; saved with its state."""
 
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "save_every"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f"The option {name} must be at least 1, not {value}.")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"The learning rate must be above 0, not {self.learning_rate:g}.")
-        if not 0 <= self.seed < SEEDS:
-            raise ValueError(f"The seed must be from 0 to {SEEDS - 1}, not {self.seed}.")
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    """Of each step."""
+    saved: list[int] = field(default_factory=list)
+    """The steps after which the state was saved."""
+    retries: list[int] = field(default_factory=list)
+    """The steps at which the run went back and halved its learning rate."""
+    pictures: list[tuple[int, int, str]] = field(default_factory=list)
+    """From which step on it was trained on how many pictures, and their sha256."""
+    seconds: float = 0.0
+    """How long the steps took, over all sittings."""
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether the last step's loss is unusually high."""
+        return self._exceeds(self.losses[-1:])
+
+    @property
+    def has_jumped(self) -> bool:
+        """Whether the last steps' losses are unusually high."""
+        return len(self.losses) >= _RECENT and self._exceeds(self.losses[-_RECENT:])
+
+    def _exceeds(self, recent: list[float]) -> bool:
+        # Other pictures may have another loss.
+        same = self.losses[self.pictures[-1][0] :] if self.pictures else self.losses
+        before = same[-_RECENT - _USUAL : -_RECENT]
+        if len(before) < _USUAL:
+            return False
+        return statistics.fmean(recent) > _JUMP * statistics.median(before)
 
 
 class TrainingRun:
-    """One run, with its state in ``folder/training.pt``.
+    """One run, with its state and its model in ``folder``.
 
     Args:
-        images: shape (n, C, H, W), uint8 in 0..255 or float32 in -1..1.
-        folder: for the state and, at the end, the model; an existing state is resumed.
+        pictures: what to train on.
+        folder: for the state and the model; a run in it goes on.
+        unet: the network.
+        scheduler: its noise schedule, and what the network predicts.
+        options: how to train.
+        weights: to start from, as in the network's ``state_dict``; None draws new ones.
+        start: what ``weights`` are, in the settings of the run: a name, a digest.
+        processes: on which device, and which of several processes this is.
 
     Raises:
-        ValueError: there are no images, they do not fit the network, dropout is not 0 (which could
-            not be repeated), or ``folder`` contains a run with other settings or pictures.
+        UserError: there are no pictures, they or the options do not fit the network, or ``folder``
+            contains a run with other settings.
+        OSError: the folder cannot be written.
     """
 
     def __init__(
         self,
-        images: Tensor,
+        pictures: PictureSet,
         folder: Path,
         *,
         unet: UNetConfig,
         scheduler: SchedulerConfig,
         options: TrainingOptions,
+        weights: dict[str, Tensor] | None = None,
+        start: str = "",
+        processes: Processes | None = None,
     ):
-        if len(images) == 0:
-            raise ValueError("There are no pictures to train on.")
-        if images.shape[1] != unet.in_channels:
-            raise ValueError(
-                f"The pictures have {images.shape[1]} channels, but the network takes "
-                f"{unet.in_channels}."
+        _check(pictures, unet, scheduler, options)
+        self.processes = processes or Processes(torch.device("cpu"))
+        if options.micro_batches % self.processes.count:
+            raise UserError(
+                f"{options.micro_batches} parts of a batch cannot be divided among "
+                f"{self.processes.count} processes. Choose a multiple of {self.processes.count}."
             )
-        unet.check_size(*images.shape[-2:])
-        if unet.dropout:
-            raise ValueError("The network's dropout must be 0: a resumed run cannot repeat it.")
         if folder.exists() and not folder.is_dir():
-            raise ValueError(f"{folder} is a file. Choose a folder for the results.")
-        self.images, self.folder, self.options = images, folder, options
+            raise UserError(f"{folder} is a file. Choose a folder for the results.")
+        self.pictures, self.folder, self.options = pictures, folder, options
         self.unet_config, self.scheduler_config = unet, scheduler
-        self.step = 0
-        self.saved_step = 0
-        """The step of the state saved in ``folder``; 0 if there is none."""
+        self._device = self.processes.device
+        self._settings = run_settings(pictures, unet, scheduler, options, start)
+        if self.processes.is_first:
+            begin(folder, self._settings)
+        self.processes.wait()
 
+        # The networks: the one that trains, and its average.
         with torch.random.fork_rng(devices=[]):  # keeps the caller's random state
             torch.manual_seed(options.seed)  # for the layers' own initialisation
-            self.model = UNet2D(unet)
-        self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.ema = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.learning_rate)
-        self.alphas_cumprod = NoiseSchedule.from_config(scheduler).alphas_cumprod
-        self._resume()
+            network = UNet2D(unet)
+        if weights is not None:
+            network.load_state_dict({name: value.float() for name, value in weights.items()})
+        self._order = memory_format(options.precision, self._device)
+        self.model = NetworkInTraining(network, options, self._device).to(self._device)
+        arrange(self.model, self._order)
+        self.averaged = copy.deepcopy(network).requires_grad_(False).eval()
+        self._spread = self.processes.spread(self.model)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=options.learning_rate,
+            fused=self._device.type in ("cpu", "cuda", "xpu", "mps"),
+        )
+        schedule = NoiseSchedule.from_config(scheduler)
+        self._alphas_cumprod = schedule.alphas_cumprod.to(self._device)
+        self.progress = Progress()
+        self._load()
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed. ``save_every`` may change."""
-        settings = {
-            "unet": self.unet_config.to_dict(),
-            "scheduler": self.scheduler_config.to_dict(),
-            "options": asdict(self.options) | {"save_every": None},
-            "pictures": list(self.images.shape),
-        }
-        return json.loads(json.dumps(settings))
+    def network(self) -> UNet2D:
+        """The network with its current weights."""
+        return self.model.unet
+
+    @property
+    def step(self) -> int:
+        """How many steps the run has done."""
+        return self.progress.step
+
+    @property
+    def saved_step(self) -> int:
+        """The step of the state in ``folder``; 0 if there is none."""
+        return self.progress.saved[-1] if self.progress.saved else 0
 
     def run(self, stop_after: int | None = None) -> Iterator[float]:
         """Train, yielding the loss of each step; stop early after a total of ``stop_after`` steps.
 
-        The state is saved every ``save_every`` steps and at the end.
+        The state is saved every ``save_every`` steps and at the end. If the loss becomes NaN or
+        jumps, the run goes back to the last saved state with half the learning rate, three times at
+        most.
 
         Raises:
-            ValueError: the loss is NaN or infinite; what was saved before is kept.
+            UserError: it diverged again after that. The last saved state is kept.
         """
         end = self.options.steps if stop_after is None else min(self.options.steps, stop_after)
-        self.model.train()
+        self._note_pictures()
+        if not self.progress.saved and self.step < end:
+            self.save()  # what the first steps can go back to
         while self.step < end:
+            started = time.perf_counter()
             loss = self._train_step(self.step)
-            if not math.isfinite(loss):
-                raise ValueError(
-                    f"The training diverged: the loss of step {self.step + 1} is {loss}. Start "
-                    "again in another folder, with a lower learning rate than "
-                    f"{self.options.learning_rate:g}."
-                )
-            self.step += 1
-            if self.step % self.options.save_every == 0 or self.step == end:
-                self._save_state()
+            if loss is None or self.progress.has_jumped:
+                self._go_back()
+                continue
+            self.progress.seconds += time.perf_counter() - started
+            due = self.step - self.saved_step >= self.options.save_every
+            if self.step == end or (due and not self.progress.is_suspicious):
+                self.save()
             yield loss
 
-    def _train_step(self, step: int) -> float:
-        options = self.options
-        g = torch.Generator().manual_seed(random.Random(f"{options.seed}/{step}").getrandbits(32))
+    def save(self) -> None:
+        """Save the state, and the model with its averaged weights."""
+        if self.step in self.progress.saved:
+            return
+        self.progress.saved.append(self.step)
+        if self.processes.is_first:
+            if self.step:
+                save_model(
+                    self.folder,
+                    self.averaged.state_dict(),
+                    self.unet_config,
+                    self.scheduler_config,
+                )
+            state = {
+                **vars(self.progress),
+                "model": self.model.state_dict(),
+                "averaged": self.averaged.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+            write_state(self.folder, state)
+        self.processes.wait()
+
+    def _load(self) -> None:
+        state = read_state(self.folder, self._device)
+        if state is None:
+            return
+        self.model.load_state_dict(state.pop("model"))
+        self.averaged.load_state_dict(state.pop("averaged"))
+        self.optimizer.load_state_dict(state.pop("optimizer"))
+        self.progress = Progress(**state)
+
+    def _go_back(self) -> None:
+        """Return to the last saved state with half the learning rate."""
+        diverged, retries = self.step + 1, self.progress.retries
+        if len(retries) == _RETRIES:
+            raise UserError(
+                f"The training diverged at step {diverged}, for the {_RETRIES + 1}th time: its "
+                f"loss jumped or became NaN. The model of step {self.saved_step} is kept in "
+                f"{self.folder}. Start another run with a learning rate below "
+                f"{self.options.learning_rate:g}, or with precision float32."
+            )
+        self._load()
+        self.progress.retries = [*retries, diverged]
+        logger.warning(
+            "The loss jumped or became NaN at step %d. Going on from step %d with half the "
+            "learning rate (%g).",
+            diverged,
+            self.step,
+            self._learning_rate(self.step),
+        )
+        self.progress.saved.pop()  # so that this is saved: a run that is stopped now goes on so
+        self.save()
+
+    def _note_pictures(self) -> None:
+        entry = (self.step, len(self.pictures), self.pictures.sha256)
+        known = self.progress.pictures
+        if not known or known[-1][1:] != entry[1:]:
+            known.append(entry)
+
+    def _learning_rate(self, step: int) -> float:
+        return self.options.learning_rate_at(step) * 0.5 ** len(self.progress.retries)
+
+    def _train_step(self, step: int) -> float | None:
+        """Train for one step; return its loss, or None, with the weights unchanged, if not finite.
+
+        A loss that is returned is recorded in ``progress``.
+        """
+        options, processes = self.options, self.processes
+        self.model.train()
+        own = range(processes.rank, options.micro_batches, processes.count)
+        total = torch.zeros((), device=self._device)
+        self.optimizer.zero_grad(set_to_none=True)
+        for micro in own:
+            with ExitStack() as stack:
+                stack.enter_context(repeatable(self._device))
+                if processes.count > 1 and micro != own[-1]:
+                    stack.enter_context(self._spread.no_sync())  # pyright: ignore
+                if options.dropout:
+                    stack.enter_context(_seeded_layers(options.seed, step, micro, self._device))
+                loss = self._loss(step, micro)
+                (loss / len(own)).backward()
+            total += loss.detach()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.gradient_clip)
+        mean = processes.mean(total) * (processes.count / options.micro_batches)
+        loss, size = torch.stack((mean, norm.to(mean))).tolist()
+        if not math.isfinite(loss) or not math.isfinite(size):
+            return None
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(step)
+        self.optimizer.step()
+        average_into(
+            list(self.averaged.parameters()),
+            list(self.network.parameters()),
+            1 - (1 - 1 / (step + 1)) ** (options.average_gamma + 1),
+        )
+        self.progress.step = step + 1
+        self.progress.losses.append(loss)
+        return loss
+
+    def _loss(self, step: int, micro: int) -> Tensor:
+        """Return the mean loss of one part of a step's batch."""
+        options, size = self.options, self.options.batch_size // self.options.micro_batches
+        g = _generator(f"{options.seed}/{step}/{micro}")
 
         # Data, and a timestep for each image: one from each of batch_size equal slices of 0 .. T-1,
         # which makes the loss less noisy than independent draws.
-        x0 = self._batch(step, g)
-        slices = torch.arange(len(x0)) + torch.rand(len(x0), generator=g)
-        t = (slices / len(x0) * len(self.alphas_cumprod)).long()
+        x0, labels = self._batch(step, micro, g)
+        slices = micro * size + torch.arange(size) + torch.rand(size, generator=g)
+        t = (slices / options.batch_size * len(self._alphas_cumprod)).long().to(self._device)
 
-        # Noise it (eq. 4) and predict the noise (eq. 14).
-        eps = torch.randn(x0.shape, generator=g)
-        a = self.alphas_cumprod[t][:, None, None, None]
-        x_t = (a.sqrt() * x0 + (1 - a).sqrt() * eps).contiguous(memory_format=torch.channels_last)
-        loss = F.mse_loss(self.model(x_t, t), eps)
+        # Noise it (eq. 4) and predict the noise (eq. 14), or what else the model predicts.
+        drawn = _generator(f"{options.seed}/{step}/{micro}/noise", self._device)
+        eps = torch.randn(x0.shape, generator=drawn, device=self._device)
+        a = self._alphas_cumprod[t][:, None, None, None]
+        x_t = (a.sqrt() * x0 + (1 - a).sqrt() * eps).contiguous(memory_format=self._order)
+        match self.scheduler_config.prediction_type:
+            case "epsilon":
+                target = eps
+            case "sample":
+                target = x0
+            case "v_prediction":
+                target = a.sqrt() * eps - (1 - a).sqrt() * x0
+        with computing_in(options.precision, self._device):
+            output = self._spread(x_t, t * self.scheduler_config.timestep_scale, labels)
+        errors = F.mse_loss(output.float(), target, reduction="none")
+        if options.min_snr is not None:
+            errors = errors * self._weights(a)
+        return errors.mean()
 
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.gradient_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = options.learning_rate * self._rate(step)
-        self.optimizer.step()
+    def _weights(self, a: Tensor) -> Tensor:
+        """Return min-SNR's weights of alphas_cumprod (Hang et al. 2023, section 3.4)."""
+        snr = a / (1 - a)
+        bounded = snr.clamp(max=self.options.min_snr)
+        match self.scheduler_config.prediction_type:
+            case "epsilon":
+                return bounded / snr
+            case "sample":
+                return bounded
+            case "v_prediction":
+                return bounded / (snr + 1)
 
-        decay = min(options.ema_max_decay, (1 + step) / (10 + step))
-        for name, value in self.model.state_dict().items():
-            self.ema[name].lerp_(value, 1 - decay)
-        return loss.item()
-
-    def _batch(self, step: int, g: torch.Generator) -> Tensor:
-        """Return the step's images, float32 in -1..1: each once per epoch, in a new order."""
-        n, size = len(self.images), self.options.batch_size
-        positions = range(step * size, (step + 1) * size)
-        chosen = [int(_order(self.options.seed, p // n, n)[p % n]) for p in positions]
-        x0 = self.images[chosen]
-        if x0.dtype == torch.uint8:
-            x0 = x0.float() / 127.5 - 1
-        if self.options.flip:
+    def _batch(self, step: int, micro: int, g: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Return pictures in -1..1, and how they were augmented; each once per epoch."""
+        options, n = self.options, len(self.pictures)
+        size = options.batch_size // options.micro_batches
+        first = step * options.batch_size + micro * size
+        chosen = [int(_order(options.seed, p // n, n)[p % n]) for p in range(first, first + size)]
+        x0 = self.pictures.take(chosen, g)
+        if options.flip:
             mirrored = torch.rand(size, generator=g) < 0.5
             x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
-        return x0
-
-    def _rate(self, step: int) -> float:
-        warmup, steps = self.options.warmup_steps, self.options.steps
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
-
-    def _save_state(self) -> None:
-        state = {
-            "settings": self.settings,
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "ema": self.ema,
-            "optimizer": self.optimizer.state_dict(),
-            "pictures_sha256": self._pictures_sha256,
-        }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        target = self.folder / "training.pt"
-        with unfinished(target) as new:
-            torch.save(state, new)
-            os.replace(new, target)
-        self.saved_step = self.step
-
-    @cached_property
-    def _pictures_sha256(self) -> str:
-        # A view of the data: bytes would be a second copy of all pictures.
-        return hashlib.sha256(self.images.contiguous().reshape(-1).numpy().data).hexdigest()
-
-    def _resume(self) -> None:
-        path = self.folder / "training.pt"
-        if not path.exists():
-            return
-        try:
-            state = torch.load(path, weights_only=True)
-            saved, sha256 = state["settings"], state.get("pictures_sha256")
-        except Exception as error:  # torch raises many types on a damaged archive
-            raise ValueError(
-                f"{path} is not a training state, or is damaged ({type(error).__name__}). Use "
-                "another folder, or delete that file to start again."
-            ) from error
-        changes = list(_changes(saved, self.settings))
-        # The first states did not record the pictures that they were trained on.
-        if sha256 not in (None, self._pictures_sha256):
-            changes.append("the pictures are not the same")
-        if changes:
-            raise ValueError(
-                f"{path} belongs to another run: {'; '.join(changes)}. To continue it, use its "
-                "settings and pictures. Otherwise use another folder, or delete that file to start "
-                "again."
-            )
-        self.step = self.saved_step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.ema = state["ema"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        logger.info("Continuing after step %d of %s", self.step, path)
+        if options.rotate:
+            turns = torch.randint(4, (size,), generator=g).tolist()
+            x0 = torch.stack([torch.rot90(x, k, (-2, -1)) for x, k in zip(x0, turns, strict=True)])
+        x0 = x0.to(self._device)
+        if x0.dtype == torch.uint8:
+            x0 = x0.float() / 127.5 - 1
+        if not options.augment:
+            return x0, None
+        return augment(x0, options.augment, g)
 
 
-def _changes(saved: dict[str, Any], own: dict[str, Any]) -> Iterator[str]:
-    """Yield a description of each setting that differs."""
-    for name in sorted(saved.keys() | own.keys()):
-        before, now = saved.get(name), own.get(name)
-        if isinstance(before, dict) and isinstance(now, dict):
-            yield from _changes(before, now)
-        elif before != now:
-            yield f"{name} was {before} and is now {now}"
+def run_settings(
+    pictures: PictureSet,
+    unet: UNetConfig,
+    scheduler: SchedulerConfig,
+    options: TrainingOptions,
+    start: str,
+) -> dict[str, Any]:
+    """Return what must be the same for a run to go on. Its pictures may change, not their size."""
+    return {
+        "unet": unet.to_dict(),
+        "scheduler": scheduler.to_dict(),
+        "options": options.identity,
+        "crop": pictures.crop,
+        "size": list(pictures.size),
+        "start": start,
+    }
+
+
+def _check(
+    pictures: PictureSet, unet: UNetConfig, scheduler: SchedulerConfig, options: TrainingOptions
+) -> None:
+    if len(pictures) == 0:
+        raise UserError("There are no pictures to train on.")
+    if pictures.channels != unet.in_channels:
+        raise UserError(
+            f"The pictures have {pictures.channels} channels, but the network takes "
+            f"{unet.in_channels}."
+        )
+    unet.check_size(*pictures.size)
+    if options.rotate and pictures.size[0] != pictures.size[1]:
+        height, width = pictures.size
+        raise UserError(
+            f"Pictures of {width} x {height} pixels cannot be turned by a quarter: they are not "
+            "square. Switch rotate off, or choose a square size."
+        )
+    if unet.out_channels != unet.in_channels:
+        raise UserError(
+            "This model also predicts its variance, which this trainer cannot teach. Start from a "
+            "model without a learned variance."
+        )
+    if unet.has_classes:
+        raise UserError(
+            "This model was trained with classes, which this trainer cannot teach. Start from a "
+            "model without classes."
+        )
+    if scheduler.rescale_betas_zero_snr and scheduler.prediction_type == "epsilon":
+        raise UserError(
+            "This model predicts the noise, and its schedule ends with noise alone, where there is "
+            "nothing to learn from. Start from a model with another schedule."
+        )
+
+
+def _generator(key: str, device: torch.device | str = "cpu") -> torch.Generator:
+    return torch.Generator(device).manual_seed(random.Random(key).getrandbits(32))
+
+
+def _seeded_layers(seed: int, step: int, micro: int, device: torch.device) -> Any:
+    """Return a context in which dropout draws the same for the same step."""
+    stack = ExitStack()
+    accelerators = [] if device.type == "cpu" else [device]
+    stack.enter_context(
+        torch.random.fork_rng(accelerators, device_type=device.type)
+        if accelerators
+        else torch.random.fork_rng([])
+    )
+    torch.manual_seed(random.Random(f"{seed}/{step}/{micro}/layers").getrandbits(32))
+    return stack
 
 
 @lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, n: int) -> Tensor:
-    g = torch.Generator().manual_seed(random.Random(f"{seed}/epoch {epoch}").getrandbits(32))
-    return torch.randperm(n, generator=g)
+    return torch.randperm(n, generator=_generator(f"{seed}/epoch {epoch}"))

@@ -1,0 +1,116 @@
+"""From what a user chooses to what is trained, for the node and for the command."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from ..schedulers.config import SchedulerConfig
+from ..unet.config import UNetConfig
+from .network import NetworkSize, default_unet
+from .options import TrainingOptions
+from .pictures import PictureSet
+from .processes import Processes
+from .trainer import TrainingRun, run_settings
+
+SmallData = Literal["auto", "on", "off"]
+
+FEW_PICTURES = 5_000
+"""Below this, ``small_data`` is on if it is auto."""
+
+SCHEDULER = SchedulerConfig(clip_sample=False, timestep_spacing="trailing")
+"""Of new models. Clipping, and a start below T - 1, change the brightness of dark pictures."""
+
+_SMALL_DATA = {"augment": 0.12, "dropout": 0.1}
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model whose training goes on: its configurations, weights, and what it is called."""
+
+    unet: UNetConfig
+    scheduler: SchedulerConfig
+    weights: dict[str, Tensor]
+    name: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that has not begun."""
+
+    pictures: PictureSet
+    unet: UNetConfig
+    scheduler: SchedulerConfig
+    options: TrainingOptions
+    start: Start | None = None
+
+    @classmethod
+    def make(
+        cls,
+        pictures: PictureSet,
+        options: TrainingOptions,
+        *,
+        network: NetworkSize | int = "small",
+        small_data: SmallData = "auto",
+        scheduler: SchedulerConfig = SCHEDULER,
+        start: Start | None = None,
+    ) -> "Plan":
+        """Choose what depends on the pictures.
+
+        Args:
+            pictures: what to train on.
+            options: ``augment`` and ``dropout`` are chosen here.
+            network: how large a new one is; an int is the width of the first level of a large one.
+            small_data: whether to train as a few pictures need it.
+            scheduler: of a new model.
+            start: a model to go on from.
+
+        Raises:
+            ConfigError, UserError: the pictures do not fit the network.
+        """
+        few = small_data == "on" or (small_data == "auto" and len(pictures) < FEW_PICTURES)
+        if few:
+            options = replace(options, **_SMALL_DATA)
+        if start is not None:
+            unet = replace(start.unet, sample_size=_sample_size(pictures), dropout=0.0)
+            return cls(pictures, unet, start.scheduler, options, start)
+        # Crops are drawn at any size, which attention would prevent.
+        attention = pictures.crop == "centre"
+        if isinstance(network, int):
+            unet = default_unet(
+                pictures.size, pictures.channels, width=network, attention=attention
+            )
+        else:
+            unet = default_unet(pictures.size, pictures.channels, network, attention=attention)
+        return cls(pictures, unet, scheduler, options)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for a run to go on."""
+        return run_settings(
+            self.pictures,
+            self.unet,
+            self.scheduler,
+            self.options,
+            "" if self.start is None else self.start.name,
+        )
+
+    def begin(self, folder: Path, processes: Processes) -> TrainingRun:
+        """Begin the run in a folder, or go on with it; see ``TrainingRun``."""
+        start = self.start
+        return TrainingRun(
+            self.pictures,
+            folder,
+            unet=self.unet,
+            scheduler=self.scheduler,
+            options=self.options,
+            weights=None if start is None else start.weights,
+            start="" if start is None else start.name,
+            processes=processes,
+        )
+
+
+def _sample_size(pictures: PictureSet) -> int | tuple[int, int]:
+    height, width = pictures.size
+    return height if height == width else (height, width)
