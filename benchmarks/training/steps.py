@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from comfyui_unconditional.training.options import Precision
-from comfyui_unconditional.training.precision import fastest_precision
+from comfyui_unconditional.training.precision import resolve_precision
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
 
@@ -61,7 +61,7 @@ def _compare(
     given = pictures[:batch].float() / 127.5 - 1  # from their data loader, which is not timed
     theirs = Loop(shape, weights)
     precisions: dict[str, Precision] = {"ours": "float32"}
-    if fastest_precision(device) == "bfloat16":
+    if resolve_precision("auto", device) == "bfloat16":
         precisions["bfloat16"] = "bfloat16"
 
     with tempfile.TemporaryDirectory() as folder:
