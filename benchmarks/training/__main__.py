@@ -1,8 +1,9 @@
-"""Measure the trainer: `python -m benchmarks.training steps`, `few` or `one-class`.
+"""Measure the trainer: `python -m benchmarks.training steps`, `few`, `one-class` or `start`.
 
 `steps` times a training step, ours and the loop of diffusers' train_unconditional.py, in turns in
 one process, with the same weights. `few` trains on 200 digits, ours and the script's recipe in
-equal time. `one-class` goes on training digits-16 on one digit. The last two need no diffusers.
+equal time. `one-class` goes on training digits-16 on one digit. `start` draws with the best
+possible network from several noise schedules. Only `steps` needs diffusers.
 """
 
 import argparse
@@ -25,6 +26,7 @@ def main() -> int:
     one_class = commands.add_parser("one-class", help="fine-tuning on one digit")
     one_class.add_argument("--digits", type=int, nargs="+", default=[3, 5, 8])
     one_class.add_argument("--steps", type=int, default=500)
+    commands.add_parser("start", help="noise schedules with the best possible network")
     for command in (few, one_class):
         command.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     given = parser.parse_args()
@@ -38,6 +40,11 @@ def main() -> int:
         from .few import measure
 
         measure(given.peers, given.device, given.seconds, given.seeds)
+        return 0
+    if given.command == "start":
+        from .start import measure
+
+        measure()
         return 0
     from .one_class import measure
 
