@@ -3,28 +3,19 @@
 import hashlib
 import math
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
 
 from .network import SMALLEST_SIDE, Size, sides
-
-# Pillow's raster formats (EPS, for example, would start Ghostscript). AVIF depends on how Pillow
-# was built, HEIF and JXL on plugins.
-_FORMATS = (
-    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "PCX", "PNG", "PPM", "QOI"),
-    *("SGI", "TGA", "TIFF", "WEBP"),
-)
-KINDS = "PNG, JPEG, WebP, TIFF, GIF, AVIF or BMP"
-"""The usual formats, for messages."""
+from .picture_sources import KINDS, PictureFile, PictureTensor, Source, find_files, reason
 
 Colour = tuple[int, int, int]
 """RGB, each 0 to 255."""
@@ -54,7 +45,7 @@ class PictureSet:
 
     def __init__(
         self,
-        pixels: Sequence[Tensor],
+        pixels: list[Tensor],
         size: tuple[int, int],
         crop: Crop = "centre",
         notes: Sequence[str] = (),
@@ -78,7 +69,7 @@ class PictureSet:
         """
         if len(images) == 0:
             raise ValueError("There are no pictures to train on.")
-        return cls(images.unbind(), (images.shape[-2], images.shape[-1]))
+        return cls(list(images.unbind()), (images.shape[-2], images.shape[-1]))
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -97,8 +88,8 @@ class PictureSet:
         if self.crop == "random":
             h, w = self.size
             for i, picture in enumerate(pictures):
-                top = _draw(picture.shape[1] - h, generator)
-                left = _draw(picture.shape[2] - w, generator)
+                top = draw(picture.shape[1] - h, generator)
+                left = draw(picture.shape[2] - w, generator)
                 pictures[i] = picture[:, top : top + h, left : left + w]
         return torch.stack(pictures)
 
@@ -165,10 +156,10 @@ def read_folder(
             if folder.exists()
             else f"The folder {folder} does not exist. Choose the folder with your pictures."
         )
-    files, others = _find(folder)
+    files, others = find_files(folder)
     wish = _Wish(size, channels, crop, background, multiple)
     notes = [f"Ignored files that are not pictures: {others}."] if others else []
-    pictures = _read_all([_File(path, folder) for path in files], wish, notes, on_progress)
+    pictures = _read_all([PictureFile(path, folder) for path in files], wish, notes, on_progress)
     if pictures is None:
         found = f"none of its {len(files)} pictures can be read" if files else "it has no pictures"
         raise ValueError(
@@ -204,7 +195,7 @@ def from_images(
             )
     wish = _Wish(size, channels, crop, background, multiple)
     sources = [
-        _Image(image, f"image {i} of input {n}" if len(images) > 1 else f"image {i}")
+        PictureTensor(image, f"image {i} of input {n}" if len(images) > 1 else f"image {i}")
         for n, batch in enumerate(images, 1)
         for i, image in enumerate(batch, 1)
     ]
@@ -212,6 +203,11 @@ def from_images(
     if pictures is None:
         raise ValueError("There are no images to train on. Connect at least one.")
     return pictures
+
+
+def draw(most: int, generator: torch.Generator) -> int:
+    """Return a random number from 0 to ``most``."""
+    return int(torch.randint(most + 1, (), generator=generator))
 
 
 @dataclass(frozen=True)
@@ -238,64 +234,6 @@ class _Wish:
         return self.background is None if self.channels is None else self.channels == 4
 
 
-class _Source(Protocol):
-    """A picture that is not read yet."""
-
-    name: str
-
-    def sides(self) -> tuple[int, int]:
-        """Return height and width, from the head of the file."""
-        ...
-
-    def read(self) -> tuple[Image.Image, bool]:
-        """Return an 8-bit, upright picture, and whether it is the first of several frames.
-
-        Its mode is RGBA only if any part of it is transparent.
-        """
-        ...
-
-
-class _File:
-    def __init__(self, path: Path, folder: Path):
-        self.path = path
-        self.name = path.relative_to(folder).as_posix()
-
-    def _open(self) -> Image.Image:
-        return Image.open(self.path, formats=[name for name in _FORMATS if name in Image.OPEN])
-
-    def sides(self) -> tuple[int, int]:
-        with self._open() as file:
-            width, height = file.size
-            # That of PNG files would read all pixels.
-            orientation = Image.Image.getexif(file).get(ExifTags.Base.Orientation, 1)
-        return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-
-    def read(self) -> tuple[Image.Image, bool]:
-        with self._open() as file:
-            is_animated = getattr(file, "is_animated", False)
-            picture = ImageOps.exif_transpose(file)
-        if picture.mode.startswith(("I", "F")):
-            picture = _in_eight_bits(picture)
-        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-            picture = _without_needless_alpha(picture.convert("RGBA"))
-        return picture, is_animated
-
-
-class _Image:
-    def __init__(self, image: Tensor, name: str):
-        self.image = image
-        self.name = name
-
-    def sides(self) -> tuple[int, int]:
-        return self.image.shape[0], self.image.shape[1]
-
-    def read(self) -> tuple[Image.Image, bool]:
-        pixels = (self.image.cpu().float().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        if pixels.shape[-1] == 1:
-            return Image.fromarray(pixels[..., 0]), False
-        return _without_needless_alpha(Image.fromarray(pixels)), False
-
-
 @dataclass
 class _Counts:
     """What the pictures were like, for the notes."""
@@ -309,7 +247,7 @@ class _Counts:
 
 
 def _read_all(
-    sources: Sequence[_Source],
+    sources: Sequence[Source],
     wish: _Wish,
     notes: list[str],
     on_progress: Callable[[int, int], None],
@@ -329,7 +267,7 @@ def _read_all(
             try:
                 pixels.append(_read_one(source, size, wish, counts))
             except Exception as error:  # Pillow raises many types on a damaged file
-                counts.skipped.append(f"{source.name} ({_reason(error)})")
+                counts.skipped.append(f"{source.name} ({reason(error)})")
         on_progress(len(sources), len(sources))
     if not pixels:
         return None
@@ -340,11 +278,11 @@ def _read_all(
 
 
 def _choose_size(
-    sources: Sequence[_Source],
+    sources: Sequence[Source],
     wish: _Wish,
     counts: _Counts,
     on_progress: Callable[[int, int], None],
-) -> tuple[list[_Source], tuple[int, int], list[str]]:
+) -> tuple[list[Source], tuple[int, int], list[str]]:
     """Return the sources that are pictures, the size for all of them, and a note about it."""
     pictures, found = [], []
     for source in sources:
@@ -353,7 +291,7 @@ def _choose_size(
             found.append(source.sides())
             pictures.append(source)
         except Exception as error:  # as above
-            counts.skipped.append(f"{source.name} ({_reason(error)})")
+            counts.skipped.append(f"{source.name} ({reason(error)})")
     if not found:
         return [], (_SIZE, _SIZE), []
 
@@ -361,18 +299,18 @@ def _choose_size(
         own = found[0]
         scale = min(1, _SIZE / max(own))
         h, w = (math.floor(side * scale) for side in own)
-        of = f"the pictures have {own[0]} x {own[1]}"
+        of = f"the pictures have {own[0]} x {own[1]} pixels"
     else:
         # One tiny picture among many does not decide.
         h = w = min(_SIZE, sorted(min(own) for own in found)[len(found) // 20])
         smallest = min(found, key=min)
-        of = f"the smallest picture has {smallest[0]} x {smallest[1]}"
+        of = f"the smallest picture has {smallest[0]} x {smallest[1]} pixels"
     h, w = (max(side // wish.multiple * wish.multiple, _least(wish.multiple)) for side in (h, w))
     if set(found) == {(h, w)}:
         return pictures, (h, w), []
     note = (
-        f"The size of the {'crops' if wish.crop == 'random' else 'pictures'} for the training is "
-        f"{h} x {w} pixels (height x width); {of}. Enter a size to choose another."
+        f"The model learns {'crops' if wish.crop == 'random' else 'pictures'} of {h} x {w} (height "
+        f"x width), because {of}. Enter a size to choose another."
     )
     return pictures, (h, w), [note]
 
@@ -381,7 +319,7 @@ def _least(multiple: int) -> int:
     return math.ceil(SMALLEST_SIDE / multiple) * multiple
 
 
-def _read_one(source: _Source, size: tuple[int, int], wish: _Wish, counts: _Counts) -> Tensor:
+def _read_one(source: Source, size: tuple[int, int], wish: _Wish, counts: _Counts) -> Tensor:
     """Return one picture, uint8 of shape (C, h, w), with as many channels as it needs."""
     picture, is_animated = source.read()
     is_transparent = picture.mode == "RGBA"
@@ -421,7 +359,7 @@ def _notes(counts: _Counts, size: tuple[int, int], channels: int, wish: _Wish) -
         named = ", ".join(counts.skipped[:_NAMED])
         more = len(counts.skipped) - _NAMED
         notes.append(
-            f"Skipped {_count(len(counts.skipped), 'file')} that cannot be read: {named}"
+            f"Skipped {_count(len(counts.skipped), 'picture')} that cannot be read: {named}"
             f"{f', and {more} more' if more > 0 else ''}."
         )
     if counts.animated:
@@ -450,47 +388,8 @@ def _notes(counts: _Counts, size: tuple[int, int], channels: int, wish: _Wish) -
     return notes
 
 
-def _find(folder: Path) -> tuple[list[Path], str]:
-    """Return the pictures below a folder, and the kinds of other files as text."""
-    Image.init()  # all of Pillow's formats
-    suffixes = {
-        suffix
-        for suffix, name in Image.registered_extensions().items()
-        if name in _FORMATS and name in Image.OPEN
-    }
-    # Hidden ones are thumbnails, or copies that an editor made.
-    files = [
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    others = Counter(path.suffix.lower() for path in files)
-    others = sorted((kind, count) for kind, count in others.items() if kind not in suffixes)
-    kinds = ", ".join(f"{kind or 'no suffix'} ({count})" for kind, count in others)
-    pictures = sorted(
-        (path for path in files if path.suffix.lower() in suffixes),
-        key=lambda path: path.relative_to(folder).as_posix(),
-    )
-    return pictures, kinds
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.DecompressionBombError):
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        return f"it has more than {most} million pixels"
-    if isinstance(error, UnidentifiedImageError):  # its text has the whole path
-        return "it is damaged, or not a picture"
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _draw(most: int, generator: torch.Generator) -> int:
-    """Return a random number from 0 to ``most``."""
-    return int(torch.randint(most + 1, (), generator=generator))
 
 
 def _is_grey(picture: Image.Image) -> bool:
@@ -510,29 +409,6 @@ def _with_channels(picture: Tensor, channels: int) -> Tensor:
     if channels == 4:
         picture = torch.cat([picture, torch.full_like(picture[:1], 255)])
     return picture.contiguous()
-
-
-def _without_needless_alpha(picture: Image.Image) -> Image.Image:
-    if picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (255, 255):
-        return picture.convert("RGB")
-    return picture
-
-
-def _in_eight_bits(picture: Image.Image) -> Image.Image:
-    """Scale 16-bit grey, or grey floats in 0..1; convert() would clip them."""
-    pixels = np.asarray(picture)
-    low, high = pixels.min(), pixels.max()
-    largest = 1 if picture.mode == "F" else 65535
-    if not 0 <= low <= high <= largest:
-        raise ValueError(
-            f"its values range from {low} to {high}, but only 0 to {largest} is supported for this "
-            f"kind of picture ({picture.mode})"
-        )
-    grey = Image.fromarray((pixels * (255 / largest)).round().astype(np.uint8))
-    hidden = picture.info.get("transparency")
-    if hidden is not None:
-        grey.putalpha(Image.fromarray(np.where(pixels == hidden, 0, 255).astype(np.uint8)))
-    return grey
 
 
 def _on_background(picture: Image.Image, background: Colour) -> Image.Image:
