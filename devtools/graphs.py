@@ -60,6 +60,11 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             w("UnconditionalShowSchedule", model=model, sigmas=sigmas)
         case "NoiseSchedule":
             w("UnconditionalShowSchedule", model=w.model(beta_schedule="squaredcos_cap_v2"))
+        case "Train":
+            inputs = {"filename_prefix": "digits", "scale": 1}
+            images = w("UnconditionalImageOutput", samples=sample("PNDM", 50, 64), **inputs)
+            inputs = {"name": "my-digits", "steps": 800, "learning_rate": 1e-3, "save_every": 200}
+            w(node, images=images, **inputs)
         case "ShowSchedule":
             w(node, model=w.model())
         case "EmptyLatent" | "Conditioning":

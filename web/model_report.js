@@ -1,7 +1,7 @@
 // After a run, a loader shows what its model is and what was assumed about it.
 
 import { showNote } from "./note.js";
-import { short } from "./numbers.js";
+import { large } from "./numbers.js";
 import { showResults } from "./results.js";
 import { words } from "./words.js";
 
@@ -64,9 +64,4 @@ function list(entries) {
   return Object.entries(entries)
     .map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`)
     .join(", ");
-}
-
-/** 35.7 M */
-function large(number) {
-  return number < 1e6 ? String(number) : `${short(number / 1e6)} M`;
 }

@@ -10,3 +10,8 @@ export function short(value) {
   }
   return String(Number(value.toPrecision(3)));
 }
+
+/** 35.7 M */
+export function large(number) {
+  return number < 1e6 ? String(number) : `${short(number / 1e6)} M`;
+}

@@ -24,7 +24,7 @@ showResults({
 
 function addPlot(node) {
   const element = document.createElement("div");
-  element.className = "unconditional-schedule";
+  element.className = "unconditional-plot unconditional-schedule";
   if (!addElement(node, WIDGET, element, { min: MIN_HEIGHT })) return;
   node.setSize(SIZE.map((side, i) => Math.max(side, node.size[i])));
 

@@ -1,4 +1,4 @@
-// One curve over the timesteps: title, axis with ticks, line, and an optional marked point.
+// One curve over timesteps or steps: title, axis with ticks, line, and an optional marked point.
 
 import { path, set, svg, withIndex } from "./svg.js";
 
@@ -10,7 +10,7 @@ const TICK = 24;
 /**
  * @typedef {object} Curve
  * @property {string} name - for the style sheet
- * @property {string} symbol - for example "β"; it gets the index t
+ * @property {string} [symbol] - for example "β"; it gets the index t
  * @property {string} words
  * @property {number[]} values
  * @property {(from: number, to: number, ticks: number) => import("./scales.js").Scale} scale
@@ -42,9 +42,9 @@ export function panel(curve, times, x, box) {
   if (points.length === 1) points.push([right, points[0][1]]);
   root.append(path(points, { class: "curve" }));
 
-  const symbol = withIndex(curve.symbol, { class: "symbol" });
-  const words = svg("tspan", { dx: 4 }, curve.words);
-  const title = svg("text", { class: "title", x: left, y: box.top + 10 }, symbol, words);
+  const title = svg("text", { class: "title", x: left, y: box.top + 10 });
+  if (curve.symbol) title.append(withIndex(curve.symbol, { class: "symbol" }));
+  title.append(svg("tspan", { dx: curve.symbol ? 4 : 0 }, curve.words));
   const value = svg("text", { class: "value", x: right, y: box.top + 10, "text-anchor": "end" });
   const dot = svg("circle", { class: "dot", r: 3.5, visibility: "hidden" });
   root.append(title, value, dot);

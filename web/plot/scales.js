@@ -40,6 +40,33 @@ export function logarithmic(low, high, from, to, count) {
   return scale;
 }
 
+/**
+ * @returns {Scale} maps low..high, which are positive, to pixels from..to on a logarithmic scale;
+ * it has ticks even if there is no power of ten between them
+ */
+export function narrowLogarithmic(low, high, from, to, count) {
+  // A margin, also around a single value.
+  const [least, most] = [low / 1.1, high * 1.1];
+  const scale = logarithmic(Math.log10(least), Math.log10(most), from, to, count);
+  for (const factors of [[1, 2, 5], [1, 3], [1]]) {
+    const values = inDecades(factors, least, most);
+    if (values.length > count) continue;
+    if (values.length < 2) scale.ticks = linear(least, most, from, to, Math.min(count, 3)).ticks;
+    else scale.ticks = values.map((value) => ({ value, label: short(value) }));
+    break;
+  }
+  return scale;
+}
+
+/** The products of these factors and powers of ten from low to high. */
+function inDecades(factors, low, high) {
+  const found = [];
+  for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power++) {
+    found.push(...factors.map((factor) => factor * 10 ** power));
+  }
+  return found.filter((value) => value >= low && value <= high);
+}
+
 /** The powers of ten around these values, limited to 10^±limit, where 0 and infinity are. */
 export function decades(values, limit = 10) {
   const powers = values.filter((v) => v > 0 && Number.isFinite(v)).map((v) => Math.log10(v));
