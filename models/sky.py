@@ -13,6 +13,8 @@ from ..schedulers.ddim import DDIM
 from ..schedulers.ddpm import DDPM
 from ..schedulers.pndm import PNDM
 from ..schedulers.span import Stretch
+from ..training.copying import CopyGauge, Copying
+from ..training.pictures import PictureSet
 from .sampling import draw, read_model
 
 SamplerName = Literal["PNDM", "DDIM", "DDPM"]
@@ -73,6 +75,8 @@ class Judgement:
 
     drawn: Look
     real: Look
+    copying: tuple[Copying, Copying]
+    """How near the skies are to the picture, as a whole and in quarters."""
 
     @property
     def farthest_mean(self) -> float:
@@ -101,7 +105,7 @@ class Judgement:
         )
 
     def __str__(self) -> str:
-        drawn, real = self.drawn, self.real
+        drawn, real, (wholes, quarters) = self.drawn, self.real, self.copying
         return "\n".join(
             (
                 f"Mean RGB of 255: {_listed(drawn.means)} (picture: {_listed(real.means)}); "
@@ -112,6 +116,8 @@ class Judgement:
                 f"Bright objects of more than {_LARGEST_SPECK} pixels: {drawn.objects:.0f} per "
                 f"megapixel (picture: {real.objects:.0f}); a factor of {self.objects_factor:.2f}, "
                 f"at most {OBJECTS_LIMIT:g} is good",
+                f"Whole skies: {wholes}",
+                f"Quarters of skies: {quarters}",
             )
         )
 
@@ -158,7 +164,18 @@ def compare(skies: Tensor, picture: Tensor) -> Judgement:
     """
     h, w = skies.shape[-2:]
     crops = picture[0].unfold(1, h, _STRIDE).unfold(2, w, _STRIDE).permute(1, 2, 0, 3, 4)
-    return Judgement(Look.of(skies), Look.of(crops.reshape(-1, 3, h, w)))
+    quarters = torch.cat([half for rows in skies.chunk(2, 2) for half in rows.chunk(2, 3)])
+    return Judgement(
+        Look.of(skies),
+        Look.of(crops.reshape(-1, 3, h, w)),
+        (_copying(skies, picture), _copying(quarters, picture)),
+    )
+
+
+def _copying(parts: Tensor, picture: Tensor) -> Copying:
+    """Compare parts of skies with all crops of the picture, mirrored and turned too."""
+    crops = PictureSet([picture[0]], (parts.shape[-2], parts.shape[-1]), "random")
+    return CopyGauge(crops, flip=True, rotate=True).measure(parts.float() / 127.5 - 1)
 
 
 def to_bytes(x: Tensor) -> Tensor:

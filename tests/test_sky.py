@@ -13,10 +13,13 @@ from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.span import Stretch
+from comfyui_unconditional.training.copying import Copying
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
+from torch.nn import functional as F
 from training_toys import UNET as GREY
 
+UNKNOWN = Copying(None, 0, 0, torch.empty(0))
 RGB = replace(GREY, in_channels=3, out_channels=3)
 
 
@@ -92,12 +95,28 @@ def test_skies_that_differ_are_not_good(change, mean, deviation, objects):
 
 def test_the_factor_between_objects_is_the_same_for_too_few_and_too_many():
     few, many = (Look((20,) * 3, (30,) * 3, objects) for objects in (200, 500))
-    assert Judgement(few, many).objects_factor == Judgement(many, few).objects_factor == 2.5
+    for drawn, real in ((few, many), (many, few)):
+        assert Judgement(drawn, real, (UNKNOWN, UNKNOWN)).objects_factor == 2.5
 
 
 def test_values_out_of_range_are_clamped_as_in_a_saved_picture():
     x = torch.tensor([-3, -1, 0.001, 1, 2])
     assert to_bytes(x).tolist() == [0, 0, 128, 255, 255]
+
+
+def test_a_sky_whose_galaxies_are_copied_is_a_copy_in_its_quarters():
+    g = torch.Generator().manual_seed(0)
+    own = torch.randint(256, (1, 3, 12, 16), generator=g).float()
+    own = F.interpolate(own, scale_factor=8, mode="bicubic").clamp(0, 255).byte()
+    # Each quarter is another mirrored part of the picture, 32 x 32 of 96 x 128 pixels.
+    corners = torch.randint(64, (64, 2), generator=g).tolist()
+    parts = [own[..., y : y + 32, x : x + 32].flip(-1) for y, x in corners]
+    rows = [torch.cat(parts[i : i + 2], -1) for i in range(0, 64, 2)]
+    skies = torch.cat([torch.cat(rows[i : i + 2], -2) for i in range(0, 32, 2)])
+    wholes, quarters = compare(skies, own).copying
+    assert quarters.is_copying
+    assert quarters.copies == quarters.samples == 64
+    assert not wholes.is_copying
 
 
 # The model

@@ -52,6 +52,8 @@ class TrainingOptions:
     """Of the network's layers; weights and averages are always float32."""
     checkpointing: bool = False
     """Compute the layers' outputs again for the gradients: slower, with much less memory."""
+    compile: bool = False
+    """Compile the network first, which takes a minute, for faster steps on a GPU."""
     save_every: int = 500
     seed: int = 0
 
@@ -80,7 +82,7 @@ class TrainingOptions:
     def identity(self) -> dict[str, Any]:
         """The options that must be the same for a run to go on."""
         fields = asdict(self)
-        del fields["save_every"]
+        del fields["save_every"], fields["compile"]
         if self.decay == "constant":
             del fields["steps"]
         return fields

@@ -19,8 +19,11 @@ SmallData = Literal["auto", "on", "off"]
 FEW_PICTURES = 5_000
 """Below this, ``small_data`` is on if it is auto."""
 
-SCHEDULER = SchedulerConfig(clip_sample=False, timestep_spacing="trailing")
-"""Of new models. Clipping, and a start below T - 1, change the brightness of dark pictures."""
+SCHEDULER = SchedulerConfig(
+    prediction_type="v_prediction", clip_sample=False, timestep_spacing="trailing"
+)
+"""Of new models. Predicting the noise, clipping, and a start below T - 1 all change the brightness
+of dark or bright pictures."""
 
 _SMALL_DATA = {"augment": 0.12, "dropout": 0.1}
 

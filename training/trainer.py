@@ -138,6 +138,8 @@ class TrainingRun:
         arrange(self.model, self._order)
         self.averaged = copy.deepcopy(network).requires_grad_(False).eval()
         self._spread = self.processes.spread(self.model)
+        if options.compile:
+            self._spread = torch.compile(self._spread)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=options.learning_rate,
