@@ -46,7 +46,7 @@ class Answers:
         self._page.unroute(_REPORT_ROUTE)
 
     def _plan(self, route: Route) -> None:
-        self.settings.append(route.request.post_data_json)
+        self.settings.append(route.request.post_data_json or {})
         route.abort() if self.plan is None else route.fulfill(json=self.plan)
 
     def _report(self, route: Route) -> None:
