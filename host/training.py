@@ -19,7 +19,7 @@ from ..pictures.images import latent_to_image, to_bytes
 from ..schedulers.errors import UserError
 from ..training.card import write_card
 from ..training.copying import CopyGauge, Copying
-from ..training.network_in_training import training_bytes
+from ..training.network_in_training import training_size
 from ..training.plan import Plan
 from ..training.preview import EVALUATIONS, draw
 from ..training.processes import Processes
@@ -83,6 +83,7 @@ class HostTraining:
         self._clock = Clock()
         self._copying: Copying | None = None
         self._gauge: CopyGauge | None = None
+        self._retries = 0
 
     def train(self) -> list[float]:
         """Train to the end, and return the loss of each step.
@@ -94,7 +95,6 @@ class HostTraining:
         try:
             return self._train()
         except Exception as error:
-            self._reporter.fail()
             if _is_out_of_memory(error):
                 raise self._too_large() from error
             raise
@@ -113,6 +113,7 @@ class HostTraining:
                 ):
                     self._preview(run)
                 bar.update_absolute(run.step, options.steps)
+                self._note_retries(run)
                 if self._reporter.is_due:
                     self._show(run)
                 comfy.model_management.throw_exception_if_processing_interrupted()
@@ -132,13 +133,8 @@ class HostTraining:
         run = plan.begin(self.folder, Processes(self._device))
         height, width = plan.pictures.size
         shape = (options.batch_size, plan.unet.in_channels, height, width)
-        self.report.begin(
-            self.name,
-            parameters=sum(tensor.numel() for tensor in run.network.parameters()),
-            memory=training_bytes(run.network, shape, options),
-            step=run.step,
-            steps=options.steps,
-        )
+        self.report.parameters, self.report.memory = training_size(plan.unet, shape, options)
+        self.report.begin(self.name, run.step, options.steps)
         if run.step >= options.steps:
             self.report.notes.append(
                 f"This run has done {run.step:,} steps already. Enter more steps to go on."
@@ -183,6 +179,14 @@ class HostTraining:
         )
         self.report.update(run.progress, left, self._clock.per_step)
         self._reporter.send()
+
+    def _note_retries(self, run: TrainingRun) -> None:
+        for step in run.progress.retries[self._retries :]:
+            self.report.notes.append(
+                f"The loss jumped or became NaN at step {step:,}. The run went back to its last "
+                "save and goes on with half the learning rate."
+            )
+        self._retries = len(run.progress.retries)
 
     def _finish(self, run: TrainingRun, state: str) -> None:
         """Write the card and send the last report."""

@@ -3,10 +3,12 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import comfy.model_management
 from aiohttp import web
 from server import PromptServer
 
@@ -45,10 +47,9 @@ class Report:
     notes: list[str] = field(default_factory=list)
     grid: dict[str, Any] | None = None
 
-    def begin(self, name: str, *, parameters: int, memory: int, step: int, steps: int) -> None:
-        """Note what is known when the run begins."""
+    def begin(self, name: str, step: int, steps: int) -> None:
+        """Note that the run begins, or goes on after ``step``."""
         self.name, self.state = name, "training"
-        self.parameters, self.memory = parameters, memory
         self.first_step, self.step, self.steps = step, step, steps
 
     def update(self, progress: Progress, seconds_left: float | None, per_step: list[float]) -> None:
@@ -97,10 +98,20 @@ class Reporter:
         content = {"node": self._node, "report": {**report, "grid": grid}}
         PromptServer.instance.send_sync(NAME, content)
 
-    def fail(self) -> None:
-        """Show that the run has failed; the host shows why."""
-        self.report.state = "failed"
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Report how what happens inside ends: an error, which the host shows, or Cancel."""
         self.send()
+        try:
+            yield
+        except comfy.model_management.InterruptProcessingException:
+            self.report.state = "stopped"
+            self.send()
+            raise
+        except Exception:
+            self.report.state = "failed"
+            self.send()
+            raise
 
     def ui(self) -> Ui:
         """Return the last report as the node's result."""

@@ -16,11 +16,20 @@ from ..host.folders import model_files
 from ..host.model import own_schedule, unconditional_model, weights_as_loaded
 from ..host.run_report import REPORTS
 from ..host.training import HostTraining
-from ..host.training_page import Reporter
+from ..host.training_page import Reporter, serve
 from ..schedulers.errors import UserError
-from ..training.network import NetworkSize, size_multiple
-from ..training.options import TrainingOptions
-from ..training.pictures import Colour, Crop, PictureSet, entered_folder, from_images, read_folder
+from ..training.network import NetworkSize, default_unet, size_multiple
+from ..training.network_in_training import training_size
+from ..training.options import Precision, TrainingOptions
+from ..training.pictures import (
+    Colour,
+    Crop,
+    PictureSet,
+    entered_folder,
+    from_images,
+    read_folder,
+    survey_folder,
+)
 from ..training.plan import Plan, SmallData, Start
 from ..training.precision import AutoPrecision, resolve_precision
 from ..unet.config import UNetConfig
@@ -74,9 +83,8 @@ class UnconditionalTrain(io.ComfyNode):
         images: list[Tensor] = given.pop("images", None) or []
         values = {name: value[0] for name, value in given.items()}
         reporter = Reporter(str(cls.hidden.unique_id))
-        reporter.send()
         # The host runs nodes where nothing can be trained.
-        with torch.inference_mode(False), torch.enable_grad():
+        with reporter.shown(), torch.inference_mode(False), torch.enable_grad():
             plan = _plan(values, images, values.get("model"), reporter)
             training = HostTraining(plan, values["name"], values["preview_every"], reporter)
             losses = training.train()
@@ -197,6 +205,7 @@ def _inputs() -> list[Any]:
             default=0,
             min=0,
             max=2**32 - 1,
+            control_after_generate=False,  # another seed would be another run
             tooltip="Of the first weights and of all that is drawn at random while it trains.",
             advanced=True,
         ),
@@ -215,6 +224,46 @@ def _inputs() -> list[Any]:
     ]
 
 
+def planned(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what the node would train, for the editor; it says so before Run.
+
+    Args:
+        values: of the node's widgets; the names of those that are linked are in "linked".
+    """
+    linked = values.get("linked", [])
+    if "model" in linked or "images" in linked or "folder" in linked:
+        return {}
+    try:
+        multiple = size_multiple(values["network"])
+        size, count = survey_folder(
+            _resolved(values["folder"]),
+            size=values["size"] or None,
+            crop=values["crop"],
+            multiple=multiple,
+        )
+        options = TrainingOptions(
+            batch_size=values["batch_size"], precision=_precision(values["precision"])
+        )
+        unet = default_unet(size, 3, values["network"], attention=values["crop"] == "centre")
+        shape = (values["batch_size"], unet.in_channels, *size)
+        parameters, memory = training_size(unet, shape, options)
+    except (KeyError, TypeError):  # linked, or of another version
+        return {}
+    except (ValueError, OSError) as error:
+        return {"error": str(error)}
+    return {
+        **{"parameters": parameters, "memory": memory, "size": size, "pictures": count},
+        **{"channels": None, "notes": []},
+    }
+
+
+serve(planned)
+
+
+def _precision(precision: AutoPrecision) -> Precision:
+    return resolve_precision(precision, comfy.model_management.get_torch_device())
+
+
 def _plan(
     values: dict[str, Any], images: list[Tensor], patcher: ModelPatcher | None, reporter: Reporter
 ) -> Plan:
@@ -229,7 +278,7 @@ def _plan(
         rotate=values["rotate"],
         save_every=values["save_every"],
         seed=values["seed"],
-        precision=resolve_precision(values["precision"], comfy.model_management.get_torch_device()),
+        precision=_precision(values["precision"]),
     )
     plan = Plan.make(
         pictures,

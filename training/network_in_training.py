@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..unet.attention import Attention
+from ..unet.config import UNetConfig
 from ..unet.resnet import ResnetBlock
 from ..unet.unet2d import UNet2D
 from .augmentation import LABELS
@@ -72,15 +73,16 @@ def _compute_again(module: nn.Module) -> None:
     module.forward = kept
 
 
-def training_bytes(unet: UNet2D, shape: tuple[int, int, int, int], options: TrainingOptions) -> int:
-    """Return how much memory a training step needs, with all that stays between steps.
+def training_size(
+    unet: UNetConfig, shape: tuple[int, int, int, int], options: TrainingOptions
+) -> tuple[int, int]:
+    """Return a network's number of parameters, and the bytes that training it needs.
 
     Args:
-        unet: the network, on any device; the layers are counted on a copy without data.
+        unet: the network.
         shape: of the pictures that are computed at once, (B, C, H, W).
         options: how to train.
     """
-    weights = sum(tensor.numel() for tensor in unet.parameters())
     counted: dict[Any, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
@@ -89,7 +91,8 @@ def training_bytes(unet: UNet2D, shape: tuple[int, int, int, int], options: Trai
         return tensor
 
     alive: list[Tensor] = []
-    network = UNet2D(unet.config, device="meta")
+    network = UNet2D(unet, device="meta")
+    weights = sum(tensor.numel() for tensor in network.parameters())
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda kept: kept):
         network(torch.empty(1, *shape[1:], device="meta"), torch.zeros(1, device="meta"))
     own = {tensor.untyped_storage()._cdata for tensor in network.parameters()}
@@ -99,4 +102,4 @@ def training_bytes(unet: UNet2D, shape: tuple[int, int, int, int], options: Trai
     if options.checkpointing:
         layers /= 4
     # Weights, averages, gradients, and AdamW's two moments; in float32.
-    return int(1.2 * layers * shape[0]) + 5 * 4 * weights
+    return weights, int(1.2 * layers * shape[0]) + 5 * 4 * weights

@@ -150,13 +150,7 @@ def read_folder(
         ValueError: the folder is missing or has no readable picture, or the size or the number of
             channels is not valid.
     """
-    if not folder.is_dir():
-        raise ValueError(
-            f"{folder} is a file. Choose the folder with your pictures."
-            if folder.exists()
-            else f"The folder {folder} does not exist. Choose the folder with your pictures."
-        )
-    files, others = find_files(folder)
+    files, others = _files_in(folder)
     wish = _Wish(size, channels, crop, background, multiple)
     notes = [f"Ignored files that are not pictures: {others}."] if others else []
     pictures = _read_all([PictureFile(path, folder) for path in files], wish, notes, on_progress)
@@ -166,6 +160,36 @@ def read_folder(
             f"There is nothing to train on in {folder}: {found}. Put {KINDS} files there."
         )
     return pictures
+
+
+def survey_folder(
+    folder: Path, *, size: Size | None, crop: Crop, multiple: int
+) -> tuple[tuple[int, int], int]:
+    """Return the size that ``read_folder`` chooses, and how many pictures there are.
+
+    Only the heads of the files are read; some may still be damaged.
+
+    Raises:
+        ValueError: as ``read_folder``.
+    """
+    files, _ = _files_in(folder)
+    if size is not None:
+        return sides(size), len(files)
+    sources = [PictureFile(path, folder) for path in files]
+    wish = _Wish(None, None, crop, None, multiple)
+    found, chosen, _ = _choose_size(sources, wish, _Counts(), lambda done, total: None)
+    return chosen, len(found)
+
+
+def _files_in(folder: Path) -> tuple[list[Path], str]:
+    """Return the pictures in a folder, and what else is there, in words."""
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder} is a file. Choose the folder with your pictures."
+            if folder.exists()
+            else f"The folder {folder} does not exist. Choose the folder with your pictures."
+        )
+    return find_files(folder)
 
 
 def from_images(
