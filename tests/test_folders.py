@@ -60,7 +60,7 @@ def as_another_user() -> Iterator[None]:
 
 
 def listed(folders: ModuleType) -> list[str]:
-    return [name for name in folders.model_names() if name != "digits-16"]
+    return [name for name in folders.model_names() if name not in ("deep-field", "digits-16")]
 
 
 def write_config(folder: Path, **fields: Any) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import json
 import shutil
 import threading
 from typing import Any
@@ -14,9 +13,11 @@ import toys
 from graphs import digits, files, graph, model_names
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from templates import NAMES, SHORTER, put_inputs, saved, shorten
 
+from devtools.client import Client
 from devtools.contract import NODES, is_type
-from devtools.environment import ROOT
+from devtools.host import Host
 from devtools.workflows import to_prompt
 
 EXAMPLES = [
@@ -71,7 +72,7 @@ def test_the_nodes_are_those_that_saved_workflows_depend_on(client):
 
 
 def test_a_model_folder_appears_when_it_is_added(client, models):
-    assert model_names(client)[0] == "digits-16"
+    assert model_names(client)[:2] == ["deep-field", "digits-16"]
     toys.write_checkpoint(models / "mine" / "deep" / "tiny", toys.TINY)
     toys.write_checkpoint(models / "pipeline", toys.TINY, layout="pipeline", scheduler={})
     names = model_names(client)
@@ -85,8 +86,7 @@ def test_a_model_folder_appears_when_it_is_added(client, models):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_workflow_runs(name, host, client):
-    saved = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text())
-    prompt = to_prompt(saved, client.get("/object_info"))
+    prompt = to_prompt(saved(name), client.get("/object_info"))
     run = client.run(prompt)
     assert run.error is None, run.error
     key = next(
@@ -105,8 +105,7 @@ def test_an_example_workflow_runs(name, host, client):
 
 
 def test_the_example_with_a_checkpoint_runs_on_a_model_shaped_like_it(client):
-    saved = json.loads((ROOT / "example_workflows" / "pndm_on_a_checkpoint.json").read_text())
-    prompt = to_prompt(saved, client.get("/object_info"))
+    prompt = to_prompt(saved("pndm_on_a_checkpoint"), client.get("/object_info"))
     stand_ins: dict[str, dict[str, Any]] = {
         "CheckpointLoaderSimple": {"class_type": "TestTinyModel"},
         "CLIPTextEncode": {"class_type": "TestConditioning", "inputs": {"seed": 1}},
@@ -127,10 +126,37 @@ def test_the_example_with_a_checkpoint_runs_on_a_model_shaped_like_it(client):
     assert run.progress[-1] == (34, 34)  # 25 steps and the warm-up
 
 
+def picture_of_short_example(name: str, host: Host, client: Client) -> Image.Image:
+    """The picture of an example that is run with ``SHORTER``'s values."""
+    prompt = to_prompt(saved(name), client.get("/object_info"))
+    shorten(name, prompt)
+    run = client.run(prompt)
+    assert run.error is None, run.error
+    key = next(k for k, n in prompt.items() if n["class_type"] == "UnconditionalImageOutput")
+    (picture,) = files(host, run, key)
+    return Image.open(picture)
+
+
+def test_the_example_of_any_size_draws_a_dark_sky_with_bright_stars(host, client):
+    sky = picture_of_short_example("any_size_sky", host, client)
+    assert sky.size == (128, 64)
+    pixels = np.asarray(sky.convert("L"))
+    assert np.median(pixels) < 30
+    assert pixels.max() > 120
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("train_on_your_pictures", (4 * 36 - 4, 4 * 36 - 4)), ("train_on_one_picture", (96, 64))],
+)
+def test_an_example_that_trains_draws_with_its_model(name, size, host, client):
+    put_inputs(host)
+    assert picture_of_short_example(name, host, client).size == size
+
+
 def test_every_example_is_run_by_a_test():
-    found = {path.stem for path in (ROOT / "example_workflows").glob("*.json")}
     elsewhere = {"pndm_on_a_checkpoint", "progressive_generation"}
-    assert found == {*EXAMPLES, *elsewhere}
+    assert set(NAMES) == {*EXAMPLES, *SHORTER, *elsewhere}
 
 
 def test_the_picture_is_that_of_the_core_and_of_diffusers(host, client):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from templates import put_inputs
 
 from devtools.browser import ARGUMENTS, NO_BROWSER, find_browser, is_ci
 from devtools.comfyui import comfyui_path
@@ -44,6 +45,7 @@ def editor_host(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> 
     with Host(
         folder, comfyui=comfyui_path(), arguments=arguments, environment=environment
     ) as running:
+        put_inputs(running)
         yield running
         assert running.is_running, running.log.read_text(errors="replace")[-3000:]
 

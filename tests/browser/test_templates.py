@@ -2,19 +2,16 @@
 
 import contextlib
 import itertools
-import json
-from typing import Any
 
 import pytest
 from playwright.sync_api import TimeoutError
+from templates import NAMES as TEMPLATES
+from templates import SHORTER, saved
 
-from devtools.environment import ROOT
 from devtools.workflows import to_prompt
 
 from .editor import Editor
 
-_FOLDER = ROOT / "example_workflows"
-TEMPLATES = sorted(path.stem for path in _FOLDER.glob("*.json"))
 # One of the others needs a Stable Diffusion checkpoint, which is gigabytes: the host's tests run it
 # on a stand-in. Its picture in the template browser is one of its graph. The other is an app.
 RUNNABLE = [name for name in TEMPLATES if name not in ("pndm_on_a_checkpoint", "quick_start.app")]
@@ -39,10 +36,6 @@ def open_template(editor: Editor, name: str) -> None:
         if not card.count():
             return
     raise AssertionError(f"{name} does not open")
-
-
-def saved(name: str) -> dict[str, Any]:
-    return json.loads((_FOLDER / f"{name}.json").read_text())
 
 
 def test_the_template_browser_lists_every_template_with_its_picture(editor: Editor) -> None:
@@ -121,11 +114,13 @@ def test_a_template_is_legible_in_a_small_window(name: str) -> None:
 def test_a_template_runs_and_shows_its_picture(name: str, editor: Editor) -> None:
     workflow = saved(name)
     editor.load(workflow)
+    kinds = {node["id"]: node["type"] for node in workflow["nodes"]}
     for node, widgets in editor.widgets().items():
         if widgets.get("steps", 0) > 100:  # a thousand would take long
             editor.set_widget(int(node), "steps", 100)
+        for widget, value in SHORTER.get(name, {}).get(kinds[int(node)], {}).items():
+            editor.set_widget(int(node), widget, value)
     assert editor.run() == "success"
-    kinds = {node["id"]: node["type"] for node in workflow["nodes"]}
     pictures = [node for node, kind in kinds.items() if kind == "UnconditionalImageOutput"]
     plots = [node for node, kind in kinds.items() if kind == "UnconditionalShowSchedule"]
     assert pictures or plots
