@@ -128,15 +128,17 @@ class TrainingRun:
         self.processes.wait()
 
         # The networks: the one that trains, and its average.
+        self._order = memory_format(options.precision, self._device)
         with torch.random.fork_rng(devices=[]):  # keeps the caller's random state
             torch.manual_seed(options.seed)  # for the layers' own initialisation
             network = UNet2D(unet)
-        if weights is not None:
-            network.load_state_dict({name: value.float() for name, value in weights.items()})
-        self._order = memory_format(options.precision, self._device)
-        self.model = NetworkInTraining(network, options, self._device).to(self._device)
+            if weights is not None:
+                network.load_state_dict({name: value.float() for name, value in weights.items()})
+            # Copied first: what training adds to the layers would compute with their weights.
+            self.averaged = copy.deepcopy(network).requires_grad_(False).eval().to(self._device)
+            self.model = NetworkInTraining(network, options, self._device).to(self._device)
+        arrange(self.averaged, self._order)
         arrange(self.model, self._order)
-        self.averaged = copy.deepcopy(network).requires_grad_(False).eval()
         self._spread = self.processes.spread(self.model)
         if options.compile:
             self._spread = torch.compile(self._spread)
