@@ -29,3 +29,10 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path, options):
     torch.manual_seed(5)
     finish(make_run(tmp_path, options), stop_after=1)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_random_number_that_rounds_up_to_1_draws_the_last_timestep(tmp_path, monkeypatch):
+    run = make_run(tmp_path, TrainingOptions(steps=1, batch_size=64))
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, 1 - 2**-24))
+    finish(run)
+    assert run.step == 1

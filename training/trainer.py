@@ -302,7 +302,8 @@ class TrainingRun:
         # which makes the loss less noisy than independent draws.
         x0, labels = self._batch(step, micro, g)
         slices = micro * size + torch.arange(size) + torch.rand(size, generator=g)
-        t = (slices / options.batch_size * len(self._alphas_cumprod)).long().to(self._device)
+        T = len(self._alphas_cumprod)
+        t = (slices / options.batch_size * T).long().clamp(max=T - 1).to(self._device)  # rounding
 
         # Noise it (eq. 4) and predict the noise (eq. 14), or what else the model predicts.
         drawn = _generator(f"{options.seed}/{step}/{micro}/noise", self._device)
