@@ -178,14 +178,16 @@ class TrainingRun:
             UserError: it diverged again after that. The last saved state is kept.
         """
         end = self.options.steps if stop_after is None else min(self.options.steps, stop_after)
-        self._note_pictures()
+        if self.step < end:
+            self._note_pictures()
         if not self.progress.saved and self.step < end:
             self.save()  # what the first steps can go back to
         while self.step < end:
             started = time.perf_counter()
-            loss = self._train_step(self.step)
+            step = self.step
+            loss = self._train_step(step)
             if loss is None or self.progress.has_jumped:
-                self._go_back()
+                self._go_back(step + 1)
                 continue
             self.progress.seconds += time.perf_counter() - started
             due = self.step - self.saved_step >= self.options.save_every
@@ -224,9 +226,9 @@ class TrainingRun:
         self.optimizer.load_state_dict(state.pop("optimizer"))
         self.progress = Progress(**state)
 
-    def _go_back(self) -> None:
+    def _go_back(self, diverged: int) -> None:
         """Return to the last saved state with half the learning rate."""
-        diverged, retries = self.step + 1, self.progress.retries
+        retries = self.progress.retries
         if len(retries) == _RETRIES:
             raise UserError(
                 f"The training diverged at step {diverged}, for the {_RETRIES + 1}th time: its "
@@ -235,6 +237,7 @@ class TrainingRun:
                 f"{self.options.learning_rate:g}, or with precision float32."
             )
         self._load()
+        self._note_pictures()
         self.progress.retries = [*retries, diverged]
         logger.warning(
             "The loss jumped or became NaN at step %d. Going on from step %d with half the "
@@ -247,10 +250,12 @@ class TrainingRun:
         self.save()
 
     def _note_pictures(self) -> None:
-        entry = (self.step, len(self.pictures), self.pictures.sha256)
-        known = self.progress.pictures
-        if not known or known[-1][1:] != entry[1:]:
-            known.append(entry)
+        # Those that no step saw do not count.
+        known = [entry for entry in self.progress.pictures if entry[0] < self.step]
+        own = (len(self.pictures), self.pictures.sha256)
+        if not known or known[-1][1:] != own:
+            known.append((self.step, *own))
+        self.progress.pictures = known
 
     def _learning_rate(self, step: int) -> float:
         return self.options.learning_rate_at(step) * 0.5 ** len(self.progress.retries)
