@@ -119,6 +119,20 @@ NODES: dict[str, dict[str, Any]] = {
         "Show Schedule", {"model": "MODEL", "steps": 50}, optional={"sigmas": "SIGMAS"}
     ),
     "UnconditionalConsistencySampler": _sampler("Consistency", 1, {"timesteps": ""}),
+    "UnconditionalTrain": _node(
+        "Train Unconditional UNet",
+        {
+            **{"folder": "", "name": "my-model", "size": 0, "crop": ["centre", "random"]},
+            "network": ["small", "medium", "large"],
+            **{"steps": 5000, "batch_size": 16, "learning_rate": 0.0002},
+            "small_data": ["auto", "on", "off"],
+            **{"flip": False, "rotate": False, "background": "white"},
+            "precision": ["auto", "float32", "bfloat16"],
+            **{"preview_every": 250, "save_every": 500, "seed": 0},
+        },
+        *("MODEL", "LOSS_MAP"),
+        optional={"images": "IMAGE", "model": "MODEL"},
+    ),
 }
 
 

@@ -152,4 +152,8 @@ def every_node() -> Graph:
     trajectory = w("UnconditionalTrajectory", model=classes, **values, show="x_t", every=3)
     output([trajectory[0], 1], "trajectory")
     w("UnconditionalUNetSave", model=classes, filename_prefix="saved/classes")
+    how = {"size": 8, "crop": "random", "network": "medium", "steps": 3, "batch_size": 2}
+    how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
+    how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}
+    w("UnconditionalTrain", folder="saved-pictures", name="saved/trained", seed=51, **how)
     return w.graph

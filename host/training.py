@@ -40,25 +40,23 @@ _FORWARD = 1 / 3
 
 @dataclass
 class Clock:
-    """Estimates how long a run will take, from what its parts have taken so far."""
+    """Estimates how long a run will take, from what its steps and previews have taken so far."""
 
     per_step: list[float] = field(default_factory=list)
     per_preview: list[float] = field(default_factory=list)
-    per_save: list[float] = field(default_factory=list)
 
-    def seconds_left(self, steps: int, previews: int, saves: int, batch_size: int) -> float | None:
+    def seconds_left(self, steps: int, previews: int, batch_size: int) -> float | None:
         """Return an estimate, or None before ten steps.
 
         Args:
-            steps, previews, saves: how many are left.
+            steps, previews: how many are left.
             batch_size: pictures in a step.
         """
         if len(self.per_step) < 10:
             return None
         step = statistics.median(self.per_step[-100:])
         guess = 2 * EVALUATIONS * PREVIEWS / batch_size * step * _FORWARD
-        preview = statistics.median(self.per_preview or [guess])
-        return steps * step + previews * preview + saves * statistics.median(self.per_save or [0])
+        return steps * step + previews * statistics.median(self.per_preview or [guess])
 
 
 class HostTraining:
@@ -74,7 +72,7 @@ class HostTraining:
         UserError: the name is not valid.
     """
 
-    def __init__(self, plan: Plan, name: str, preview_every: int, reporter: "Reporter"):
+    def __init__(self, plan: Plan, name: str, preview_every: int, reporter: Reporter):
         self._plan, self._preview_every, self._reporter = plan, preview_every, reporter
         self._device = comfy.model_management.get_torch_device()
         self.name = _name_of_run(plan, name)
@@ -171,12 +169,9 @@ class HostTraining:
         self._clock.per_preview.append(time.perf_counter() - started)
 
     def _show(self, run: TrainingRun) -> None:
-        options, steps = run.options, run.options.steps - run.step
-        every = self._preview_every
-        previews = steps // every + (options.steps % every > 0) if every else 0
-        left = self._clock.seconds_left(
-            steps, previews, steps // options.save_every + 1, options.batch_size
-        )
+        step, steps, every = run.step, run.options.steps, self._preview_every
+        previews = -(-steps // every) - step // every if every else 0
+        left = self._clock.seconds_left(steps - step, previews, run.options.batch_size)
         self.report.update(run.progress, left, self._clock.per_step)
         self._reporter.send()
 

@@ -67,7 +67,6 @@ class Report:
             **{"step": step, "averaged": averaged, "current": current, "nearest": nearest},
             **{"ratio": copying.ratio, "copies": copying.copies, "samples": copying.samples},
             "copying": copying.is_copying,
-            "sentence": str(copying),
         }
 
 

@@ -53,7 +53,7 @@ class UnconditionalUNetLoader(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=model_names(),
-                    tooltip="A bundled model (digits-16), or a folder or file in "
+                    tooltip="A bundled model (deep-field, digits-16), or a folder or file in "
                     "ComfyUI/models/diffusers. A folder's variants, for example fp16, have their "
                     "own entries. Press R after adding a model.",
                 ),

@@ -1,5 +1,6 @@
 """From a folder of pictures to a MODEL."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any, get_args
@@ -35,6 +36,8 @@ from ..training.precision import AutoPrecision, resolve_precision
 from ..unet.config import UNetConfig
 from .inputs import CATEGORY
 from .load import load_model
+
+logger = logging.getLogger(__name__)
 
 _TRANSPARENT = "transparent"
 
@@ -290,6 +293,8 @@ def _plan(
     report = reporter.report
     report.size, report.channels = pictures.size, pictures.channels
     report.pictures, report.notes = len(pictures), list(pictures.notes)
+    for note in pictures.notes:
+        logger.info(note)
     return plan
 
 

@@ -10,6 +10,7 @@ import tomlkit
 import toys
 from graphs import files, graph
 from hub_lookalike import COMMIT, Hub, Repo
+from PIL import Image
 
 from devtools.client import Client
 from devtools.contract import NODES, defaults
@@ -56,6 +57,10 @@ def test_a_saved_workflow_means_what_it_meant_and_runs(
     )
     for name in ("classes", "consistency"):
         shutil.rmtree(models / f"somebody--{name}@{COMMIT}", ignore_errors=True)
+    (host.folder / "input" / "saved-pictures").mkdir(parents=True, exist_ok=True)
+    for k in range(3):
+        picture = Image.new("RGB", (12, 10), (80 * k, 40, 200))
+        picture.save(host.folder / "input" / "saved-pictures" / f"{k}.png")
     client.run(graph())  # after it nothing of another release is in the host's cache
     run = client.run(prompt)
     assert run.error is None, run.error
@@ -82,8 +87,10 @@ def test_the_newest_has_every_node_with_no_default_on_any_input() -> None:
     stored = {str(node["id"]): node.get("widgets_values", []) for node in newest["nodes"]}
     for node, meant in newest["extra"]["meant"].items():
         kind = kinds[node]
-        # A seed has one more, for what follows a run; nothing that a script adds is stored.
-        assert len(stored[node]) == len(meant) + ("seed" in meant), kind
+        # A sampler's seed has one more, for what follows a run; nothing that a script adds is
+        # stored.
+        controlled = "seed" in meant and kind != "UnconditionalTrain"
+        assert len(stored[node]) == len(meant) + controlled, kind
         widgets = defaults(kind, "inputs", "optional")
         assert set(meant) - {"model_name"} == set(widgets), kind
         for name, default in widgets.items():

@@ -1,422 +1,210 @@
-import sys
+"""What one step of training shows the network, and how it judges the answer."""
+
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from comfyui_unconditional.checkpoints.files import find_files, read_json
-from comfyui_unconditional.checkpoints.reading import read_checkpoint
-from comfyui_unconditional.checkpoints.saving import save_model
-from comfyui_unconditional.models import digits
-from comfyui_unconditional.models.__main__ import main as digits_main
-from comfyui_unconditional.models.judge import as_saved, compare
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from comfyui_unconditional.training.command import main
-from comfyui_unconditional.training.pictures import default_unet, load_pictures
-from comfyui_unconditional.training.trainer import TrainingOptions, TrainingRun
-from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.unet2d import UNet2D
-from float64 import compare_networks
+from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
+from comfyui_unconditional.training.options import TrainingOptions
+from comfyui_unconditional.training.pictures import PictureSet
 from torch import Tensor
-from training_toys import SPRITE, UNET
+from training_toys import OPTIONS, SCHEDULER, UNET, finish, make_run, noise_pictures
 
-SCHEDULER = SchedulerConfig()
-OPTIONS = TrainingOptions(steps=6, batch_size=4, warmup_steps=2, flip=True, save_every=2)
-
-
-def noise_pictures(n: int = 5, seed: int = 0) -> Tensor:
-    g = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (n, 1, 8, 8), generator=g, dtype=torch.uint8)
+PREDICTIONS = ["epsilon", "sample", "v_prediction"]
 
 
-def make_run(
-    folder: Path, options: TrainingOptions = OPTIONS, pictures: Tensor | None = None
-) -> TrainingRun:
-    images = noise_pictures() if pictures is None else pictures
-    return TrainingRun(images, folder, unet=UNET, scheduler=SCHEDULER, options=options)
+# Loss
 
 
-def finish(run: TrainingRun, stop_after: int | None = None) -> list[float]:
-    return list(run.run(stop_after))
+def uniform_picture(value: int) -> PictureSet:
+    return PictureSet.of_tensor(torch.full((1, 1, 8, 8), value, dtype=torch.uint8))
 
 
-def assert_same_state(a: TrainingRun, b: TrainingRun) -> None:
-    weights_a, weights_b = a.model.state_dict(), b.model.state_dict()
-    assert weights_a.keys() == weights_b.keys() == a.ema.keys() == b.ema.keys()
-    for name in weights_a:
-        assert torch.equal(weights_a[name], weights_b[name]), name
-        assert torch.equal(a.ema[name], b.ema[name]), f"average of {name}"
+def right_answer(prediction: str, x_t: Tensor, t: Tensor) -> Tensor:
+    """What is known of the noise where every pixel of every picture is 0.2 (153 of 255)."""
+    a = NoiseSchedule.from_config(SCHEDULER).alphas_cumprod[t.long()][:, None, None, None]
+    x0 = torch.full_like(x_t, 0.2)
+    eps = (x_t - a.sqrt() * x0) / (1 - a).sqrt()
+    return {"epsilon": eps, "sample": x0, "v_prediction": a.sqrt() * eps - (1 - a).sqrt() * x0}[
+        prediction
+    ]
 
 
-# Trainer
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("min_snr", [None, 5.0])
+def test_a_network_that_gives_the_right_answer_has_no_loss(tmp_path, prediction, min_snr):
+    scheduler = replace(SCHEDULER, prediction_type=prediction)
+    options = replace(OPTIONS, min_snr=min_snr)
+    run = make_run(tmp_path, options, uniform_picture(153), scheduler=scheduler)
+    run._spread = lambda x_t, t, labels: right_answer(prediction, x_t, t)
+    assert run._loss(0, 0) < 1e-6
+    for other in {*PREDICTIONS} - {prediction}:
+        run._spread = lambda x_t, t, labels, other=other: right_answer(other, x_t, t)
+        assert run._loss(0, 0) > 0.01
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 4])
-def test_stopping_and_resuming_gives_the_uninterrupted_weights(tmp_path, stop_after):
-    whole = make_run(tmp_path / "whole")
-    losses = finish(whole)
-
-    first = make_run(tmp_path / "parts")
-    losses_of_parts = finish(first, stop_after)
-    assert first.saved_step == stop_after
-    resumed = make_run(tmp_path / "parts")
-    assert resumed.step == resumed.saved_step == stop_after
-    losses_of_parts += finish(resumed)
-
-    assert losses_of_parts == losses
-    assert_same_state(resumed, whole)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_min_snr_weights_are_those_of_the_paper(tmp_path, prediction):
+    """Hang et al. 2023: min(SNR, gamma) of the error of x0, whatever the network predicts."""
+    scheduler = replace(SCHEDULER, prediction_type=prediction)
+    run = make_run(tmp_path, replace(OPTIONS, min_snr=5.0), scheduler=scheduler)
+    a = NoiseSchedule.from_config(scheduler).alphas_cumprod.double()
+    snr = a / (1 - a)
+    # The error of x0 for an error of 1 in what is predicted, squared.
+    of_x0 = {"epsilon": 1 / snr, "sample": torch.ones_like(a), "v_prediction": 1 - a}[prediction]
+    expected = torch.minimum(snr, torch.tensor(5.0)) * of_x0
+    torch.testing.assert_close(run._weights(a), expected)
 
 
-def test_an_abandoned_run_continues_from_its_last_saved_state(tmp_path):
-    whole = make_run(tmp_path / "whole")
-    finish(whole)
+def test_the_loss_is_weighted_at_each_pictures_own_timestep(tmp_path):
+    plain = make_run(tmp_path / "plain", replace(OPTIONS, batch_size=1))
+    bounded = make_run(tmp_path / "bounded", replace(OPTIONS, batch_size=1, min_snr=5.0))
+    ratios, seen = [], []
 
-    steps = make_run(tmp_path / "parts").run()
-    for _ in range(3):  # the state is saved after step 2
-        next(steps)
-    steps.close()
-    resumed = make_run(tmp_path / "parts")
-    assert resumed.step == 2
-    finish(resumed)
+    def remember(x_t: Tensor, t: Tensor, labels: None) -> Tensor:
+        seen.append(int(t))
+        return torch.zeros_like(x_t)
 
-    assert_same_state(resumed, whole)
+    plain._spread = bounded._spread = remember
+    for step in range(20):
+        ratios.append(float(bounded._loss(step, 0) / plain._loss(step, 0)))
+    assert seen[::2] == seen[1::2]
+    a = NoiseSchedule.from_config(SCHEDULER).alphas_cumprod[seen[::2]]
+    assert ratios == pytest.approx(bounded._weights(a).tolist(), rel=1e-5)
+    assert min(ratios) < 1 == pytest.approx(max(ratios))
 
 
-def test_training_leaves_the_callers_random_numbers_alone(tmp_path):
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    finish(make_run(tmp_path), stop_after=1)
-    assert torch.equal(torch.rand(3), expected)
+def test_the_timesteps_of_a_batch_are_spread_evenly(tmp_path):
+    run = make_run(tmp_path, replace(OPTIONS, batch_size=20, micro_batches=2))
+    seen: list[int] = []
+
+    def remember(x_t: Tensor, t: Tensor, labels: None) -> Tensor:
+        seen.extend(t.tolist())
+        return torch.zeros_like(x_t)
+
+    run._spread = remember
+    for micro in range(2):
+        run._loss(0, micro)
+    assert [t // 50 for t in seen] == list(range(20))
+
+
+def test_a_random_number_that_rounds_up_to_1_draws_the_last_timestep(tmp_path, monkeypatch):
+    run = make_run(tmp_path, TrainingOptions(steps=1, batch_size=64))
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, 1 - 2**-24))
+    finish(run)
+    assert run.step == 1
+
+
+def test_the_network_receives_scaled_timesteps(tmp_path):
+    run = make_run(tmp_path, scheduler=replace(SCHEDULER, timestep_scale=0.5))
+    halves = []
+
+    def remember(x_t: Tensor, t: Tensor, labels: None) -> Tensor:
+        halves.extend(t.tolist())
+        return torch.zeros_like(x_t)
+
+    run._spread = remember
+    run._loss(0, 0)
+    assert 250 < max(halves) < 500
+
+
+def test_training_lowers_the_loss(tmp_path):
+    options = replace(OPTIONS, steps=60, batch_size=16, learning_rate=5e-3, save_every=60)
+    losses = finish(make_run(tmp_path, options, uniform_picture(0)))
+    assert sum(losses[-10:]) < sum(losses[:10]) / 2
+
+
+# Pictures
+
+
+def test_each_epoch_shows_each_picture_once(tmp_path):
+    levels = torch.arange(5, dtype=torch.uint8)[:, None, None, None]
+    run = make_run(tmp_path, pictures=PictureSet.of_tensor(levels.expand(5, 1, 8, 8)))
+    shown = []
+    for step in range(5):
+        x0, labels = run._batch(step, 0, torch.Generator())
+        shown += ((x0[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+        assert labels is None
+    epochs = [shown[first : first + 5] for first in range(0, 20, 5)]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert len({*map(tuple, epochs)}) > 1
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"learning_rate": 0.5}, "learning_rate was 0.001 and is now 0.5"),
-        ({"steps": 60}, "steps was 6 and is now 60"),
-        ({"batch_size": 3}, "batch_size was 4 and is now 3"),
-        ({"flip": False}, "flip was True and is now False"),
-        ({"seed": 1}, "seed was 0 and is now 1"),
-    ],
+    ("change", "expected"),
+    [({}, 1), ({"flip": True}, 2), ({"rotate": True}, 4), ({"flip": True, "rotate": True}, 8)],
 )
-def test_resuming_with_another_setting_is_rejected_and_names_it(tmp_path, change, words):
-    finish(make_run(tmp_path), stop_after=1)
-    with pytest.raises(ValueError, match=words):
-        make_run(tmp_path, replace(OPTIONS, **change))
+def test_pictures_are_mirrored_and_turned_in_all_ways(tmp_path, change, expected):
+    options = replace(OPTIONS, **{"flip": False, **change})
+    run = make_run(tmp_path, options, noise_pictures(1))
+    g = torch.Generator().manual_seed(0)
+    found = {tuple(x.flatten().tolist()) for s in range(20) for x in run._batch(s, 0, g)[0]}
+    assert len(found) == expected
+    picture = noise_pictures(1).pixels[0] / 127.5 - 1
+    allowed = [x.rot90(k, (-2, -1)) for x in (picture, picture.flip(-1)) for k in range(4)]
+    assert found <= {tuple(x.flatten().tolist()) for x in allowed}
 
 
-def test_resuming_with_as_many_other_pictures_is_rejected(tmp_path):
-    finish(make_run(tmp_path), stop_after=1)
-    with pytest.raises(ValueError, match="the pictures are not the same"):
-        make_run(tmp_path, pictures=noise_pictures(seed=1))
+def test_pictures_in_float32_are_trained_as_they_are(tmp_path):
+    picture = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8)
+    run = make_run(tmp_path, replace(OPTIONS, flip=False), PictureSet.of_tensor(picture))
+    assert torch.equal(run._batch(0, 0, torch.Generator())[0], picture.expand(4, 1, 8, 8))
 
 
-def test_resuming_may_change_how_often_the_state_is_saved(tmp_path):
-    finish(make_run(tmp_path), stop_after=1)
-    assert make_run(tmp_path, replace(OPTIONS, save_every=1)).step == 1
-
-
-def test_a_damaged_state_is_reported(tmp_path):
-    (tmp_path / "training.pt").write_bytes(b"not an archive")
-    with pytest.raises(ValueError, match="is not a training state, or is damaged"):
-        make_run(tmp_path)
-
-
-def test_a_diverged_training_keeps_the_state_saved_before(tmp_path):
-    run = make_run(tmp_path)
-    finish(run, stop_after=2)
-    with torch.no_grad():
-        next(run.model.parameters()).fill_(torch.nan)
-    with pytest.raises(ValueError, match="with a lower learning rate"):
-        finish(run)
-    assert all(value.isfinite().all() for value in make_run(tmp_path).ema.values())
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"batch_size": -1}, {"save_every": 0}, {"learning_rate": 0}]
-)
-def test_options_out_of_range_are_rejected(wrong):
-    with pytest.raises(ValueError, match="must be"):
-        replace(OPTIONS, **wrong)
+def test_a_run_keeps_no_copy_of_the_pictures(tmp_path):
+    pixels = noise_pictures(5).pixels
+    pictures = PictureSet(pixels, (8, 8))
+    before = [picture.data_ptr() for picture in pixels]
+    run = make_run(tmp_path, pictures=pictures)
+    finish(run, 1)
+    assert run.pictures is pictures
+    assert [picture.data_ptr() for picture in run.pictures.pixels] == before
+    held = [value for value in vars(run).values() if isinstance(value, Tensor)]
+    assert sum(value.numel() for value in held) == 1000  # the schedule
 
 
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((0, 1, 8, 8), "no pictures"),
-        ((2, 3, 8, 8), "have 3 channels, but the network takes 1"),
-        ((2, 1, 7, 8), "divisible by 2"),
+        ((3, 8, 8), "have 3 channels, but the network takes 1"),
+        ((1, 7, 8), "divisible by 2"),
     ],
 )
 def test_pictures_that_do_not_fit_the_network_are_rejected(tmp_path, shape, words):
     with pytest.raises(ValueError, match=words):
-        make_run(tmp_path, pictures=torch.zeros(shape, dtype=torch.uint8))
+        make_run(tmp_path / "new", pictures=noise_pictures(2, shape=shape))
+    assert not (tmp_path / "new").exists()
 
 
-def test_training_lowers_the_loss(tmp_path):
-    options = replace(OPTIONS, steps=60, batch_size=16, learning_rate=5e-3, save_every=60)
-    pictures = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
-    losses = finish(make_run(tmp_path, options, pictures))
-    assert sum(losses[-10:]) < sum(losses[:10]) / 2
-
-
-def test_saving_a_model_that_fails_keeps_the_one_before(tmp_path, monkeypatch):
-    weights = UNet2D(UNET).state_dict()
-    save_model(tmp_path, weights, UNET, SCHEDULER)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert len(before) == 4
-
-    def write_a_part(path: Path, content: bytes) -> int:
-        path.open("wb").write(content[:3])
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", write_a_part)
-    with pytest.raises(OSError, match="No space left"):
-        save_model(tmp_path, weights, UNET, SCHEDULER)
-    assert {path: path.read_bytes() for path in before} == before
-
-
-# Models from the user's own pictures
-
-
-def test_a_model_trained_on_a_folder_of_pngs_loads_here_and_in_diffusers(picture_folder, tmp_path):
-    images = load_pictures(picture_folder, 8, 3)
-    unet = default_unet(8, 3, width=32)
-    scheduler = SchedulerConfig(beta_schedule="squaredcos_cap_v2")
-    options = TrainingOptions(steps=20, batch_size=2, save_every=20)
-    run = TrainingRun(images, tmp_path / "model", unet=unet, scheduler=scheduler, options=options)
-    finish(run)
-    save_model(tmp_path / "model", run.ema, unet, scheduler)
-
-    files = find_files(tmp_path / "model")
-    assert files.scheduler_config is not None
-    assert SchedulerConfig.from_dict(read_json(files.scheduler_config)) == scheduler
-    checkpoint = read_checkpoint(files)
-    assert checkpoint.config == unet
-    assert all(torch.equal(checkpoint.weights[name], run.ema[name]) for name in run.ema)
-
-    from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
-
-    pipeline = DDPMPipeline.from_pretrained(tmp_path / "model", local_files_only=True)
-    assert pipeline.scheduler.config["beta_schedule"] == "squaredcos_cap_v2"
-    g = torch.Generator().manual_seed(0)
-    x, t = torch.randn(2, 3, 8, 8, generator=g), torch.tensor([3, 900])
-    comparison, apart = compare_networks(checkpoint.build(UNet2D), pipeline.unet, x, t)
-    assert comparison.holds
-    assert apart < 1e-12
+def test_quarter_turns_of_pictures_that_are_not_square_are_rejected(tmp_path):
+    with pytest.raises(ValueError, match=r"16 x 8 pixels cannot be turned by a quarter"):
+        make_run(tmp_path, replace(OPTIONS, rotate=True), noise_pictures(shape=(1, 8, 16)))
 
 
 @pytest.mark.parametrize(
-    ("size", "widths"),
+    ("change", "words"),
     [
-        (8, (64, 128, 192)),
-        (28, (64, 128, 192)),
-        (32, (128, 256, 256, 256)),
-        (64, (128, 128, 256, 256, 512, 512)),
-        ((64, 96), (128, 128, 256, 256, 512, 512)),
+        ({"unet": replace(UNET, out_channels=2)}, "also predicts its variance"),
+        ({"unet": replace(UNET, num_class_embeds=3)}, "trained with classes"),
+        (
+            {"scheduler": replace(SCHEDULER, rescale_betas_zero_snr=True)},
+            "predicts the noise, and its schedule ends with noise alone",
+        ),
     ],
 )
-def test_the_default_network_suits_the_size(size, widths):
-    config = default_unet(size, 3)
-    assert config.block_out_channels == widths
-    assert UNetConfig.from_dict(config.to_dict()) == config
+def test_models_that_this_trainer_cannot_teach_are_rejected(tmp_path, change, words):
+    with pytest.raises(ValueError, match=words):
+        make_run(tmp_path, **change)
 
 
-def test_the_default_network_for_large_pictures_has_the_blocks_of_diffusers():
-    config = default_unet(128, 3)
-    down = ["DownBlock2D"] * 6
-    down[4] = "AttnDownBlock2D"
-    up = ["UpBlock2D"] * 6
-    up[1] = "AttnUpBlock2D"
-    assert config.down_block_types == tuple(down)
-    assert config.up_block_types == tuple(up)
+def test_a_schedule_that_ends_with_noise_alone_can_be_learnt_from_v(tmp_path):
+    scheduler = replace(SCHEDULER, rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    run = make_run(tmp_path, replace(OPTIONS, min_snr=5.0), scheduler=scheduler)
+    assert len(finish(run)) == OPTIONS.steps
+    assert run.progress.retries == []
 
 
-@pytest.mark.parametrize("width", range(32, 257, 32))
-def test_every_allowed_width_gives_a_usable_network(width):
-    for size in (16, 32, 64):
-        config = default_unet(size, 1, width)
-        assert UNetConfig.from_dict(config.to_dict()) == config
-
-
-@pytest.mark.parametrize("size", [4, 30, 36, 80, (64, 70), 0])
-def test_a_size_that_cannot_be_halved_is_rejected_with_those_that_can(size):
-    with pytest.raises(ValueError, match=r"multiples of 32 from 64 on|at least 1 pixel"):
-        default_unet(size, 3)
-    with pytest.raises(ValueError, match="must be a multiple of 32, not 40"):
-        default_unet(64, 3, width=40)
-
-
-# Command line
-
-
-def train_on(pictures: Path, out: Path, *more: str) -> list[str]:
-    size = ["--size", "8", "--width", "32", "--batch-size", "2", "--steps", "2"]
-    return ["folder", str(pictures), "--out", str(out), *size, *more]
-
-
-def test_the_command_makes_a_model_and_says_how_to_use_it(picture_folder, tmp_path, capsys):
-    out = tmp_path / "model"
-    assert main(train_on(picture_folder, out, "--grey", "--flip")) == 0
-    said = capsys.readouterr().out
-    assert str(out) in said
-    assert "ComfyUI/models/diffusers" in said
-    checkpoint = read_checkpoint(find_files(out))
-    assert checkpoint.config.in_channels == 1
-    assert not list(out.rglob("*.unfinished"))
-
-
-def test_the_command_resumes_after_ctrl_c(picture_folder, tmp_path, capsys, monkeypatch):
-    command = train_on(picture_folder, tmp_path / "model", "--save-every", "1")
-    train_step = TrainingRun._train_step
-
-    def interrupted(self: TrainingRun, step: int) -> float:
-        if step == 1:
-            raise KeyboardInterrupt
-        return train_step(self, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingRun, "_train_step", interrupted)
-        assert main(command) == 130
-    assert "Run the same command to continue after step 1" in capsys.readouterr().out
-    assert not (tmp_path / "model" / "model_index.json").exists()
-
-    assert main(command) == 0
-    assert main(train_on(picture_folder, tmp_path / "whole")) == 0
-    a, b = (read_checkpoint(find_files(tmp_path / name)).sha256 for name in ("model", "whole"))
-    assert a == b
-
-
-@pytest.mark.parametrize(
-    ("more", "corner"),
-    [
-        ([], [255, 255, 255]),
-        (["--background", "#0a14c8"], [10, 20, 200]),
-        (["--background", "black", "--grey"], [0]),
-        (["--alpha"], [0, 0, 0, 0]),
-    ],
-)
-def test_the_command_trains_sprites_on_a_background_or_with_their_transparency(
-    tmp_path, monkeypatch, more, corner
-):
-    (tmp_path / "sprites").mkdir()
-    SPRITE.save(tmp_path / "sprites" / "a.png")
-    corners = []
-    train_step = TrainingRun._train_step
-
-    def seen(self: TrainingRun, step: int) -> float:
-        corners.append(self.images[0, :, 0, 0].tolist())
-        return train_step(self, step)
-
-    monkeypatch.setattr(TrainingRun, "_train_step", seen)
-    assert main(train_on(tmp_path / "sprites", tmp_path / "model", *more)) == 0
-    assert corners == [corner, corner]
-    config = read_checkpoint(find_files(tmp_path / "model")).config
-    assert config.in_channels == config.out_channels == len(corner)
-
-
-@pytest.mark.parametrize("colour", ["nothing", "#12", "#11223344", "12"])
-def test_a_background_that_is_no_colour_is_an_error_that_says_how_to_write_one(
-    picture_folder, tmp_path, capsys, colour
-):
-    with pytest.raises(SystemExit):
-        main(train_on(picture_folder, tmp_path / "model", "--background", colour))
-    assert f"'{colour}' is not a colour; enter a name, for example black" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
-        (["--size", "70"], "multiples of 32 from 64 on"),
-        (["--steps", "0"], "steps must be at least 1"),
-        (["--learning-rate", "-1"], "learning rate must be above 0"),
-    ],
-)
-def test_a_users_mistake_gives_one_sentence(picture_folder, tmp_path, capsys, more, words):
-    assert main(train_on(picture_folder, tmp_path / "model", *more)) == 1
-    said = capsys.readouterr().err
-    assert words in said
-    assert "Traceback" not in said
-    assert not (tmp_path / "model").exists()
-
-
-COSINE = replace(digits.SCHEDULER, beta_schedule="squaredcos_cap_v2")
-
-
-@pytest.mark.parametrize(
-    ("more", "options", "scheduler"),
-    [
-        ([], digits.OPTIONS, digits.SCHEDULER),
-        (["--seed", "3"], replace(digits.OPTIONS, seed=3), digits.SCHEDULER),
-        (["--steps", "50"], replace(digits.OPTIONS, steps=50, warmup_steps=5), digits.SCHEDULER),
-        (["--beta-schedule", "squaredcos_cap_v2"], digits.OPTIONS, COSINE),
-    ],
-)
-def test_the_digits_command_defaults_to_the_settings_of_the_bundled_model(
-    tmp_path, monkeypatch, more, options, scheduler
-):
-    seen = []
-
-    def seen_only(images: Tensor, folder: Path, **settings: object) -> TrainingRun:
-        seen.append((tuple(images.shape), settings))
-        raise ValueError
-
-    monkeypatch.setattr("comfyui_unconditional.training.command.TrainingRun", seen_only)
-    digits_main(["digits", "--out", str(tmp_path), *more])
-    settings = {"unet": digits.UNET, "scheduler": scheduler, "options": options}
-    assert seen == [((1797, 1, 16, 16), settings)]
-
-
-def test_without_scikit_learn_the_command_says_what_to_install(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    monkeypatch.delitem(sys.modules, "comfyui_unconditional.models.digits")
-    assert digits_main(["digits", "--out", str(tmp_path)]) == 1
-    said = capsys.readouterr().err
-    assert "Training needs scikit-learn" in said
-    assert "`train` extra" in said
-
-
-def test_more_steps_for_a_finished_training_are_rejected_with_an_explanation(
-    picture_folder, tmp_path, capsys
-):
-    assert main(train_on(picture_folder, tmp_path / "model")) == 0
-    assert main(train_on(picture_folder, tmp_path / "model", "--steps", "3")) == 1
-    assert "steps was 2 and is now 3" in capsys.readouterr().err
-
-
-def test_only_a_model_of_digits_can_be_judged(tmp_path, capsys):
-    save_model(tmp_path, UNet2D(UNET).state_dict(), UNET, SCHEDULER)
-    assert digits_main(["judge", str(tmp_path)]) == 1
-    assert "8 x 8 pixels and 1 channel. Only digit models" in capsys.readouterr().err
-
-
-# Judgement
-
-
-def test_copies_of_real_digits_are_seen_as_copies():
-    g = torch.Generator().manual_seed(0)
-    labels = torch.arange(10).repeat(6)
-    centres = torch.rand(10, 1, 16, 16, generator=g) * 2 - 1
-    images = (centres[labels] + 0.01 * torch.randn(60, 1, 16, 16, generator=g)).clamp(-1, 1)
-    samples = images[labels < 9]  # none is a nine
-    judgement = compare(samples, images, labels)
-    assert judgement.distances.median == 0
-    assert judgement.distances_real.smallest > 0
-    assert judgement.unanimous == judgement.unanimous_real == 1
-    assert judgement.shares == pytest.approx([1 / 9] * 9 + [0])
-    assert judgement.rarest == 9
-
-
-def test_between_two_digits_the_vote_is_divided_and_the_nearer_one_wins():
-    images = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.9, 0.95]).reshape(-1, 1, 1, 1)
-    labels = torch.tensor([7, 4, 4, 7, 2, 2])
-    judgement = compare(torch.zeros(1, 1, 16, 16), images.expand(-1, 1, 16, 16), labels)
-    assert judgement.unanimous == 0
-    assert judgement.shares[7] == 1
-
-
-def test_samples_are_judged_as_saved_pictures():
-    x = torch.tensor([-3.0, -1.0, 0.001, 1.0, 2.0])
-    expected = torch.tensor([-1, -1, 1 / 255, 1, 1])
-    torch.testing.assert_close(as_saved(x), expected, rtol=0, atol=1e-6)
+def test_a_noise_schedule_of_any_length_is_trained_on(tmp_path):
+    scheduler = SchedulerConfig(num_train_timesteps=10)
+    assert len(finish(make_run(tmp_path, scheduler=scheduler))) == OPTIONS.steps

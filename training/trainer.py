@@ -128,15 +128,17 @@ class TrainingRun:
         self.processes.wait()
 
         # The networks: the one that trains, and its average.
+        self._order = memory_format(options.precision, self._device)
         with torch.random.fork_rng(devices=[]):  # keeps the caller's random state
             torch.manual_seed(options.seed)  # for the layers' own initialisation
             network = UNet2D(unet)
-        if weights is not None:
-            network.load_state_dict({name: value.float() for name, value in weights.items()})
-        self._order = memory_format(options.precision, self._device)
-        self.model = NetworkInTraining(network, options, self._device).to(self._device)
+            if weights is not None:
+                network.load_state_dict({name: value.float() for name, value in weights.items()})
+            # Copied first: what training adds to the layers would compute with their weights.
+            self.averaged = copy.deepcopy(network).requires_grad_(False).eval().to(self._device)
+            self.model = NetworkInTraining(network, options, self._device).to(self._device)
+        arrange(self.averaged, self._order)
         arrange(self.model, self._order)
-        self.averaged = copy.deepcopy(network).requires_grad_(False).eval()
         self._spread = self.processes.spread(self.model)
         if options.compile:
             self._spread = torch.compile(self._spread)
@@ -176,14 +178,16 @@ class TrainingRun:
             UserError: it diverged again after that. The last saved state is kept.
         """
         end = self.options.steps if stop_after is None else min(self.options.steps, stop_after)
-        self._note_pictures()
+        if self.step < end:
+            self._note_pictures()
         if not self.progress.saved and self.step < end:
             self.save()  # what the first steps can go back to
         while self.step < end:
             started = time.perf_counter()
-            loss = self._train_step(self.step)
+            step = self.step
+            loss = self._train_step(step)
             if loss is None or self.progress.has_jumped:
-                self._go_back()
+                self._go_back(step + 1)
                 continue
             self.progress.seconds += time.perf_counter() - started
             due = self.step - self.saved_step >= self.options.save_every
@@ -222,9 +226,9 @@ class TrainingRun:
         self.optimizer.load_state_dict(state.pop("optimizer"))
         self.progress = Progress(**state)
 
-    def _go_back(self) -> None:
+    def _go_back(self, diverged: int) -> None:
         """Return to the last saved state with half the learning rate."""
-        diverged, retries = self.step + 1, self.progress.retries
+        retries = self.progress.retries
         if len(retries) == _RETRIES:
             raise UserError(
                 f"The training diverged at step {diverged}, for the {_RETRIES + 1}th time: its "
@@ -233,6 +237,7 @@ class TrainingRun:
                 f"{self.options.learning_rate:g}, or with precision float32."
             )
         self._load()
+        self._note_pictures()
         self.progress.retries = [*retries, diverged]
         logger.warning(
             "The loss jumped or became NaN at step %d. Going on from step %d with half the "
@@ -245,10 +250,12 @@ class TrainingRun:
         self.save()
 
     def _note_pictures(self) -> None:
-        entry = (self.step, len(self.pictures), self.pictures.sha256)
-        known = self.progress.pictures
-        if not known or known[-1][1:] != entry[1:]:
-            known.append(entry)
+        # Those that no step saw do not count.
+        known = [entry for entry in self.progress.pictures if entry[0] < self.step]
+        own = (len(self.pictures), self.pictures.sha256)
+        if not known or known[-1][1:] != own:
+            known.append((self.step, *own))
+        self.progress.pictures = known
 
     def _learning_rate(self, step: int) -> float:
         return self.options.learning_rate_at(step) * 0.5 ** len(self.progress.retries)
@@ -300,7 +307,8 @@ class TrainingRun:
         # which makes the loss less noisy than independent draws.
         x0, labels = self._batch(step, micro, g)
         slices = micro * size + torch.arange(size) + torch.rand(size, generator=g)
-        t = (slices / options.batch_size * len(self._alphas_cumprod)).long().to(self._device)
+        T = len(self._alphas_cumprod)
+        t = (slices / options.batch_size * T).long().clamp(max=T - 1).to(self._device)  # rounding
 
         # Noise it (eq. 4) and predict the noise (eq. 14), or what else the model predicts.
         drawn = _generator(f"{options.seed}/{step}/{micro}/noise", self._device)

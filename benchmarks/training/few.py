@@ -28,8 +28,8 @@ SAMPLES = 1000
 STEPS = 50
 _BATCH = 100
 
-Trained = tuple[UNet2D, int]
-"""The averaged network, and how many steps it was trained."""
+Trained = tuple[UNet2D, SchedulerConfig, int]
+"""The averaged network, its noise schedule, and how many steps it was trained."""
 
 
 def measure(peers: list[str], device: torch.device, seconds: float, seeds: list[int]) -> None:
@@ -49,8 +49,8 @@ def measure(peers: list[str], device: torch.device, seconds: float, seeds: list[
         print(f"| {seed} | the 200 digits | | {frechet(features_of(images), features):.3f} | | |")
         gauge = CopyGauge(PictureSet.of_tensor(images), flip=False, rotate=False)
         for peer in peers:
-            network, steps = PEERS[peer](images, device, seconds, seed)
-            samples = sample(network)
+            network, scheduler, steps = PEERS[peer](images, device, seconds, seed)
+            samples = sample(network, scheduler)
             copying = gauge.measure(samples)
             ratio = "-" if copying.ratio is None else f"{copying.ratio:.2f}"
             print(
@@ -67,9 +67,9 @@ def split(seed: int) -> tuple[Tensor, Tensor]:
     return images[order[:TRAINING]], images[order[TRAINING:]]
 
 
-def sample(network: UNet2D) -> Tensor:
+def sample(network: UNet2D, scheduler: SchedulerConfig) -> Tensor:
     """Draw 1,000 digits (F-PNDM, 50 steps), as they would be saved."""
-    sampler = PNDM.over(SchedulerConfig(), Stretch(STEPS))
+    sampler = PNDM.over(scheduler, Stretch(STEPS))
     shape = (UNET.in_channels, *UNET.size)
     return as_saved(draw(network, sampler, shape, range(SAMPLES), _BATCH))
 
@@ -87,7 +87,7 @@ def _ours(small_data: SmallData) -> Callable[[Tensor, torch.device, float, int],
                 small_data=small_data,
             )
             train_for(run, seconds)
-            return run.averaged, run.step
+            return run.averaged, run.scheduler_config, run.step
 
     return train
 
@@ -97,7 +97,7 @@ def _script(images: Tensor, device: torch.device, seconds: float, seed: int) -> 
     script, start = Script(UNet2D(UNET), images, device, seed), time.perf_counter()
     while (done := (time.perf_counter() - start) / seconds) < 1:
         script.step(done)
-    return script.averaged, script.steps
+    return script.averaged, SchedulerConfig(), script.steps
 
 
 PEERS: dict[str, Callable[[Tensor, torch.device, float, int], Trained]] = {

@@ -10,6 +10,7 @@ from comfyui_unconditional.models.judge import SAMPLES, STEPS, as_saved, compare
 from comfyui_unconditional.models.sampling import draw, read_model
 from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.span import Stretch
+from comfyui_unconditional.training.plan import Start
 
 from .ours import NODE_OPTIONS, begin
 
@@ -21,7 +22,8 @@ def measure(chosen: list[int], device: torch.device, steps: int) -> None:
     """Train on all real pictures of each chosen digit, from digits-16, and count votes."""
     images, labels = digits()
     network, config = read_model(MODEL)
-    weights, shape = network.state_dict(), (1, *network.config.size)
+    start = Start(network.config, config, network.state_dict(), "digits-16")
+    shape = (1, *network.config.size)
     sampler = PNDM.over(config, Stretch(STEPS))
     print("| digit | pictures | steps | share of the samples |\n|---|---|---|---|", flush=True)
     for digit in chosen:
@@ -33,7 +35,7 @@ def measure(chosen: list[int], device: torch.device, steps: int) -> None:
                 unet=network.config,
                 options=replace(NODE_OPTIONS, steps=steps),
                 device=device,
-                weights=weights,
+                start=start,
                 small_data="on",
             )
             for _ in run.run():

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.training.options import TrainingOptions
 from comfyui_unconditional.training.pictures import PictureSet
 from comfyui_unconditional.training.plan import Plan, SmallData, Start
@@ -24,7 +23,7 @@ def begin(
     unet: UNetConfig,
     options: TrainingOptions,
     device: torch.device,
-    weights: dict[str, Tensor] | None = None,
+    start: Start | None = None,
     small_data: SmallData = "off",
 ) -> TrainingRun:
     """Begin a run.
@@ -35,18 +34,10 @@ def begin(
         unet: the network.
         options: how to train, with what ``small_data`` adds.
         device: where to train.
-        weights: to start from.
+        start: a model to go on from, with its noise schedule.
         small_data: as in the node.
     """
-    scheduler = SchedulerConfig()
-    start = None if weights is None else Start(unet, scheduler, weights, "benchmark")
-    plan = Plan.make(
-        PictureSet.of_tensor(images),
-        options,
-        small_data=small_data,
-        scheduler=scheduler,
-        start=start,
-    )
+    plan = Plan.make(PictureSet.of_tensor(images), options, small_data=small_data, start=start)
     return replace(plan, unet=unet).begin(folder, Processes(device))
 
 

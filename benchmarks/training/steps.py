@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.training.options import Precision
+from comfyui_unconditional.training.plan import Start
 from comfyui_unconditional.training.precision import resolve_precision
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
@@ -72,7 +74,7 @@ def _compare(
                 unet=unet,
                 options=replace(NODE_OPTIONS, batch_size=batch, precision=precision),
                 device=device,
-                weights=weights,
+                start=Start(unet, SchedulerConfig(), weights, name),
             )
             for peer, precision in precisions.items()
         }

@@ -1,0 +1,94 @@
+"""What a run writes to disk: whole or not at all, and never over something else."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from comfyui_unconditional.checkpoints.saving import save_model
+from comfyui_unconditional.unet.unet2d import UNet2D
+from training_toys import SCHEDULER, UNET, finish, make_run
+
+
+@pytest.mark.parametrize("content", [b"not an archive", b"", "half", {"weights": 3}])
+def test_a_damaged_state_is_reported(tmp_path, content):
+    finish(make_run(tmp_path), stop_after=1)
+    path = tmp_path / "training.pt"
+    if isinstance(content, dict):
+        torch.save(content, path)
+    else:
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
+    with pytest.raises(ValueError, match="is not a training state, or is damaged"):
+        make_run(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '"text"', "\0"])
+def test_damaged_settings_are_reported(tmp_path, content):
+    finish(make_run(tmp_path), stop_after=1)
+    (tmp_path / "training.json").write_text(content)
+    before = _files(tmp_path)
+    with pytest.raises(ValueError, match=r"its training\.json is damaged\. .* another folder"):
+        make_run(tmp_path)
+    assert _files(tmp_path) == before
+
+
+def test_a_state_of_an_earlier_version_is_reported_and_never_overwritten(tmp_path):
+    torch.save({"step": 3, "model": {}, "ema": {}}, tmp_path / "training.pt")
+    before = _files(tmp_path)
+    with pytest.raises(ValueError, match=r"training\.pt is of an earlier version of this trainer"):
+        make_run(tmp_path)
+    assert _files(tmp_path) == before
+
+
+def test_a_file_in_the_place_of_the_folder_is_reported(tmp_path):
+    (tmp_path / "model").write_text("mine")
+    with pytest.raises(ValueError, match=r"is a file\. Choose a folder"):
+        make_run(tmp_path / "model")
+
+
+def test_the_settings_are_written_as_readable_json(tmp_path):
+    make_run(tmp_path)
+    settings = json.loads((tmp_path / "training.json").read_text())
+    assert settings["options"]["batch_size"] == 4
+    assert settings["unet"]["block_out_channels"] == [8, 16]
+
+
+def test_the_state_survives_a_disk_that_is_full(tmp_path, monkeypatch):
+    run = make_run(tmp_path)
+    finish(run, stop_after=2)
+    before = _files(tmp_path)
+
+    def write_a_part(state: object, path: Path) -> None:
+        path.write_bytes(b"PK")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", write_a_part)
+    with pytest.raises(OSError, match="No space left"):
+        finish(run, stop_after=4)
+    assert _files(tmp_path).keys() == before.keys()
+    assert _files(tmp_path)["training.pt"] == before["training.pt"]
+
+
+def test_saving_a_model_that_fails_keeps_the_one_before(tmp_path, monkeypatch):
+    weights = UNet2D(UNET).state_dict()
+    save_model(tmp_path, weights, UNET, SCHEDULER)
+    before = _files(tmp_path)
+    assert len(before) == 4
+
+    def write_a_part(path: Path, content: bytes) -> int:
+        path.open("wb").write(content[:3])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_a_part)
+    with pytest.raises(OSError, match="No space left"):
+        save_model(tmp_path, weights, UNET, SCHEDULER)
+    assert _files(tmp_path) == before
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
