@@ -1,5 +1,9 @@
-"""`python docs/artwork.py`: the registry's icon and banner, from the bundled model's runs."""
+"""`python docs/artwork.py`: the registry's icon and banner and the README's sky.
 
+The bundled models draw all of them. `icon`, `banner` or `sky` after it makes only that one.
+"""
+
+import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,16 +11,19 @@ import numpy as np
 import torch
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
-from comfyui_unconditional.pictures.images import latent_to_image
+from comfyui_unconditional.models.sampling import draw, read_model
+from comfyui_unconditional.pictures.images import latent_to_image, to_bytes
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import DDIM
+from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.unet.unet2d import UNet2D
 from PIL import Image, ImageDraw, ImageFont
 
 HERE = Path(__file__).resolve().parent
-ICON, BANNER = HERE / "icon.png", HERE / "banner.png"
+MODELS = HERE.parent / "models"
+ICON, BANNER, SKY = HERE / "icon.png", HERE / "banner.png", HERE / "sky.webp"
 ICON_SIZE, BANNER_SIZE = (400, 400), (1680, 720)
 """The registry wants at most 400 x 400, square, and 21 : 9."""
 
@@ -26,6 +33,8 @@ _BANNER_SEEDS = (12, 18, 25)
 _COLUMNS = 11
 _STEPS = 50
 _SIDE = 16
+_SKY_SHAPE = (3, 320, 1024)
+_SKY_SEED = 2
 
 Colour = tuple[int, int, int]
 _GROUND: Colour = (16, 18, 27)
@@ -40,7 +49,7 @@ def make_trajectories(seeds: Iterable[int]) -> np.ndarray:
     Returns:
         float32, shape (steps + 1, seeds, 16, 16), in 0..1.
     """
-    network = read_checkpoint(find_files(HERE.parent / "models" / "digits-16")).build(UNet2D)
+    network = read_checkpoint(find_files(MODELS / "digits-16")).build(UNet2D)
     config = SchedulerConfig()
     noise = SeededNoise(list(seeds), (1, _SIDE, _SIDE))
     frames = []
@@ -88,6 +97,14 @@ def draw_banner(trajectories: np.ndarray) -> Image.Image:
     return image
 
 
+def draw_sky() -> Image.Image:
+    """Draw a sky with deep-field, in one piece."""
+    network, config = read_model(MODELS / "deep-field")
+    seeds = range(_SKY_SEED, _SKY_SEED + 1)
+    x = draw(network, PNDM.over(config, Stretch(_STEPS)), _SKY_SHAPE, seeds, 1)
+    return Image.fromarray(to_bytes(latent_to_image(x)[0]))
+
+
 def _frame(done: float, trajectory: np.ndarray) -> int:
     # Half of the steps look like noise: they get less room than the others.
     return round(done**0.6 * (len(trajectory) - 1))
@@ -111,10 +128,22 @@ def _draw_pixel(pen: ImageDraw.ImageDraw, corner: np.ndarray, side: int, colour:
 
 def save(path: Path, image: Image.Image) -> None:
     """Write a picture and say where."""
-    image.save(path, optimize=True)
+    image.save(path, optimize=True, quality=90)  # a PNG has no quality
     print(f"{path.name}: {image.width} x {image.height}, {path.stat().st_size} bytes")
 
 
+def main() -> None:
+    """Make the named pictures, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="icon, banner, sky (default: all)")
+    names = parser.parse_args().names or ["icon", "banner", "sky"]
+    if "icon" in names:
+        save(ICON, draw_icon(make_trajectories([_ICON_SEED])[:, 0]))
+    if "banner" in names:
+        save(BANNER, draw_banner(make_trajectories(_BANNER_SEEDS)))
+    if "sky" in names:
+        save(SKY, draw_sky())
+
+
 if __name__ == "__main__":
-    save(ICON, draw_icon(make_trajectories([_ICON_SEED])[:, 0]))
-    save(BANNER, draw_banner(make_trajectories(_BANNER_SEEDS)))
+    main()
