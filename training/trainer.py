@@ -219,6 +219,7 @@ class TrainingRun:
 
     def _load(self) -> None:
         state = read_state(self.folder, self._device)
+        self.processes.wait()  # before one of them writes the next
         if state is None:
             return
         self.model.load_state_dict(state.pop("model"))

@@ -19,11 +19,12 @@ from torch import Tensor
 
 SKIES, STEPS = 256, 50
 _STRIDE = 16
+_BEST = replace(SCHEDULER, prediction_type="epsilon")  # without errors, all types are the same
 SCHEDULES = {
-    "beta_end 0.02, leading": replace(SCHEDULER, beta_end=0.02, timestep_spacing="leading"),
-    "beta_end 0.02": replace(SCHEDULER, beta_end=0.02),
-    "beta_end 0.025": replace(SCHEDULER, beta_end=0.025),
-    "beta_end 0.03": SCHEDULER,
+    "beta_end 0.02, leading": replace(_BEST, beta_end=0.02, timestep_spacing="leading"),
+    "beta_end 0.02": replace(_BEST, beta_end=0.02),
+    "beta_end 0.025": replace(_BEST, beta_end=0.025),
+    "beta_end 0.03": _BEST,
 }
 
 
