@@ -20,7 +20,8 @@ from comfyui_unconditional.schedulers.sampler import Model, Sampler, drain
 from comfyui_unconditional.schedulers.span import Stretch
 from torch import Tensor
 
-DIGITS = Path(__file__).resolve().parent.parent / "models" / "digits-16"
+_MODELS = Path(__file__).resolve().parent.parent / "models"
+DIGITS, DEEP_FIELD = _MODELS / "digits-16", _MODELS / "deep-field"
 SEEDS = (5, 2**64 - 1, 123)
 
 

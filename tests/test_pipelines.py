@@ -14,7 +14,7 @@ from comfyui_unconditional.models.judge import judge
 from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import SEEDS, compare_runs, distances
-from ours import DIGITS
+from ours import DEEP_FIELD, DIGITS
 from torch import nn
 
 Figure = Callable[[str, float, float], None]
@@ -104,9 +104,10 @@ def test_the_bundled_model_draws_readable_digits_of_every_kind():
     assert judgement.distances.smallest > 0.5
 
 
-def test_the_bundled_model_is_small_and_complete():
-    network = read_checkpoint(find_files(DIGITS)).build(UNet2D)
+@pytest.mark.parametrize("folder", [DIGITS, DEEP_FIELD], ids=lambda folder: folder.name)
+def test_a_bundled_model_is_small_and_complete(folder):
+    network = read_checkpoint(find_files(folder)).build(UNet2D)
     assert 1e6 <= sum(parameter.numel() for parameter in network.parameters()) <= 2e6
-    assert sum(path.stat().st_size for path in DIGITS.rglob("*") if path.is_file()) <= 8e6
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 8e6
     for name in ("model_index.json", "scheduler/scheduler_config.json", "README.md"):
-        assert (DIGITS / name).is_file()
+        assert (folder / name).is_file()

@@ -5,10 +5,13 @@ from types import ModuleType
 
 import pytest
 import torch
+from comfyui_unconditional.checkpoints.files import find_files
+from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.checkpoints.saving import save_model
 from comfyui_unconditional.models import deep_field
 from comfyui_unconditional.models.__main__ import main
 from comfyui_unconditional.models.sky import Judgement, Look, compare, judge, to_bytes
+from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.schedulers.pndm import PNDM
@@ -16,6 +19,9 @@ from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.training.copying import Copying
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
+from diffusers import UNet2DModel
+from float64 import compare_evaluations, widened
+from ours import DEEP_FIELD
 from torch.nn import functional as F
 from training_toys import UNET as GREY
 
@@ -140,6 +146,39 @@ def test_a_dark_sky_leaves_no_trace_in_the_noise_that_deep_field_is_drawn_from()
     left = NoiseSchedule.from_config(deep_field.SCHEDULER).alphas_cumprod[-1].sqrt().item()
     of_noise = 1 / deep_field.UNET.size[0]  # the standard deviation of the mean of H x W values
     assert 0.85 * left < of_noise / 20
+
+
+def test_the_bundled_model_has_the_network_and_schedule_of_its_training():
+    checkpoint = read_checkpoint(find_files(DEEP_FIELD))
+    assert checkpoint.config == deep_field.UNET
+    assert checkpoint.scheduler
+    assert SchedulerConfig.from_dict(checkpoint.scheduler) == deep_field.SCHEDULER
+
+
+@pytest.mark.parity
+def test_an_evaluation_of_the_bundled_model_at_another_size_is_that_of_diffusers(parity):
+    network = read_checkpoint(find_files(DEEP_FIELD)).build(UNet2D)
+    theirs = UNet2DModel.from_pretrained(DEEP_FIELD / "unet").eval()
+    x = torch.randn(1, 3, 40, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        exact = widened(theirs)(x.double(), 500).sample
+        result = compare_evaluations(network(x, 500), theirs(x, 500).sample, exact)
+    parity("deep-field, 96 x 40", result)
+
+
+def test_the_picture_of_deep_field_is_dark_and_has_scikit_images_size():
+    picture = deep_field.pictures()
+    assert picture.shape == (1, 3, 872, 1000)
+    means = picture.float().mean((0, 2, 3)).tolist()
+    assert means == pytest.approx([18.6, 19.8, 19.1], abs=0.5)
+
+
+@pytest.mark.slow
+def test_the_bundled_model_draws_skies_that_are_as_dark_as_its_picture():
+    # So few skies vary; the 256 of the model's card must be within 3. Clipped ones are 95 away.
+    judgement = judge(DEEP_FIELD, deep_field.pictures(), sampler="DDIM", steps=20, skies=8)
+    assert judgement.farthest_mean < 10
+    assert judgement.drawn.objects > 0
 
 
 # Commands
