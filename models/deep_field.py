@@ -37,7 +37,7 @@ SCHEDULER = SchedulerConfig(
     timestep_spacing="trailing",
 )
 OPTIONS = TrainingOptions(
-    steps=30_000,
+    steps=3_750,
     batch_size=64,
     learning_rate=1e-3,
     warmup_steps=200,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,13 @@ class Processes:
             own = torch.device(kind, int(os.environ["LOCAL_RANK"]))
             torch.get_device_module(kind).set_device(own)
         if not dist.is_initialized():
-            dist.init_process_group({"cuda": "nccl", "xpu": "xccl"}.get(kind, "gloo"))
+            store, rank, count = next(rendezvous("env://"))
+            dist.init_process_group(
+                {"cuda": "nccl", "xpu": "xccl"}.get(kind, "gloo"),
+                store=dist.PrefixStore(_group_name(), store),
+                rank=rank,
+                world_size=count,
+            )
         return cls(own, dist.get_rank(), dist.get_world_size())
 
     @property
@@ -62,6 +69,17 @@ class Processes:
         """End the group."""
         if self.count > 1:
             dist.destroy_process_group()
+
+
+def _group_name() -> str:
+    """Return a name that is new after a restart.
+
+    torchrun keeps its store, where processes would find the addresses of those that died. On
+    several machines the number of restarts may differ.
+    """
+    if os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
+        return "0"
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
 
 def default_device() -> torch.device:
