@@ -39,11 +39,11 @@ def _storages(tree: Any) -> list[torch.UntypedStorage]:
     return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def peak_bytes(call: Callable[[], object]) -> int:
+def peak_bytes(call: Callable[[], object], *, training: bool = False) -> int:
     """Return the most bytes of tensors made in ``call`` that are alive together.
 
     Works on the "meta" device too, where nothing is computed.
     """
-    with torch.inference_mode(), _LiveTensors() as tensors:
+    with torch.inference_mode(not training), _LiveTensors() as tensors:
         call()
     return tensors.peak

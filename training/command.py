@@ -74,15 +74,17 @@ def run_command(given: argparse.Namespace) -> int:
 def _folder(given: argparse.Namespace) -> int:
     from .pictures import read_folder
 
-    channels = 1 if given.grey else 4 if given.alpha else 3
+    start = None if given.model is None else _start(given.model)
+    usual = 3 if start is None else start.unet.in_channels
+    channels = 1 if given.grey else 4 if given.alpha else usual
     processes = Processes.join(given.device)
     pictures = read_folder(
         given.pictures,
-        size=given.size,
+        size=given.size or (None if start is None else start.unet.size),
         channels=channels,
         crop=given.crop,
-        background=None if given.alpha else given.background,
-        multiple=size_multiple(given.network),
+        background=None if channels == 4 else given.background,
+        multiple=size_multiple(given.network) if start is None else start.unet.size_multiple,
     )
     if processes.is_first:
         for note in pictures.notes:
@@ -96,20 +98,22 @@ def _folder(given: argparse.Namespace) -> int:
         network=given.network if given.width is None else given.width,
         small_data=given.small_data,
         scheduler=replace(SCHEDULER, beta_schedule=given.beta_schedule),
-        start=None if given.model is None else _start(given.model),
+        start=start,
     )
     return train(plan, given.out, processes)
 
 
 def _start(folder: Path) -> Start:
-    checkpoint = read_checkpoint(find_files(folder), torch.float32)
-    if not isinstance(checkpoint.config, UNetConfig) or checkpoint.scheduler is None:
+    files = find_files(folder)
+    checkpoint = read_checkpoint(files, torch.float32)
+    scheduler = checkpoint.scheduler if files.scheduler_config else None
+    if not isinstance(checkpoint.config, UNetConfig) or scheduler is None:
         raise UserError(
             f"The training cannot start from {folder}: it needs a folder in diffusers' layout, "
             "with a UNet2DModel and a scheduler_config.json."
         )
-    scheduler = SchedulerConfig.from_dict(checkpoint.scheduler)
-    return Start(checkpoint.config, scheduler, checkpoint.weights, folder.name)
+    name = f"{folder.name} (sha256 {checkpoint.sha256[:16]})"
+    return Start(checkpoint.config, SchedulerConfig.from_dict(scheduler), checkpoint.weights, name)
 
 
 def train(plan: Plan, out: Path, processes: Processes) -> int:
@@ -258,7 +262,11 @@ def _parser() -> argparse.ArgumentParser:
         help="of a large network: channels of the first level, a multiple of 32; a lower number "
         "trains faster and gives worse images (default: 128, or 64 below 32 pixels)",
     )
-    folder.add_argument("--model", type=Path, help="the folder of a model to start from")
+    folder.add_argument(
+        "--model",
+        type=Path,
+        help="the folder of a model to start from, with its network, size and channels",
+    )
     add_training_arguments(folder)
     add_schedule_argument(folder)
     return parser
