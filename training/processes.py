@@ -35,7 +35,7 @@ class Processes:
             store, rank, count = next(rendezvous("env://"))
             dist.init_process_group(
                 {"cuda": "nccl", "xpu": "xccl"}.get(kind, "gloo"),
-                store=dist.PrefixStore(_group_name(), store),
+                store=dist.PrefixStore(_group_name(), store),  # pyright: ignore[reportPrivateImportUsage]
                 rank=rank,
                 world_size=count,
             )
