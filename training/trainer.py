@@ -40,7 +40,8 @@ logger = logging.getLogger(__name__)
 
 _RETRIES = 3
 
-# A jump of the loss: the mean of the last few steps against what was usual in those before.
+# A jump of the loss: the mean of the last few steps against those before, their median times a
+# factor and their highest.
 _RECENT, _USUAL, _JUMP = 8, 100, 4.0
 
 
@@ -76,7 +77,8 @@ class Progress:
         before = same[-_RECENT - _USUAL : -_RECENT]
         if len(before) < _USUAL:
             return False
-        return statistics.fmean(recent) > _JUMP * statistics.median(before)
+        # With few pictures in a step some losses are always far above the others.
+        return statistics.fmean(recent) > max(_JUMP * statistics.median(before), *before)
 
 
 class TrainingRun:
