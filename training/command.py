@@ -31,7 +31,12 @@ from .trainer import TrainingRun
 logger = logging.getLogger(__name__)
 
 # Packages of the `train` extra, by module. Modules that need them are imported on use.
-_EXTRA = {"sklearn": "scikit-learn", "tqdm": "tqdm"}
+_EXTRA = {
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "scipy": "scipy",
+    "tqdm": "tqdm",
+}
 
 _INTERRUPTED = 130
 _DRAWN = 64
