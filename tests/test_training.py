@@ -21,12 +21,12 @@ def uniform_picture(value: int) -> PictureSet:
     return PictureSet.of_tensor(torch.full((1, 1, 8, 8), value, dtype=torch.uint8))
 
 
-def right_answer(prediction: str, x_t: Tensor, t: Tensor) -> Tensor:
-    """What is known of the noise where every pixel of every picture is 0.2 (153 of 255)."""
+def right_answer(prediction: str, x_t: Tensor, t: Tensor, x0: float = 0.2) -> Tensor:
+    """What the network should predict where every pixel of every picture has the same value."""
     a = NoiseSchedule.from_config(SCHEDULER).alphas_cumprod[t.long()][:, None, None, None]
-    x0 = torch.full_like(x_t, 0.2)
     eps = (x_t - a.sqrt() * x0) / (1 - a).sqrt()
-    return {"epsilon": eps, "sample": x0, "v_prediction": a.sqrt() * eps - (1 - a).sqrt() * x0}[
+    sample = torch.full_like(x_t, x0)
+    return {"epsilon": eps, "sample": sample, "v_prediction": a.sqrt() * eps - (1 - a).sqrt() * x0}[
         prediction
     ]
 
@@ -96,6 +96,22 @@ def test_a_random_number_that_rounds_up_to_1_draws_the_last_timestep(tmp_path, m
     assert run.step == 1
 
 
+def test_each_step_and_each_part_of_it_draws_its_own_noise(tmp_path):
+    run = make_run(tmp_path, replace(OPTIONS, micro_batches=2), uniform_picture(0))
+    seen: list[Tensor] = []
+
+    def remember(x_t: Tensor, t: Tensor, labels: None) -> Tensor:
+        seen.extend(right_answer("epsilon", x_t, t, x0=-1.0))
+        return torch.zeros_like(x_t)
+
+    run._spread = remember
+    for step in range(2):
+        for micro in range(2):
+            run._loss(step, micro)
+    noise = torch.stack(seen).flatten(1)
+    assert (torch.corrcoef(noise) - torch.eye(len(noise))).abs().max() < 0.6
+
+
 def test_the_network_receives_scaled_timesteps(tmp_path):
     run = make_run(tmp_path, scheduler=replace(SCHEDULER, timestep_scale=0.5))
     halves = []
@@ -144,6 +160,7 @@ def test_pictures_are_mirrored_and_turned_in_all_ways(tmp_path, change, expected
     picture = noise_pictures(1).pixels[0] / 127.5 - 1
     allowed = [x.rot90(k, (-2, -1)) for x in (picture, picture.flip(-1)) for k in range(4)]
     assert found <= {tuple(x.flatten().tolist()) for x in allowed}
+    assert (tuple(picture.flip(-1).flatten().tolist()) in found) == options.flip
 
 
 def test_pictures_in_float32_are_trained_as_they_are(tmp_path):

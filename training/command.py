@@ -88,7 +88,7 @@ def _folder(given: argparse.Namespace) -> int:
         size=given.size or (None if start is None else start.unet.size),
         channels=channels,
         crop=given.crop,
-        background=None if channels == 4 else given.background,
+        background=given.background,
         multiple=size_multiple(given.network) if start is None else start.unet.size_multiple,
     )
     if processes.is_first:
