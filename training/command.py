@@ -112,7 +112,7 @@ def _start(folder: Path) -> Start:
             f"The training cannot start from {folder}: it needs a folder in diffusers' layout, "
             "with a UNet2DModel and a scheduler_config.json."
         )
-    name = f"{folder.name} (sha256 {checkpoint.sha256[:16]})"
+    name = f"{folder.name} (sha256 {str(checkpoint.sha256)[:16]})"
     return Start(checkpoint.config, SchedulerConfig.from_dict(scheduler), checkpoint.weights, name)
 
 
