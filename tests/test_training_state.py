@@ -41,6 +41,14 @@ def test_a_state_of_an_earlier_version_is_reported_and_never_overwritten(tmp_pat
     assert _files(tmp_path) == before
 
 
+def test_the_folder_of_another_model_is_reported_and_never_overwritten(tmp_path):
+    save_model(tmp_path, UNet2D(UNET).state_dict(), UNET, SCHEDULER)
+    before = _files(tmp_path)
+    with pytest.raises(ValueError, match="its model was not trained here"):
+        make_run(tmp_path)
+    assert _files(tmp_path) == before
+
+
 def test_a_file_in_the_place_of_the_folder_is_reported(tmp_path):
     (tmp_path / "model").write_text("mine")
     with pytest.raises(ValueError, match=r"is a file\. Choose a folder"):

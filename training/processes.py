@@ -33,12 +33,9 @@ class Processes:
             torch.get_device_module(kind).set_device(own)
         if not dist.is_initialized():
             store, rank, count = next(rendezvous("env://"))
-            dist.init_process_group(
-                {"cuda": "nccl", "xpu": "xccl"}.get(kind, "gloo"),
-                store=dist.PrefixStore(_group_name(), store),  # pyright: ignore[reportPrivateImportUsage]
-                rank=rank,
-                world_size=count,
-            )
+            own_names = dist.PrefixStore(_group_name(), store)  # pyright: ignore
+            backend = {"cuda": "nccl", "xpu": "xccl"}.get(kind, "gloo")
+            dist.init_process_group(backend, store=own_names, rank=rank, world_size=count)
         return cls(own, dist.get_rank(), dist.get_world_size())
 
     @property

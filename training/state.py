@@ -74,6 +74,8 @@ def changed_settings(folder: Path, settings: dict[str, Any]) -> Iterator[str]:
     except FileNotFoundError:
         if (folder / STATE).exists():
             yield f"its {STATE} is of an earlier version of this trainer"
+        elif (folder / "model_index.json").exists():
+            yield "its model was not trained here"
         return
     except (ValueError, TypeError):
         yield f"its {SETTINGS} is damaged"
