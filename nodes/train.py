@@ -160,7 +160,8 @@ def _inputs() -> list[Any]:
             "small_data",
             options=list(get_args(SmallData)),
             tooltip="Augmentation that does not show in the images, and dropout, so that a few "
-            "pictures are not simply copied. auto: on below 5000 pictures.",
+            "pictures are not simply copied. auto: on for a new "
+            "model of fewer than 5000 pictures.",
             advanced=True,
         ),
         io.Boolean.Input(

@@ -60,6 +60,12 @@ def start(unet: UNetConfig = UNET) -> Start:
     return Start(unet, scheduler, UNet2D(unet).state_dict(), "a model")
 
 
+@pytest.mark.parametrize(("small_data", "few"), [("auto", False), ("on", True), ("off", False)])
+def test_a_model_that_goes_on_is_only_augmented_where_that_is_chosen(small_data, few):
+    plan = Plan.make(noise_pictures(), OPTIONS, small_data=small_data, start=start())
+    assert bool(plan.options.augment) == bool(plan.options.dropout) == few
+
+
 @pytest.mark.parametrize(
     ("shape", "sample_size"), [((1, 8, 8), 8), ((1, 16, 16), 16), ((1, 8, 16), (8, 16))]
 )

@@ -255,8 +255,8 @@ def _parser() -> argparse.ArgumentParser:
         "--small-data",
         choices=get_args(SmallData),
         default="auto",
-        help=f"augmentation and dropout, which few pictures need (default: auto, on below "
-        f"{FEW_PICTURES})",
+        help="augmentation and dropout, which few pictures need (default: auto, on for a new model "
+        f"of fewer than {FEW_PICTURES})",
     )
     folder.add_argument(
         "--network", choices=get_args(NetworkSize), default="large", help="(default: large)"

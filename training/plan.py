@@ -72,7 +72,9 @@ class Plan:
         Raises:
             ConfigError, UserError: the pictures do not fit the network.
         """
-        few = small_data == "on" or (small_data == "auto" and len(pictures) < FEW_PICTURES)
+        # A model that goes on does not know the augmentations, and would draw them at first.
+        auto = start is None and len(pictures) < FEW_PICTURES
+        few = small_data == "on" or (small_data == "auto" and auto)
         if few:
             options = replace(options, **_SMALL_DATA)
         if start is not None:

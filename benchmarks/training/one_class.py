@@ -33,10 +33,10 @@ def measure(chosen: list[int], device: torch.device, steps: int) -> None:
                 own,
                 Path(folder),
                 unet=network.config,
-                options=replace(NODE_OPTIONS, steps=steps),
+                options=replace(NODE_OPTIONS, steps=steps, learning_rate=1e-3),
                 device=device,
                 start=start,
-                small_data="on",
+                small_data="auto",
             )
             for _ in run.run():
                 pass
