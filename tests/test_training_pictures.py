@@ -401,12 +401,12 @@ def test_a_note_says_how_many_pictures_are_enlarged(tmp_path):
 @pytest.mark.parametrize(
     ("modes", "channels"),
     [
-        ({"L"}, {WHITE: 1, None: 1}),
-        ({"L", "RGB of grey"}, {WHITE: 1, None: 1}),
-        ({"L", "RGB"}, {WHITE: 3, None: 3}),
-        ({"L", "RGB", "opaque"}, {WHITE: 3, None: 3}),
-        ({"L", "RGB", "RGBA"}, {WHITE: 3, None: 4}),
-        ({"L", "LA"}, {WHITE: 1, None: 4}),
+        (("L",), {WHITE: 1, None: 1}),
+        (("L", "RGB of grey"), {WHITE: 1, None: 1}),
+        (("L", "RGB"), {WHITE: 3, None: 3}),
+        (("L", "RGB", "opaque"), {WHITE: 3, None: 3}),
+        (("L", "RGB", "RGBA"), {WHITE: 3, None: 4}),
+        (("L", "LA"), {WHITE: 1, None: 4}),
     ],
     ids=str,
 )
