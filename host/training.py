@@ -20,6 +20,7 @@ from ..schedulers.errors import UserError
 from ..training.card import write_card
 from ..training.copying import CopyGauge, Copying
 from ..training.network_in_training import training_size
+from ..training.pictures import as_floats
 from ..training.plan import Plan
 from ..training.preview import EVALUATIONS, draw
 from ..training.processes import Processes
@@ -163,7 +164,7 @@ class HostTraining:
             run.step,
             _sheet(averaged),
             _sheet(current),
-            _sheet(self._copying.nearest.float() / 127.5 - 1),
+            _sheet(as_floats(self._copying.nearest)),
             self._copying,
         )
         self._clock.per_preview.append(time.perf_counter() - started)

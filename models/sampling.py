@@ -10,8 +10,8 @@ from ..checkpoints.files import find_files
 from ..checkpoints.reading import read_checkpoint
 from ..networks.placement import place_weights
 from ..schedulers.config import SchedulerConfig
-from ..schedulers.randomness import SeededNoise
-from ..schedulers.sampler import Sampler, drain
+from ..schedulers.sampler import Sampler
+from ..training.preview import draw_in_batches
 from ..unet.unet2d import UNet2D
 
 
@@ -45,11 +45,8 @@ def draw(
         batch: how many are drawn at once.
     """
     device = next(network.parameters()).device
-    parts = [seeds[first : first + batch] for first in range(0, len(seeds), batch)]
-    images = []
-    with tqdm(total=sampler.evaluations * len(parts), desc="Sampling", unit="call") as bar:
-        for part in parts:
-            noise = SeededNoise(part, shape)
-            x = drain(sampler.sample(network, noise().to(device), noise), lambda _: bar.update())
-            images.append(x.cpu())
-    return torch.cat(images)
+    calls = sampler.evaluations * -(-len(seeds) // batch)
+    with tqdm(total=calls, desc="Sampling", unit="call") as bar:
+        return draw_in_batches(
+            network, sampler, shape, seeds, batch, device, lambda _: bar.update()
+        )

@@ -10,7 +10,6 @@ import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from PIL import ImageColor
 from torch import Tensor
 
 from ..host.folders import model_files
@@ -19,7 +18,7 @@ from ..host.run_report import REPORTS
 from ..host.training import HostTraining
 from ..host.training_page import Reporter, serve
 from ..schedulers.errors import UserError
-from ..training.network import NetworkSize, default_unet, size_multiple
+from ..training.network import NetworkSize, size_multiple
 from ..training.network_in_training import training_size
 from ..training.options import Precision, TrainingOptions
 from ..training.pictures import (
@@ -28,10 +27,11 @@ from ..training.pictures import (
     PictureSet,
     entered_folder,
     from_images,
+    named_colour,
     read_folder,
     survey_folder,
 )
-from ..training.plan import Plan, SmallData, Start
+from ..training.plan import Plan, SmallData, Start, new_unet
 from ..training.precision import AutoPrecision, resolve_precision
 from ..unet.config import UNetConfig
 from .inputs import CATEGORY
@@ -248,7 +248,7 @@ def planned(values: dict[str, Any]) -> dict[str, Any]:
         options = TrainingOptions(
             batch_size=values["batch_size"], precision=_precision(values["precision"])
         )
-        unet = default_unet(size, 3, values["network"], attention=values["crop"] == "centre")
+        unet = new_unet(size, 3, values["network"], values["crop"])
         shape = (values["batch_size"], unet.in_channels, *size)
         parameters, memory = training_size(unet, shape, options)
     except (KeyError, TypeError):  # linked, or of another version
@@ -343,11 +343,8 @@ def _start(patcher: ModelPatcher) -> Start:
 def _background(text: str) -> Colour | None:
     if text.strip().lower() == _TRANSPARENT:
         return None
-    try:
-        colour = ImageColor.getrgb(text.strip())
-    except ValueError:
-        colour = ()
-    if len(colour) != 3:
+    colour = named_colour(text.strip())
+    if colour is None:
         raise UserError(
             f"The background '{text}' is not a colour. Enter a name, for example black, #rrggbb, "
             "or transparent."

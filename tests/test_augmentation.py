@@ -1,4 +1,4 @@
-"""Augmentation: what is done to a picture, and what the network is told about it."""
+"""Augmentation: what is done to a picture, and what the network receives about it."""
 
 import math
 

@@ -30,7 +30,7 @@ def read(release: str) -> dict[str, Any]:
 
 
 def with_classes(folder: Path, scheduler: str = "DDPMScheduler") -> Repo:
-    """What `somebody/classes` is, that the saved workflows download: fp16, and told a class."""
+    """What `somebody/classes` is, that the saved workflows download: fp16, and with a class."""
     fields = {**toys.TINY, "num_class_embeds": 4}
     toys.write_checkpoint(folder, fields, scheduler={"_class_name": scheduler})
     weights = folder / "diffusion_pytorch_model.safetensors"

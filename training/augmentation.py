@@ -1,7 +1,7 @@
 """Augmentation that does not leak into the generated images (Karras et al. 2022, appendix F).
 
-Pictures are mirrored, scaled, turned, stretched and shifted at random, and the network is told what
-was done to each through an embedding. It has no bias, so at 0, "nothing was done", it adds nothing:
+Pictures are mirrored, scaled, turned, stretched and shifted at random, and the network receives
+what was done to each as an embedding. It has no bias, so at 0, "nothing was done", it adds nothing:
 the trained network alone generates images like the originals, and the embedding is dropped.
 """
 

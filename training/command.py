@@ -20,7 +20,7 @@ from .card import write_card
 from .copying import CopyGauge, Copying
 from .network import NetworkSize, size_multiple
 from .options import TrainingOptions
-from .pictures import Crop
+from .pictures import Colour, Crop, named_colour, read_folder
 from .plan import FEW_PICTURES, SCHEDULER, Plan, SmallData, Start
 from .precision import AutoPrecision, resolve_precision
 from .preview import draw
@@ -77,8 +77,6 @@ def run_command(given: argparse.Namespace) -> int:
 
 
 def _folder(given: argparse.Namespace) -> int:
-    from .pictures import read_folder
-
     start = None if given.model is None else _start(given.model)
     usual = 3 if start is None else start.unet.in_channels
     channels = 1 if given.grey else 4 if given.alpha else usual
@@ -322,16 +320,12 @@ def add_schedule_argument(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _colour(text: str) -> tuple[int, int, int]:
-    from PIL import ImageColor
-
-    message = f"{text!r} is not a colour; enter a name, for example black, or #rrggbb"
-    try:
-        colour = ImageColor.getrgb(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(message) from error
-    if len(colour) != 3:
-        raise argparse.ArgumentTypeError(message)  # a background cannot be transparent
+def _colour(text: str) -> Colour:
+    colour = named_colour(text)
+    if colour is None:  # a background cannot be transparent
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a colour; enter a name, for example black, or #rrggbb"
+        )
     return colour
 
 

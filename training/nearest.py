@@ -1,6 +1,5 @@
 """Find the training picture, or the crop of one, that is nearest to an image."""
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .pictures import Crop, PictureSet
+from .pictures import Crop, PictureSet, as_floats
 
 _SIDE: dict[Crop, int] = {"centre": 32, "random": 16}
 """Pictures are compared at about this longer side, in pixels."""
@@ -56,7 +55,7 @@ class Search:
         h, w = pictures.size
         quarters = (0,) if not rotate else (0, 1, 2, 3) if h == w else (0, 2)
         self._turns = [(mirror, k) for mirror in (False, True)[: 1 + flip] for k in quarters]
-        self._same = _first_of_each(pictures.pixels)
+        self._same = _first_of_each(pictures.digests)
         # A distance is measured at one reduction, and the candidate for it searched for at the
         # same, or at a coarser one if there is too much to compare.
         most = math.ceil(max(h, w) / _SIDE[pictures.crop])
@@ -184,11 +183,10 @@ class Search:
         return positions * values * 16 * len(self._turns)
 
 
-def _first_of_each(pictures: Iterable[Tensor]) -> Tensor:
-    """Return for each picture the index of the first one with the same pixels."""
-    first: dict[tuple[torch.Size, bytes], int] = {}
-    keys = ((p.shape, hashlib.sha256(p.contiguous().numpy().data).digest()) for p in pictures)
-    return torch.tensor([first.setdefault(key, i) for i, key in enumerate(keys)])
+def _first_of_each(digests: Iterable[bytes]) -> Tensor:
+    """Return for each picture the index of the first one with the same digest."""
+    first: dict[bytes, int] = {}
+    return torch.tensor([first.setdefault(digest, i) for i, digest in enumerate(digests)])
 
 
 def _reduced(batch: Tensor, factor: int) -> Tensor:
@@ -212,8 +210,3 @@ def _turned_back(images: Tensor, turn: _Turn) -> Tensor:
     mirror, quarters = turn
     images = torch.rot90(images, -quarters, (-2, -1))
     return images.flip(-1) if mirror else images
-
-
-def as_floats(pixels: Tensor) -> Tensor:
-    """Return pixels, uint8 or already in -1..1, in -1..1."""
-    return pixels.float() / 127.5 - 1 if pixels.dtype == torch.uint8 else pixels

@@ -38,7 +38,7 @@ class TrainingOptions:
     share of 1 - (1 - 1/i)^(gamma + 1), so that the average always spans the same part of the run.
     6.94 makes that a tenth."""
     augment: float = 0.0
-    """Probability of each of the augmentations that the network is told about; see
+    """Probability of each of the augmentations that do not show in the images; see
     ``augmentation``."""
     dropout: float = 0.0
     """While training; the saved model has none."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageColor, ImageOps
 from torch import Tensor
 
 from .network import SMALLEST_SIDE, Size, sides
@@ -95,12 +95,13 @@ class PictureSet:
 
     @cached_property
     def sha256(self) -> str:
-        """Of all pixels, with the shape of each picture."""
-        sha256 = hashlib.sha256()
-        for picture in self.pixels:
-            sha256.update(f"{picture.dtype} {tuple(picture.shape)}\n".encode())
-            sha256.update(picture.contiguous().reshape(-1).numpy().data)
-        return sha256.hexdigest()
+        """Of all pictures."""
+        return hashlib.sha256(b"".join(self.digests)).hexdigest()
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """The sha256 of each picture, of its pixels and its shape."""
+        return [_digest(picture) for picture in self.pixels]
 
 
 def entered_folder(text: str) -> Path:
@@ -182,7 +183,7 @@ def survey_folder(
 
 
 def _files_in(folder: Path) -> tuple[list[Path], str]:
-    """Return the pictures in a folder, and what else is there, in words."""
+    """Return the pictures in a folder, and a list of the kinds of other files for a message."""
     if not folder.is_dir():
         raise ValueError(
             f"{folder} is a file. Choose the folder with your pictures."
@@ -227,6 +228,26 @@ def from_images(
     if pictures is None:
         raise ValueError("There are no images to train on. Connect at least one.")
     return pictures
+
+
+def as_floats(pixels: Tensor) -> Tensor:
+    """Return pixels, uint8 or already in -1..1, in -1..1."""
+    return pixels.float() / 127.5 - 1 if pixels.dtype == torch.uint8 else pixels
+
+
+def _digest(picture: Tensor) -> bytes:
+    sha256 = hashlib.sha256(f"{picture.dtype} {tuple(picture.shape)}\n".encode())
+    sha256.update(picture.contiguous().reshape(-1).numpy().data)
+    return sha256.digest()
+
+
+def named_colour(text: str) -> Colour | None:
+    """Return the colour with this name or #rrggbb; None if there is none, or it is transparent."""
+    try:
+        colour = ImageColor.getrgb(text)
+    except ValueError:
+        return None
+    return colour if len(colour) == 3 else None
 
 
 def draw(most: int, generator: torch.Generator) -> int:

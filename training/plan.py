@@ -10,7 +10,7 @@ from ..schedulers.config import SchedulerConfig
 from ..unet.config import UNetConfig
 from .network import NetworkSize, default_unet
 from .options import TrainingOptions
-from .pictures import PictureSet
+from .pictures import Crop, PictureSet
 from .processes import Processes
 from .trainer import TrainingRun, run_settings
 
@@ -80,14 +80,7 @@ class Plan:
         if start is not None:
             unet = replace(start.unet, sample_size=_sample_size(pictures), dropout=0.0)
             return cls(pictures, unet, start.scheduler, options, start)
-        # Crops are drawn at any size, which attention would prevent.
-        attention = pictures.crop == "centre"
-        if isinstance(network, int):
-            unet = default_unet(
-                pictures.size, pictures.channels, width=network, attention=attention
-            )
-        else:
-            unet = default_unet(pictures.size, pictures.channels, network, attention=attention)
+        unet = new_unet(pictures.size, pictures.channels, network, pictures.crop)
         return cls(pictures, unet, scheduler, options)
 
     @property
@@ -114,6 +107,21 @@ class Plan:
             start="" if start is None else start.name,
             processes=processes,
         )
+
+
+def new_unet(
+    size: tuple[int, int], channels: int, network: NetworkSize | int, crop: Crop
+) -> UNetConfig:
+    """Return the network for pictures of this size; see ``Plan.make`` for the arguments.
+
+    Raises:
+        ValueError: the pictures do not fit it.
+    """
+    # Models of crops draw images of any size, which attention would prevent.
+    attention = crop == "centre"
+    if isinstance(network, int):
+        return default_unet(size, channels, width=network, attention=attention)
+    return default_unet(size, channels, network, attention=attention)
 
 
 def _sample_size(pictures: PictureSet) -> int | tuple[int, int]:

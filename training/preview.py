@@ -9,7 +9,7 @@ from ..networks.batch_parts import even_part, fastest_part
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.pndm import PNDM
 from ..schedulers.randomness import SeededNoise
-from ..schedulers.sampler import drain
+from ..schedulers.sampler import Evaluation, Model, Sampler, drain
 from ..schedulers.span import Stretch
 from ..unet.unet2d import UNet2D
 from .options import Precision
@@ -42,7 +42,7 @@ def draw(
     Returns:
         float32, shape (len(seeds), C, H, W) in -1..1, on the CPU.
     """
-    weights = next(network.parameters())
+    device = next(network.parameters()).device
     shape = (network.config.in_channels, *size)
     sampler = PNDM.over(config, Stretch(min(STEPS, config.num_train_timesteps)), method="S-PNDM")
     was_training = network.training
@@ -53,16 +53,39 @@ def draw(
 
     bytes_for_one = network.activation_bytes((1, *shape), torch.float32)
     # As many at once as a training step computes, or fewer: its memory is large enough.
-    at_once = min(fastest_part(len(seeds), bytes_for_one, weights.device), 8)
-    images = []
+    at_once = min(fastest_part(len(seeds), bytes_for_one, device), 8)
+    batch = even_part(len(seeds), at_once)
     try:
         network.eval()
-        with torch.inference_mode(), computing_in(precision, weights.device):
-            for k in range(0, len(seeds), even_part(len(seeds), at_once)):
-                part = seeds[k : k + even_part(len(seeds), at_once)]
-                noise = SeededNoise(part, shape)
-                x = drain(sampler.sample(model, noise().to(weights.device), noise))
-                images.append(x.float().clamp(-1, 1).cpu())
+        with torch.inference_mode(), computing_in(precision, device):
+            return draw_in_batches(model, sampler, shape, seeds, batch, device).clamp(-1, 1)
     finally:
         network.train(was_training)
+
+
+def draw_in_batches(
+    model: Model,
+    sampler: Sampler,
+    shape: tuple[int, int, int],
+    seeds: Sequence[int],
+    batch: int,
+    device: torch.device,
+    on_evaluation: Callable[[Evaluation], object] = id,
+) -> Tensor:
+    """Return an image of each seed, not clamped, float32 on the CPU, shape (len(seeds), *shape).
+
+    Args:
+        model: as the sampler calls it.
+        sampler: over a whole list of timesteps.
+        shape: (C, H, W) of one image.
+        seeds: an image depends on its seed alone, not on the batch.
+        batch: how many are drawn at once.
+        device: of the model.
+        on_evaluation: called after each call of the model.
+    """
+    images = []
+    for first in range(0, len(seeds), batch):
+        noise = SeededNoise(seeds[first : first + batch], shape)
+        x = drain(sampler.sample(model, noise().to(device), noise), on_evaluation)
+        images.append(x.float().cpu())
     return torch.cat(images)

@@ -31,7 +31,7 @@ from ..unet.unet2d import UNet2D
 from .augmentation import augment
 from .network_in_training import NetworkInTraining
 from .options import TrainingOptions
-from .pictures import PictureSet
+from .pictures import PictureSet, as_floats
 from .precision import arrange, average_into, computing_in, memory_format, repeatable
 from .processes import Processes
 from .state import begin, read_state, write_state
@@ -357,9 +357,7 @@ class TrainingRun:
         if options.rotate:
             turns = torch.randint(4, (size,), generator=g).tolist()
             x0 = torch.stack([torch.rot90(x, k, (-2, -1)) for x, k in zip(x0, turns, strict=True)])
-        x0 = x0.to(self._device)
-        if x0.dtype == torch.uint8:
-            x0 = x0.float() / 127.5 - 1
+        x0 = as_floats(x0.to(self._device))
         if not options.augment:
             return x0, None
         return augment(x0, options.augment, g)
