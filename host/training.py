@@ -187,8 +187,11 @@ class HostTraining:
     def _finish(self, run: TrainingRun, state: str) -> None:
         """Write the card and send the last report."""
         start = self._plan.start
-        if run.step:
-            write_card(run, self._copying, "" if start is None else start.name)
+        try:
+            if run.step:
+                write_card(run, self._copying, "" if start is None else start.name)
+        except OSError as error:  # the model is saved already
+            self.report.notes.append(f"The model card cannot be written: {error.strerror}.")
         self.report.state = state
         self._show(run)
 

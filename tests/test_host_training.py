@@ -121,6 +121,19 @@ def test_more_steps_and_more_pictures_go_on_and_other_settings_begin_another_run
     assert state(output / "trained" / "model")["step"] == 6
 
 
+def test_a_card_that_cannot_be_written_is_said_and_the_model_is_kept(
+    client: Client, output: Path, picture_folder: Path
+) -> None:
+    client.run(train(picture_folder))
+    card = output / "trained" / "model" / "README.md"
+    card.unlink()
+    card.mkdir()
+    shown = report(client.run(train(picture_folder, steps=6)))
+    assert (shown["state"], shown["step"]) == ("finished", 6)
+    assert any("The model card cannot be written" in note for note in shown["notes"])
+    assert "trained/model" in model_names(client)
+
+
 def test_a_finished_run_is_not_trained_again(
     client: Client, output: Path, picture_folder: Path
 ) -> None:
