@@ -32,7 +32,7 @@ from .augmentation import augment
 from .network_in_training import NetworkInTraining
 from .options import TrainingOptions
 from .pictures import PictureSet, as_floats
-from .precision import arrange, average_into, computing_in, memory_format, repeatable
+from .precision import average_into, computing_in, image_order, repeatable
 from .processes import Processes
 from .state import begin, read_state, write_state
 
@@ -130,7 +130,6 @@ class TrainingRun:
         self.processes.wait()
 
         # The networks: the one that trains, and its average.
-        self._order = memory_format(options.precision, self._device)
         with torch.random.fork_rng(devices=[]):  # keeps the caller's random state
             torch.manual_seed(options.seed)  # for the layers' own initialisation
             network = UNet2D(unet)
@@ -139,15 +138,16 @@ class TrainingRun:
             # Copied first: what training adds to the layers would compute with their weights.
             self.averaged = copy.deepcopy(network).requires_grad_(False).eval().to(self._device)
             self.model = NetworkInTraining(network, options, self._device).to(self._device)
-        arrange(self.averaged, self._order)
-        arrange(self.model, self._order)
+        self._order = image_order(network, options, self._device)
+        if self._device.type != "cpu":
+            self.averaged.to(memory_format=self._order)  # pyright: ignore[reportCallIssue]
+            self.model.to(memory_format=self._order)  # pyright: ignore[reportCallIssue]
         self._spread = self.processes.spread(self.model)
         if options.compile:
             self._spread = torch.compile(self._spread)
+        self._fused = self._device.type in ("cpu", "cuda", "xpu", "mps")
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=options.learning_rate,
-            fused=self._device.type in ("cpu", "cuda", "xpu", "mps"),
+            self.model.parameters(), lr=options.learning_rate, fused=self._fused
         )
         schedule = NoiseSchedule.from_config(scheduler)
         self._alphas_cumprod = schedule.alphas_cumprod.to(self._device)
@@ -283,7 +283,8 @@ class TrainingRun:
                 loss = self._loss(step, micro)
                 (loss / len(own)).backward()
             total += loss.detach()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.gradient_clip)
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
         mean = processes.mean(total) * (processes.count / options.micro_batches)
         loss, size = torch.stack((mean, norm.to(mean))).tolist()
         if not math.isfinite(loss) or not math.isfinite(size):
@@ -291,6 +292,11 @@ class TrainingRun:
 
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(step)
+        excess = (norm / options.gradient_clip).clamp(min=1)
+        if self._fused:  # divides while it reads them
+            self.optimizer.grad_scale = excess  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            torch._foreach_div_(gradients, excess)  # pyright: ignore[reportPrivateImportUsage]
         self.optimizer.step()
         average_into(
             list(self.averaged.parameters()),
