@@ -2,10 +2,12 @@
 
 from typing import Any
 
-_METHODS = ["F-PNDM", "S-PNDM", "PLMS", "FON"]
+_METHODS = ["F-PNDM", "S-PNDM", "PLMS", "FON", "iPNDM_v"]
 _FIXED = ["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"]
 _VARIANCE_TYPES = ["model", *_FIXED, "learned", "learned_range"]
-_SPACINGS = ["model", "leading", "linspace", "trailing"]
+_DIFFUSERS_SPACINGS = ["model", "leading", "linspace", "trailing"]
+_SPACINGS = [*_DIFFUSERS_SPACINGS, "power"]
+_SPACING = {"spacing": _SPACINGS}
 _BETA_SCHEDULES = ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"]
 _SWITCH = ["model", "true", "false"]
 _PNDM = {"method": _METHODS, "convention": ["diffusers", "paper"]}
@@ -20,17 +22,22 @@ def _node(
     return found | ({"optional": optional} if optional else {}) | {"outputs": list(outputs)}
 
 
-def _sampler(title: str, steps: int, choices: dict[str, Any]) -> dict[str, Any]:
+def _sampler(
+    title: str, steps: int, choices: dict[str, Any], more: dict[str, Any] | None = None
+) -> dict[str, Any]:
     inputs = {"model": "MODEL", "seed": 0, "steps": steps, "batch_size": 1, **choices}
-    optional = {"class_label": -1, "latent": "LATENT", "denoise": 1.0}
+    optional = {"class_label": -1, "latent": "LATENT", "denoise": 1.0, **(more or {})}
     return _node(f"{title} Sampler", inputs, "LATENT", optional=optional)
 
 
-def _advanced(title: str, steps: int, choices: dict[str, Any]) -> dict[str, Any]:
+def _advanced(
+    title: str, steps: int, choices: dict[str, Any], more: dict[str, Any] | None = None
+) -> dict[str, Any]:
     inputs = {"model": "MODEL", "add_noise": ["enable", "disable"], "seed": 0, "steps": steps}
     inputs |= {**choices, "latent": "LATENT", "start_at_step": 0, "end_at_step": 10000}
     inputs |= {"return_with_leftover_noise": ["disable", "enable"]}
-    return _node(f"{title} Sampler (Advanced)", inputs, "LATENT", optional={"class_label": -1})
+    optional = {"class_label": -1, **(more or {})}
+    return _node(f"{title} Sampler (Advanced)", inputs, "LATENT", optional=optional)
 
 
 NODES: dict[str, dict[str, Any]] = {
@@ -40,9 +47,9 @@ NODES: dict[str, dict[str, Any]] = {
         "MODEL",
         optional={"write_json": False},
     ),
-    "UnconditionalPNDMSampler": _sampler("PNDM", 50, _PNDM),
+    "UnconditionalPNDMSampler": _sampler("PNDM", 50, _PNDM, _SPACING),
     "UnconditionalDDPMSampler": _sampler("DDPM", 1000, _DDPM),
-    "UnconditionalDDIMSampler": _sampler("DDIM", 50, _DDIM),
+    "UnconditionalDDIMSampler": _sampler("DDIM", 50, _DDIM, _SPACING),
     "UnconditionalImageOutput": _node(
         "Image Output",
         {
@@ -62,9 +69,9 @@ NODES: dict[str, dict[str, Any]] = {
         {"repo_id": "google/ddpm-cifar10-32", "revision": "main", "variant": ""},
         "MODEL",
     ),
-    "UnconditionalPNDMSamplerAdvanced": _advanced("PNDM", 50, _PNDM),
+    "UnconditionalPNDMSamplerAdvanced": _advanced("PNDM", 50, _PNDM, _SPACING),
     "UnconditionalDDPMSamplerAdvanced": _advanced("DDPM", 1000, _DDPM),
-    "UnconditionalDDIMSamplerAdvanced": _advanced("DDIM", 50, _DDIM),
+    "UnconditionalDDIMSamplerAdvanced": _advanced("DDIM", 50, _DDIM, _SPACING),
     "UnconditionalPNDMSamplerSelect": _node("PNDM Sampler Select", {"method": _METHODS}, "SAMPLER"),
     "UnconditionalDDPMSamplerSelect": _node("DDPM Sampler Select", _DDPM, "SAMPLER"),
     "UnconditionalTimesteps": _node(
@@ -88,7 +95,7 @@ NODES: dict[str, dict[str, Any]] = {
             "beta_schedule": ["model", *_BETA_SCHEDULES],
             **{"beta_start": -1, "beta_end": -1},
             "prediction_type": ["model", "epsilon", "sample", "v_prediction"],
-            "timestep_spacing": _SPACINGS,
+            "timestep_spacing": _DIFFUSERS_SPACINGS,
             "steps_offset": -1,
             "set_alpha_to_one": _SWITCH,
             **{"clip_sample": _SWITCH, "clip_sample_range": -1, "thresholding": _SWITCH},
@@ -110,10 +117,14 @@ NODES: dict[str, dict[str, Any]] = {
         "Trajectory",
         {
             **{"model": "MODEL", "seed": 0, "steps": 50, "batch_size": 1},
-            **{"sampler": [*_METHODS, "DDIM", "DDPM"], "show": ["x0", "x_t"], "every": 5},
+            **{
+                "sampler": [*_METHODS[:4], "DDIM", "DDPM", "iPNDM_v"],
+                "show": ["x0", "x_t"],
+                "every": 5,
+            },
         },
         *("LATENT", "LATENT", "IMAGE"),
-        optional={"class_label": -1},
+        optional={"class_label": -1, **_SPACING},
     ),
     "UnconditionalShowSchedule": _node(
         "Show Schedule", {"model": "MODEL", "steps": 50}, optional={"sigmas": "SIGMAS"}

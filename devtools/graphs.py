@@ -112,7 +112,7 @@ def every_node() -> Graph:
     sample("PNDM", 11, steps=6, batch_size=2, class_label=1, denoise=0.6, **pndm)
     ddpm = {"variance_type": "fixed_large"}
     sample("DDPM", 12, steps=4, batch_size=3, class_label=2, denoise=0.75, **ddpm)
-    sample("DDIM", 13, steps=5, batch_size=4, class_label=3, denoise=0.5, eta=0.25)
+    sample("DDIM", 13, steps=5, batch_size=4, class_label=3, denoise=0.5, eta=0.25, spacing="power")
     consistency = w("UnconditionalUNetDownload", **source | {"repo_id": "somebody/consistency"})
     listed = {"timesteps": "30, 22, 0", "class_label": 3, "denoise": 0.6}
     sample("Consistency", 14, steps=3, batch_size=2, model=consistency, **listed)
@@ -120,7 +120,7 @@ def every_node() -> Graph:
     part = picture
     for number, (kind, more) in enumerate(
         {
-            "DDIM": {"eta": 0.5},
+            "DDIM": {"eta": 0.5, "spacing": "linspace"},
             "PNDM": {"method": "PLMS", "convention": "paper"},
             "DDPM": {"variance_type": "fixed_small"},
         }.items()
@@ -148,7 +148,8 @@ def every_node() -> Graph:
         (w("UnconditionalDDPMSamplerSelect", variance_type="fixed_small_log"), "ddpm_custom"),
     ):
         output(w.custom(schedule, sampler, timesteps, empty, seed=41), name)
-    values = {"seed": 31, "steps": 10, "batch_size": 2, "sampler": "PLMS", "class_label": 1}
+    values = {"seed": 31, "steps": 10, "batch_size": 2, "sampler": "iPNDM_v", "class_label": 1}
+    values |= {"spacing": "power"}
     trajectory = w("UnconditionalTrajectory", model=classes, **values, show="x_t", every=3)
     output([trajectory[0], 1], "trajectory")
     w("UnconditionalUNetSave", model=classes, filename_prefix="saved/classes")

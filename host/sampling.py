@@ -42,6 +42,7 @@ def sample(
     class_label: int,
     latent: dict[str, Any] | None = None,
     denoise: float = 1.0,
+    spacing: str = "model",
     on_evaluation: OnEvaluation | None = None,
 ) -> tuple[dict[str, Any], Ui]:
     """Sample from noise, or from a noised latent where ``denoise`` is below 1.
@@ -50,7 +51,7 @@ def sample(
         The LATENT, with a record of how each image was made, and the report of the run.
     """
     stretch = Stretch.of_denoise(steps, denoise, own_process(model).num_train_timesteps)
-    settings: Record = {"steps": steps}
+    settings: Record = {"steps": steps, **_chosen(spacing)}
     if latent is None:
         if stretch.begins_with_image:
             raise ScheduleError(
@@ -84,6 +85,7 @@ def sample_part(
     end_at_step: int,
     return_with_leftover_noise: str,
     class_label: int,
+    spacing: str = "model",
 ) -> tuple[dict[str, Any], Ui]:
     """Run some of the steps of a list, as the host's KSamplerAdvanced does.
 
@@ -96,6 +98,7 @@ def sample_part(
     stretch = Stretch(steps, start_at_step, end_at_step, leftover)
     settings = {
         "steps": steps,
+        **_chosen(spacing),
         "add_noise": add_noise,
         "start_at_step": start_at_step,
         "end_at_step": min(end_at_step, steps),
@@ -107,6 +110,11 @@ def sample_part(
     if stretch.is_empty:
         return latent, no_run_report()
     return _run(model, make_sampler(stretch), latent, start, seed, class_label, settings, None)
+
+
+def _chosen(spacing: str) -> Record:
+    """Return what a record says of the spacing; the model's own is in its file."""
+    return {} if spacing == "model" else {"spacing": spacing}
 
 
 def _run(

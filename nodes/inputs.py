@@ -4,11 +4,13 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..schedulers.config import VarianceType
+from ..schedulers.config import SchedulerConfig, Spacing, VarianceType
+from ..schedulers.errors import check_choice
 from ..schedulers.pndm import Method
 from ..schedulers.pndm_grid import Convention
 
 CATEGORY = "unconditional"
+SPACINGS = ("model", *get_args(Spacing))
 
 
 def model_input() -> Any:
@@ -52,9 +54,11 @@ def method_input() -> Any:
     return io.Combo.Input(
         "method",
         options=list(get_args(Method)),
-        tooltip="F-PNDM: Runge-Kutta warm-up, then fourth order; best from 20 steps. S-PNDM: "
-        "second order, robust with few steps. PLMS: fourth order without Runge-Kutta. FON: the "
-        "classical fourth-order method, for comparison. Overrides the model's skip_prk_steps.",
+        tooltip="F-PNDM: Runge-Kutta warm-up, then fourth order, as diffusers' PNDMPipeline. "
+        "S-PNDM: second order. PLMS: fourth order without Runge-Kutta. FON: the classical "
+        "fourth-order method, for comparison. iPNDM_v: fourth order without a warm-up, for uneven "
+        "steps; with the spacing power it needs the fewest, 10 to 20. Overrides the model's "
+        "skip_prk_steps.",
     )
 
 
@@ -91,6 +95,23 @@ def eta_input() -> Any:
         tooltip="How much new noise each step adds. 0 adds none, so the result depends only on the "
         "seed; 1 adds as much as DDPM.",
     )
+
+
+def spacing_input() -> Any:
+    """Which timesteps a sampler visits; optional and last, so that older workflows keep working."""
+    return io.Combo.Input(
+        "spacing",
+        options=list(SPACINGS),
+        optional=True,
+        tooltip="Which timesteps to visit. 'model' uses the model's file. power: steps that become "
+        "shorter towards the image, for runs of 5 to 30 steps. The others are diffusers'.",
+    )
+
+
+def with_spacing(config: SchedulerConfig, spacing: Any) -> SchedulerConfig:
+    """Return the scheduler options with the timesteps that a user chose."""
+    check_choice("spacing", spacing, SPACINGS)
+    return config if spacing == "model" else config.changed(timestep_spacing=spacing)
 
 
 def class_label_input() -> Any:

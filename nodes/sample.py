@@ -11,6 +11,7 @@ from ..host.run_report import REPORTS
 from ..host.sampling import sample
 from ..schedulers.ddim import DDIM
 from ..schedulers.ddpm import DDPM
+from ..schedulers.errors import ScheduleError
 from ..schedulers.pndm import PNDM
 from ..schedulers.sampler import Sampler, ScheduleSampler
 from ..schedulers.span import Stretch
@@ -25,8 +26,10 @@ from .inputs import (
     method_input,
     model_input,
     seed_input,
+    spacing_input,
     steps_input,
     variance_type_input,
+    with_spacing,
 )
 
 
@@ -39,18 +42,27 @@ class SamplerNode(io.ComfyNode):
 
     @classmethod
     def sampler_of(
-        cls, model: ModelPatcher, inputs: dict[str, Any]
+        cls, model: ModelPatcher, inputs: dict[str, Any], spacing: Any
     ) -> Callable[[Stretch], Sampler]:
         """Take the sampler's settings out of ``inputs`` and return what makes it for some steps."""
-        config = own_schedule(model)
+        config = with_spacing(own_schedule(model), spacing)
         chosen = {name: inputs.pop(name) for name in cls.SETTINGS}
+        if spacing != "model" and chosen.get("convention") == "paper":
+            raise ScheduleError(
+                "The paper's convention has its own timesteps, so spacing cannot be "
+                f"'{spacing}'. Set spacing to 'model', or convention to 'diffusers'."
+            )
         settings = {name: None if value == "model" else value for name, value in chosen.items()}
         return lambda stretch: cls.SAMPLER.over(config, stretch, **settings)
 
     @classmethod
-    def execute(cls, model: ModelPatcher, class_label: int = -1, **inputs: Any) -> io.NodeOutput:
-        make_sampler = cls.sampler_of(model, inputs)
-        latent, report = sample(model, make_sampler, class_label=class_label, **inputs)
+    def execute(
+        cls, model: ModelPatcher, class_label: int = -1, spacing: str = "model", **inputs: Any
+    ) -> io.NodeOutput:
+        make_sampler = cls.sampler_of(model, inputs, spacing)
+        latent, report = sample(
+            model, make_sampler, class_label=class_label, spacing=spacing, **inputs
+        )
         return io.NodeOutput(latent, ui=report)
 
 
@@ -74,15 +86,17 @@ class UnconditionalPNDMSampler(SamplerNode):
                 seed_input(),
                 steps_input(
                     50,
-                    "Steps through the schedule. 50 is plenty; 10 to 20 are often enough. Numbers "
-                    "that divide the model's training steps (1000) work best. F-PNDM's warm-up "
-                    "takes up to 9 more evaluations.",
+                    "Steps through the schedule. 50 is plenty. Below 20, set method to iPNDM_v and "
+                    "spacing to power. With the model's own spacing, numbers that divide its "
+                    "training steps (1000) work best. F-PNDM's warm-up takes up to 9 more "
+                    "evaluations.",
                 ),
                 batch_size_input(),
                 method_input(),
                 convention_input(),
                 class_label_input(),
                 *image_to_image_inputs(),
+                spacing_input(),
             ],
             outputs=latent_output(),
             **REPORTS,
@@ -147,6 +161,7 @@ class UnconditionalDDIMSampler(SamplerNode):
                 eta_input(),
                 class_label_input(),
                 *image_to_image_inputs(),
+                spacing_input(),
             ],
             outputs=latent_output(),
             **REPORTS,

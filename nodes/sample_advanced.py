@@ -19,6 +19,7 @@ from .inputs import (
     method_input,
     model_input,
     seed_input,
+    spacing_input,
     steps_input,
     variance_type_input,
 )
@@ -84,9 +85,13 @@ class SamplerPartNode(SamplerNode):
     """The part that all advanced sampler nodes share."""
 
     @classmethod
-    def execute(cls, model: ModelPatcher, class_label: int = -1, **inputs: Any) -> io.NodeOutput:
-        make_sampler = cls.sampler_of(model, inputs)
-        latent, report = sample_part(model, make_sampler, class_label=class_label, **inputs)
+    def execute(
+        cls, model: ModelPatcher, class_label: int = -1, spacing: str = "model", **inputs: Any
+    ) -> io.NodeOutput:
+        make_sampler = cls.sampler_of(model, inputs, spacing)
+        latent, report = sample_part(
+            model, make_sampler, class_label=class_label, spacing=spacing, **inputs
+        )
         return io.NodeOutput(latent, ui=report)
 
 
@@ -105,7 +110,13 @@ class UnconditionalPNDMSamplerAdvanced(SamplerPartNode):
             description="Runs part of the steps of PNDM. Each part has its own warm-up, so two "
             f"parts differ slightly from a whole run. {_LEFTOVER}",
             search_aliases=["f-pndm", "ksampler advanced", "leftover noise", "plms"],
-            inputs=[*_first_inputs(50), method_input(), convention_input(), *_last_inputs()],
+            inputs=[
+                *_first_inputs(50),
+                method_input(),
+                convention_input(),
+                *_last_inputs(),
+                spacing_input(),
+            ],
             outputs=latent_output(),
             **REPORTS,
         )
@@ -147,7 +158,7 @@ class UnconditionalDDIMSamplerAdvanced(SamplerPartNode):
             description="Runs part of the steps of DDIM. Two parts with the same seed give the "
             f"same image as a whole run. {_LEFTOVER}",
             search_aliases=["ksampler advanced", "leftover noise"],
-            inputs=[*_first_inputs(50), eta_input(), *_last_inputs()],
+            inputs=[*_first_inputs(50), eta_input(), *_last_inputs(), spacing_input()],
             outputs=latent_output(),
             **REPORTS,
         )

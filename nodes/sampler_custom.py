@@ -1,6 +1,6 @@
 """Our samplers as the parts of the host's SamplerCustomAdvanced: SAMPLER, SIGMAS, NOISE."""
 
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -9,15 +9,18 @@ from comfy_api.latest import io
 from ..host.driver import HostSampler
 from ..host.model_sampling import any_schedule, sigmas_of, span_of
 from ..host.noise import ImageNoise
-from ..schedulers.config import TimestepSpacing
 from ..schedulers.ddpm import DDPM
-from ..schedulers.errors import check_choice
 from ..schedulers.pndm import PNDM
 from ..schedulers.span import Span, Stretch
 from ..schedulers.timesteps import make_timesteps, parse_timesteps
-from .inputs import CATEGORY, method_input, seed_input, variance_type_input
-
-_SPACINGS = ("model", *get_args(TimestepSpacing))
+from .inputs import (
+    CATEGORY,
+    SPACINGS,
+    method_input,
+    seed_input,
+    variance_type_input,
+    with_spacing,
+)
 
 
 class UnconditionalPNDMSamplerSelect(io.ComfyNode):
@@ -96,10 +99,11 @@ class UnconditionalTimesteps(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "spacing",
-                    options=list(_SPACINGS),
+                    options=list(SPACINGS),
                     tooltip="leading: every T // steps, from 0 up. linspace: evenly from the last "
-                    "to the first. trailing: evenly down from the last. model: as set in the "
-                    "model's file, or leading for other models.",
+                    "to the first. trailing: evenly down from the last. power: steps that become "
+                    "shorter towards the image, for 5 to 30 steps. model: as set in the model's file, or "
+                    "leading for other models.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -147,14 +151,11 @@ class UnconditionalTimesteps(io.ComfyNode):
         steps_offset: int,
         timesteps: str,
     ) -> io.NodeOutput:
-        check_choice("spacing", spacing, _SPACINGS)
         model_sampling: Any = model.get_model_object("model_sampling")
-        config = any_schedule(model_sampling)
+        config = with_spacing(any_schedule(model_sampling), spacing)
         if timesteps.strip():
             listed = parse_timesteps(timesteps, config.num_train_timesteps)
             return io.NodeOutput(sigmas_of(model_sampling, Span(tuple(listed))))
-        if spacing != "model":
-            config = config.changed(timestep_spacing=spacing)
         if steps_offset >= 0:
             config = config.changed(steps_offset=steps_offset)
         stretch = Stretch.of_denoise(steps, denoise, config.num_train_timesteps)

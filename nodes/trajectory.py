@@ -1,7 +1,7 @@
 """From a MODEL to LATENTs and an IMAGE: how an image appears."""
 
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
@@ -14,7 +14,7 @@ from ..pictures.images import latent_to_image, to_rgb
 from ..schedulers.ddim import DDIM
 from ..schedulers.ddpm import DDPM
 from ..schedulers.errors import ScheduleError, check_choice
-from ..schedulers.pndm import PNDM, Method
+from ..schedulers.pndm import PNDM
 from ..schedulers.sampler import ScheduleSampler
 from ..schedulers.span import Stretch
 from .inputs import (
@@ -23,13 +23,16 @@ from .inputs import (
     class_label_input,
     model_input,
     seed_input,
+    spacing_input,
     steps_input,
+    with_spacing,
 )
 
 _SAMPLERS: dict[str, tuple[type[ScheduleSampler], dict[str, Any]]] = {
-    **{method: (PNDM, {"method": method}) for method in get_args(Method)},
+    **{method: (PNDM, {"method": method}) for method in ("F-PNDM", "S-PNDM", "PLMS", "FON")},
     "DDIM": (DDIM, {}),
     "DDPM": (DDPM, {}),
+    "iPNDM_v": (PNDM, {"method": "iPNDM_v"}),
 }
 _SHOWN = ("x0", "x_t")
 _MOST = 10000
@@ -59,9 +62,10 @@ class UnconditionalTrajectory(io.ComfyNode):
                 io.Combo.Input(
                     "sampler",
                     options=list(_SAMPLERS),
-                    tooltip="F-PNDM, S-PNDM, PLMS and FON are the methods of PNDM Sampler, at "
-                    "diffusers' timesteps. DDIM is DDIM Sampler with eta 0. DDPM is DDPM Sampler "
-                    "with the model's own variance type. The final image is the same as theirs.",
+                    tooltip="F-PNDM, S-PNDM, PLMS, FON and iPNDM_v are the methods of PNDM "
+                    "Sampler, in diffusers' convention. DDIM is DDIM Sampler with eta 0. DDPM is "
+                    "DDPM Sampler with the model's own variance type. The final image is the same "
+                    "as theirs.",
                 ),
                 io.Combo.Input(
                     "show",
@@ -78,6 +82,7 @@ class UnconditionalTrajectory(io.ComfyNode):
                     "final image comes last. 50 evaluations with every 5 give 11 frames.",
                 ),
                 class_label_input(),
+                spacing_input(),
             ],
             outputs=[
                 io.Latent.Output(
@@ -110,10 +115,12 @@ class UnconditionalTrajectory(io.ComfyNode):
         show: Any,
         every: int,
         class_label: int = -1,
+        spacing: str = "model",
     ) -> io.NodeOutput:
         _check(sampler, show, every)
         kind, settings = _SAMPLERS[sampler]
-        make_sampler = partial(kind.over, own_schedule(model), **settings)
+        schedule = with_spacing(own_schedule(model), spacing)
+        make_sampler = partial(kind.over, schedule, **settings)
         recorder = TrajectoryRecorder(show, every, make_sampler(Stretch(steps)).evaluations)
         config = unconditional_model(model).unet_config
         check_memory(recorder.frames, batch_size, config.in_channels, *config.size)
@@ -124,6 +131,7 @@ class UnconditionalTrajectory(io.ComfyNode):
             steps=steps,
             batch_size=batch_size,
             class_label=class_label,
+            spacing=spacing,
             on_evaluation=recorder,
         )
         trajectory = recorder.finish(final)

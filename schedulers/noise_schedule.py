@@ -9,6 +9,9 @@ from torch import Tensor
 
 from .config import SchedulerConfig
 
+_SMALLEST = 1e-30
+"""Stands for 0, whose time would be infinite."""
+
 
 @dataclass(frozen=True)
 class NoiseSchedule:
@@ -41,6 +44,16 @@ class NoiseSchedule:
     def num_train_timesteps(self) -> int:
         """T, the number of training steps."""
         return len(self.betas)
+
+
+def noise_clock(alphas_cumprod: Tensor) -> Tensor:
+    """Return sqrt(-ln alphas_cumprod), a time that does not depend on the schedule; float64.
+
+    0 for the data. -ln alphas_cumprod is the sum of the noise added so far; with linear betas its
+    square root is nearly proportional to t, and near the data to the noise level, in which the
+    predicted noise is smooth.
+    """
+    return (-alphas_cumprod.double().clamp(min=_SMALLEST).log()).sqrt()
 
 
 def make_betas(config: SchedulerConfig, *, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -1,5 +1,6 @@
 """PNDM: pseudo numerical methods for diffusion models (Liu et al., ICLR 2022)."""
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from .config import SchedulerConfig
 from .errors import ScheduleError, check_choice
+from .noise_schedule import noise_clock
 from .pndm_grid import Convention, Grid, list_timesteps, make_grid
 from .prediction import to_eps, to_x0_eps
 from .probability_flow import derivative
@@ -17,7 +19,7 @@ from .span import Stretch
 from .timesteps import step_pairs
 from .transfer import transfer
 
-Method = Literal["F-PNDM", "S-PNDM", "PLMS", "FON"]
+Method = Literal["F-PNDM", "S-PNDM", "PLMS", "FON", "iPNDM_v"]
 Kind = Literal["runge_kutta", "improved_euler", "multistep"]
 
 # Adams-Bashforth weights, newest evaluation first, by how many there are (eq. 12).
@@ -28,8 +30,9 @@ MULTISTEP_WEIGHTS: dict[int, tuple[float, ...]] = {
     4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 }
 RUNGE_KUTTA_STEPS = 3
-_ORDER: dict[Method, int] = {"F-PNDM": 4, "S-PNDM": 2, "PLMS": 4, "FON": 4}
+_ORDER: dict[Method, int] = {"F-PNDM": 4, "S-PNDM": 2, "PLMS": 4, "FON": 4, "iPNDM_v": 4}
 _RUNGE_KUTTA_FIRST: tuple[Method, ...] = ("F-PNDM", "FON")
+_IMPROVED_EULER_FIRST: tuple[Method, ...] = ("S-PNDM", "PLMS")
 _EVALUATIONS: dict[Kind, int] = {"runge_kutta": 4, "improved_euler": 2, "multistep": 1}
 
 
@@ -53,7 +56,9 @@ class PNDM(ScheduleSampler):
         method: F-PNDM (Runge-Kutta, then fourth order), S-PNDM (improved Euler, then second
             order), PLMS (improved Euler, then ascending to fourth order; diffusers'
             skip_prk_steps), FON (F-PNDM's weights on dx/dt instead of the noise, moving in straight
-            lines: the classical fourth-order method that the paper compares with).
+            lines: the classical fourth-order method that the paper compares with), iPNDM_v (no
+            warm-up: ascending to fourth order, one evaluation for each step, with weights for
+            uneven steps; for few steps).
         convention: whose timesteps and tables are used.
 
     Raises:
@@ -87,8 +92,8 @@ class PNDM(ScheduleSampler):
         """The steps that run.
 
         F-PNDM and FON warm up with up to three Runge-Kutta steps, S-PNDM and PLMS with one improved
-        Euler step. A last step that goes from one alphas_cumprod to the same is left out, since it
-        would change nothing (leading spacing ends so, unless set_alpha_to_one).
+        Euler step, iPNDM_v not at all. A last step that goes from one alphas_cumprod to the same is
+        left out, since it would change nothing (leading spacing ends so, unless set_alpha_to_one).
         """
         grid, method = self.grid, self.method
         plan = []
@@ -96,7 +101,7 @@ class PNDM(ScheduleSampler):
             kind: Kind = "multistep"
             if method in _RUNGE_KUTTA_FIRST:
                 kind = "runge_kutta" if i < RUNGE_KUTTA_STEPS else "multistep"
-            elif i == 0 and grid.evaluates_at(t_prev):
+            elif method in _IMPROVED_EULER_FIRST and i == 0 and grid.evaluates_at(t_prev):
                 kind = "improved_euler"
             plan.append(Step(t, t_prev, kind))
         last = plan[-1]
@@ -122,8 +127,11 @@ class PNDM(ScheduleSampler):
         grid, method = self.grid, self.method
         prediction_type = self.config.prediction_type
         classical = method == "FON"
+        uneven = method == "iPNDM_v"
         # "sample" has no meaning when combined raw; each evaluation becomes noise at once.
-        at_once = grid.converts_each_evaluation or prediction_type == "sample" or classical
+        at_once = (
+            grid.converts_each_evaluation or prediction_type == "sample" or classical or uneven
+        )
 
         def evaluate(x_t: Tensor, t: float) -> Generator[Evaluation, None, Tensor]:
             time = grid.model_time(t)
@@ -140,14 +148,21 @@ class PNDM(ScheduleSampler):
             return transfer(x_t, eps, a, a_prev)
 
         history: list[Tensor] = []  # newest first
+        clocks: list[float] = []  # their times, for weights that depend on them
         for step in self.plan:
             t, t_prev = step.t, step.t_prev
             e = yield from evaluate(x, t)
             history = [e, *history[: _ORDER[method] - 1]]
+            clocks = [_noise_clock(grid, t), *clocks[: _ORDER[method] - 1]]
             match step.kind:
                 # Pseudo linear multistep (eq. 12): the newest evaluations of earlier steps.
                 case "multistep":
-                    e = _combine(history, MULTISTEP_WEIGHTS[len(history)])
+                    weights = (
+                        adams_bashforth(clocks, _noise_clock(grid, t_prev))
+                        if uneven
+                        else MULTISTEP_WEIGHTS[len(history)]
+                    )
+                    e = _combine(history, weights)
 
                 # Pseudo Runge-Kutta (eq. 13): both ends and twice the middle.
                 case "runge_kutta":
@@ -164,6 +179,36 @@ class PNDM(ScheduleSampler):
                     e = _combine((e, e_2), (1 / 2, 1 / 2))
             x = move(x, e, t, t_prev)
         return x
+
+
+def adams_bashforth(times: Sequence[float], end: float) -> tuple[float, ...]:
+    """Return the weights of evaluations at these times for the step from the newest to ``end``.
+
+    They average the polynomial through the evaluations over the step. After even steps they are
+    ``MULTISTEP_WEIGHTS`` (Hairer, Norsett & Wanner 1993, section III.5).
+
+    Args:
+        times: up to four, newest first. An evaluation at the time of a newer one has no weight.
+        end: another time, or the same as the newest.
+    """
+    start, used = times[0], tuple(dict.fromkeys(times))
+    # Gauss-Legendre quadrature with two points is exact up to the third power.
+    middle, half = (start + end) / 2, (end - start) / (2 * math.sqrt(3))
+    found = {
+        own: sum(_lagrange(used, own, at) for at in (middle - half, middle + half)) / 2
+        for own in used
+    }
+    return tuple(found.pop(time, 0.0) for time in times)
+
+
+def _lagrange(times: Sequence[float], own: float, at: float) -> float:
+    """Return the value at ``at`` of the polynomial that is 1 at its own time, 0 at the others."""
+    return math.prod((at - time) / (own - time) for time in times if time != own)
+
+
+def _noise_clock(grid: Grid, t: float) -> float:
+    """Return the time by which the noise changes evenly, whatever the schedule."""
+    return noise_clock(grid.alpha_cumprod(t)).item()
 
 
 def _combine(evaluations: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

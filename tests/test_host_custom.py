@@ -14,7 +14,7 @@ from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from sampler_graphs import EMPTY, half_mask, sampler, some_images
 from wiring import Bench, Link, Wires
 
-METHODS = ("F-PNDM", "S-PNDM", "PLMS", "FON")
+METHODS = ("F-PNDM", "S-PNDM", "PLMS", "FON", "iPNDM_v")
 
 
 def select(wires: Wires, method: str = "F-PNDM") -> Link:

@@ -27,7 +27,7 @@ from devtools.wires import Link
 from devtools.workflows import to_prompt
 
 SHAPE = (1, 16, 16)
-SAMPLERS = ("F-PNDM", "S-PNDM", "PLMS", "FON", "DDIM", "DDPM")
+SAMPLERS = ("F-PNDM", "S-PNDM", "PLMS", "FON", "DDIM", "DDPM", "iPNDM_v")
 
 
 def plain(wires: Wires, model: Link, name: str) -> Link:

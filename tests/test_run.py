@@ -43,10 +43,13 @@ def test_denoise_means_the_last_steps_of_a_longer_list(steps, denoise, whole, sp
     assert denoised(config, steps, denoise) == expected
 
 
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("spacing", [*SPACINGS, "power"])
 @pytest.mark.parametrize("T", [7, 40, 999, 1000, 4000])
 def test_denoise_is_the_time_at_which_a_run_begins_whatever_the_steps(T, spacing):
-    config = SchedulerConfig(num_train_timesteps=T, timestep_spacing=spacing)
+    # A model that predicts the noise begins later if the last timesteps have no signal.
+    config = SchedulerConfig(
+        num_train_timesteps=T, timestep_spacing=spacing, prediction_type="v_prediction"
+    )
     for percent in range(1, 100):
         for steps in (1, 2, 3, 7, 20, 49, 300, 1000):
             denoise = percent / 100
@@ -64,7 +67,7 @@ def test_300_steps_at_a_denoise_of_a_half_begin_half_way():
     assert times[:3] == [498, 496, 495]
 
 
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("spacing", [*SPACINGS, "power"])
 def test_more_steps_than_timesteps_below_the_start_are_all_of_them(spacing):
     config = SchedulerConfig(timestep_spacing=spacing)
     every = denoised(config, 1000, 0.5)
@@ -72,7 +75,7 @@ def test_more_steps_than_timesteps_below_the_start_are_all_of_them(spacing):
     assert every.timesteps == tuple(range(499, -1, -1))
 
 
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("spacing", [*SPACINGS, "power"])
 def test_a_whole_list_begins_with_noise_and_the_end_of_one_with_an_image(spacing):
     for T in (40, 999, 1000):
         config = SchedulerConfig(num_train_timesteps=T, timestep_spacing=spacing)

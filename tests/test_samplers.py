@@ -20,7 +20,7 @@ from comfyui_unconditional.schedulers.transfer import transfer
 from denoisers import SHAPE, Denoiser, Exact
 from ours import SEEDS, counting
 
-METHODS: tuple[Method, ...] = ("F-PNDM", "S-PNDM", "PLMS", "FON")
+METHODS: tuple[Method, ...] = ("F-PNDM", "S-PNDM", "PLMS", "FON", "iPNDM_v")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,10 @@ METHODS: tuple[Method, ...] = ("F-PNDM", "S-PNDM", "PLMS", "FON")
         ({"set_alpha_to_one": True}, "F-PNDM", 9),
         ({"set_alpha_to_one": True}, "PLMS", 1),
         ({"steps_offset": 1}, "S-PNDM", 1),
+        ({}, "iPNDM_v", -1),
+        ({"timestep_spacing": "trailing"}, "iPNDM_v", 0),
+        ({"timestep_spacing": "power"}, "iPNDM_v", 0),
+        ({"timestep_spacing": "power"}, "S-PNDM", 1),
     ],
     ids=str,
 )

@@ -38,7 +38,7 @@ def test_alphas_cumprod_decreases_from_step_to_step(schedule):
     assert 0 < a[-1] < a[0] < 1
 
 
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("spacing", [*SPACINGS, "power"])
 def test_any_number_of_steps_gives_as_many_timesteps_in_descending_order(spacing):
     for T in (1, 7, 100, 1000):
         config = SchedulerConfig(num_train_timesteps=T, timestep_spacing=spacing)

@@ -20,7 +20,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 STEPS = (80, 160, 320, 640)
-METHODS = ("DDIM", "S-PNDM", "F-PNDM", "PLMS", "FON")
+METHODS = ("DDIM", "S-PNDM", "F-PNDM", "PLMS", "iPNDM_v", "FON")
 SMOOTH_END, LATE_END = 0.05, 0.001
 """Where a run ends, in units of T: where eps is still smooth in time, and near the data."""
 
@@ -61,10 +61,14 @@ def log_slope(s: float) -> Tensor:
 
 @dataclass(frozen=True)
 class _Grid:
-    """N = ``steps`` equal steps from T to ``stop`` T; the time k counts the remaining steps."""
+    """N = ``steps`` steps from T to ``stop`` T; the time k counts the remaining steps.
+
+    They are equal, or become shorter like those of the spacing "power".
+    """
 
     steps: int
     stop: float
+    power: float = 1.0
     end: int = 0
     converts_each_evaluation: bool = True
 
@@ -89,7 +93,7 @@ class _Grid:
         return True
 
     def clock(self, t: float) -> float:
-        return self.stop + (1 - self.stop) * t / self.steps
+        return self.stop + (1 - self.stop) * (t / self.steps) ** self.power
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +118,9 @@ def true_end(x: Tensor, stop: float) -> Tensor:
     return torch.stack(ends)
 
 
-def run(method: str, x: Tensor, steps: int, stop: float) -> Tensor:
+def run(method: str, x: Tensor, steps: int, stop: float, power: float = 1.0) -> Tensor:
     """Return x after N = ``steps`` steps of a method; shapes as in ``true_end``."""
-    grid = _Grid(steps, stop)
+    grid = _Grid(steps, stop, power)
 
     def model(x: Tensor, t: float) -> Tensor:
         return expected_eps(x, grid.alpha_cumprod(t))
@@ -130,14 +134,17 @@ def run(method: str, x: Tensor, steps: int, stop: float) -> Tensor:
     return x
 
 
-def measure(stop: float) -> dict[str, tuple[float, ...]]:
-    """Return the root mean square errors of each method at ``stop`` T, for each of ``STEPS``."""
+def measure(stop: float, power: float = 1.0) -> dict[str, tuple[float, ...]]:
+    """Return the root mean square errors of each method at ``stop`` T, for each of ``STEPS``.
+
+    With ``power`` above 1 the steps become shorter, as those of the spacing of that name.
+    """
     g = torch.Generator().manual_seed(0)
     x = torch.randn(_POINTS, 2, generator=g, dtype=torch.float64)
     truth = true_end(x, stop)
     return {
         method: tuple(
-            (run(method, x, n, stop) - truth).square().mean().sqrt().item() for n in STEPS
+            (run(method, x, n, stop, power) - truth).square().mean().sqrt().item() for n in STEPS
         )
         for method in METHODS
     }

@@ -1,0 +1,135 @@
+"""Uneven timesteps, and the method with weights for them."""
+
+import itertools
+import random
+
+import ours
+import pytest
+import torch
+from comfyui_unconditional.schedulers.config import SchedulerConfig
+from comfyui_unconditional.schedulers.ddim import DDIM
+from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule, noise_clock
+from comfyui_unconditional.schedulers.pndm import MULTISTEP_WEIGHTS, PNDM, adams_bashforth
+from comfyui_unconditional.schedulers.sampler import drain
+from comfyui_unconditional.schedulers.span import Span, Stretch
+from comfyui_unconditional.schedulers.timesteps import make_timesteps
+from denoisers import SHAPE, Denoiser
+from ours import SEEDS
+
+SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_after_even_steps_the_weights_are_those_of_pndm(count):
+    draw = random.Random(count)
+    for _ in range(100):
+        newest, step = draw.uniform(-5, 5), draw.uniform(0.01, 10)
+        times = [newest + i * step for i in range(count)]
+        weights = adams_bashforth(times, newest - step)
+        assert weights == pytest.approx(MULTISTEP_WEIGHTS[count], rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_after_uneven_steps_the_weights_average_polynomials_exactly(count):
+    draw = random.Random(count)
+    for _ in range(100):
+        times = sorted((draw.uniform(1, 10) for _ in range(count)), reverse=False)
+        end = draw.uniform(0, 1)
+        for power in range(count):
+            found = sum(
+                weight * time**power
+                for weight, time in zip(adams_bashforth(times, end), times, strict=True)
+            )
+            exact = (times[0] ** (power + 1) - end ** (power + 1)) / (power + 1) / (times[0] - end)
+            assert found == pytest.approx(exact, rel=1e-6, abs=1e-6)
+
+
+def test_an_evaluation_at_the_time_of_a_newer_one_has_no_weight():
+    once, twice = adams_bashforth([3, 5], 1), adams_bashforth([3, 3, 5, 5], 1)
+    assert twice == (once[0], 0, once[1], 0)
+    assert adams_bashforth([3, 5], 3) == (1, 0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_the_steps_of_power_become_shorter_by_the_noise_on_every_schedule(schedule, prediction):
+    config = SchedulerConfig(
+        beta_schedule=schedule, prediction_type=prediction, timestep_spacing="power"
+    )
+    table = NoiseSchedule.from_config(config).alphas_cumprod
+    for steps in (4, 5, 8, 10, 20):
+        times = make_timesteps(config, steps)
+        clocks = noise_clock(torch.cat((table[times], torch.ones(1))))
+        lengths = -clocks.diff()
+        resolution = noise_clock(table).diff().max()
+        assert (lengths.diff() <= 2 * resolution).all()
+        assert lengths[0] > 3 * lengths[-1]
+
+
+def test_power_begins_where_a_model_that_predicts_the_noise_sees_a_signal():
+    def first(**options):
+        return make_timesteps(SchedulerConfig(timestep_spacing="power", **options), 10)[0]
+
+    assert first() == 999
+    assert first(beta_schedule="squaredcos_cap_v2") == 994
+    assert first(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction") == 999
+    # Where there are no others, also those without a signal.
+    cosine = SchedulerConfig(timestep_spacing="power", beta_schedule="squaredcos_cap_v2")
+    assert make_timesteps(cosine, 1000) == list(range(999, -1, -1))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "power"])
+@pytest.mark.parametrize("convention", ["diffusers", "paper"])
+def test_the_uneven_method_ends_at_the_image_that_a_perfect_network_knows(
+    prediction, spacing, convention
+):
+    config = SchedulerConfig(
+        prediction_type=prediction, timestep_spacing=spacing, set_alpha_to_one=True
+    )
+    x0 = torch.rand(len(SEEDS), *SHAPE, dtype=torch.float64) * 2 - 1
+    sampler = PNDM.over(
+        config, Stretch(8), method="iPNDM_v", convention=convention, dtype=torch.float64
+    )
+    noise = torch.randn(x0.shape, dtype=torch.float64)
+    known = lambda x, t: sampler.output_of(x0, x, t)  # noqa: E731
+    found = drain(sampler.sample(known, sampler.add_noise(x0, noise), lambda: noise))
+    # The paper's last step ends at the noise of the first timestep.
+    end = sampler.alpha_cumprod(sampler.span.end)
+    expected = end.sqrt() * x0 + (1 - end).sqrt() * noise
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_equal_noise_at_two_timesteps_does_no_harm():
+    betas = [1e-4, *[0.02, 0.0] * 20]
+    config = SchedulerConfig(num_train_timesteps=41, trained_betas=tuple(betas))
+    sampler = PNDM(config, Span(tuple(range(40, -1, -1))), "iPNDM_v")
+    x = torch.randn(1, *SHAPE)
+    assert torch.isfinite(drain(sampler.sample(Denoiser(config), x, lambda: x))).all()
+
+
+@pytest.mark.parametrize("schedule", ["linear", "squaredcos_cap_v2"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_ten_steps_come_closer_to_the_converged_image_than_others_do(schedule, prediction):
+    config = SchedulerConfig(
+        beta_schedule=schedule, prediction_type=prediction, clip_sample=False
+    ).changed(timestep_spacing="power")
+    model = Denoiser(config)
+
+    def error(run, steps, *, spacing="power", **more):
+        image = run(config.changed(timestep_spacing=spacing), steps, model, SEEDS, SHAPE, **more)
+        return (image - converged).square().mean().sqrt().item()
+
+    converged = ours.run_pndm(config, 500, model, SEEDS, SHAPE, method="iPNDM_v", exact=True)
+    best = error(ours.run_pndm, 10, method="iPNDM_v")
+    for method, steps in (("S-PNDM", 9), ("PLMS", 9)):
+        assert best < error(ours.run_pndm, steps, method=method)
+    assert best < error(ours.run_ddim, 20)
+
+
+def test_the_other_samplers_take_the_timesteps_too():
+    config = SchedulerConfig(timestep_spacing="power")
+    times = tuple(make_timesteps(config, 10))
+    assert all(a > b for a, b in itertools.pairwise(times))
+    assert DDIM.over(config, Stretch(10)).span.timesteps == times
+    assert PNDM.over(config, Stretch(10)).span.timesteps == times
