@@ -108,7 +108,7 @@ def every_node() -> Graph:
         values = {"model": classes, "latent": picture, "seed": seed, **more}
         output(w(f"Unconditional{kind}Sampler", **values), kind.lower())
 
-    pndm = {"method": "S-PNDM", "convention": "paper"}
+    pndm = {"method": "iPNDM_v", "convention": "paper", "spacing": "power"}
     sample("PNDM", 11, steps=6, batch_size=2, class_label=1, denoise=0.6, **pndm)
     ddpm = {"variance_type": "fixed_large"}
     sample("DDPM", 12, steps=4, batch_size=3, class_label=2, denoise=0.75, **ddpm)
@@ -121,7 +121,7 @@ def every_node() -> Graph:
     for number, (kind, more) in enumerate(
         {
             "DDIM": {"eta": 0.5, "spacing": "linspace"},
-            "PNDM": {"method": "PLMS", "convention": "paper"},
+            "PNDM": {"method": "PLMS", "convention": "paper", "spacing": "trailing"},
             "DDPM": {"variance_type": "fixed_small"},
         }.items()
     ):
@@ -140,7 +140,7 @@ def every_node() -> Graph:
     options |= {"rescale_betas_zero_snr": "false", "timestep_scale": 1.05}
     schedule = w.scheduled(digits, **options)
     typed = {"timesteps": "990, 700, 400, 100, 0", "steps_offset": 2, "denoise": 0.9}
-    timesteps = w.timesteps(schedule, 6, spacing="linspace", **typed)
+    timesteps = w.timesteps(schedule, 6, spacing="power", **typed)
     w("UnconditionalShowSchedule", model=schedule, steps=20, sigmas=timesteps)
     empty = w("UnconditionalEmptyLatent", model=schedule, width=20, height=12, batch_size=2)
     for sampler, name in (

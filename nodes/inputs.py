@@ -4,10 +4,11 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..schedulers.config import SchedulerConfig, Spacing, VarianceType
+from ..schedulers.config import VarianceType
 from ..schedulers.errors import check_choice
 from ..schedulers.pndm import Method
 from ..schedulers.pndm_grid import Convention
+from ..schedulers.timesteps import Spacing
 
 CATEGORY = "unconditional"
 SPACINGS = ("model", *get_args(Spacing))
@@ -68,8 +69,8 @@ def convention_input() -> Any:
         "convention",
         options=list(get_args(Convention)),
         tooltip="Which timesteps to visit: those of diffusers' PNDMPipeline, or those of the "
-        "paper's authors, which ignore timestep_spacing, steps_offset and set_alpha_to_one. The "
-        "same seed gives different images.",
+        "paper's authors, which ignore the model's timestep_spacing, steps_offset and "
+        "set_alpha_to_one. The same seed gives different images.",
         advanced=True,
     )
 
@@ -108,10 +109,10 @@ def spacing_input() -> Any:
     )
 
 
-def with_spacing(config: SchedulerConfig, spacing: Any) -> SchedulerConfig:
-    """Return the scheduler options with the timesteps that a user chose."""
+def chosen_spacing(spacing: Any) -> Spacing | None:
+    """Return the spacing that a user chose; None means the model's own."""
     check_choice("spacing", spacing, SPACINGS)
-    return config if spacing == "model" else config.changed(timestep_spacing=spacing)
+    return None if spacing == "model" else spacing
 
 
 def class_label_input() -> Any:

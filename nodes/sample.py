@@ -11,13 +11,13 @@ from ..host.run_report import REPORTS
 from ..host.sampling import sample
 from ..schedulers.ddim import DDIM
 from ..schedulers.ddpm import DDPM
-from ..schedulers.errors import ScheduleError
 from ..schedulers.pndm import PNDM
 from ..schedulers.sampler import Sampler, ScheduleSampler
 from ..schedulers.span import Stretch
 from .inputs import (
     CATEGORY,
     batch_size_input,
+    chosen_spacing,
     class_label_input,
     convention_input,
     eta_input,
@@ -29,7 +29,6 @@ from .inputs import (
     spacing_input,
     steps_input,
     variance_type_input,
-    with_spacing,
 )
 
 
@@ -45,15 +44,10 @@ class SamplerNode(io.ComfyNode):
         cls, model: ModelPatcher, inputs: dict[str, Any], spacing: Any
     ) -> Callable[[Stretch], Sampler]:
         """Take the sampler's settings out of ``inputs`` and return what makes it for some steps."""
-        config = with_spacing(own_schedule(model), spacing)
+        config, own = own_schedule(model), chosen_spacing(spacing)
         chosen = {name: inputs.pop(name) for name in cls.SETTINGS}
-        if spacing != "model" and chosen.get("convention") == "paper":
-            raise ScheduleError(
-                "The paper's convention has its own timesteps, so spacing cannot be "
-                f"'{spacing}'. Set spacing to 'model', or convention to 'diffusers'."
-            )
         settings = {name: None if value == "model" else value for name, value in chosen.items()}
-        return lambda stretch: cls.SAMPLER.over(config, stretch, **settings)
+        return lambda stretch: cls.SAMPLER.over(config, stretch, own, **settings)
 
     @classmethod
     def execute(

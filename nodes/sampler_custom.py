@@ -16,10 +16,10 @@ from ..schedulers.timesteps import make_timesteps, parse_timesteps
 from .inputs import (
     CATEGORY,
     SPACINGS,
+    chosen_spacing,
     method_input,
     seed_input,
     variance_type_input,
-    with_spacing,
 )
 
 
@@ -102,8 +102,8 @@ class UnconditionalTimesteps(io.ComfyNode):
                     options=list(SPACINGS),
                     tooltip="leading: every T // steps, from 0 up. linspace: evenly from the last "
                     "to the first. trailing: evenly down from the last. power: steps that become "
-                    "shorter towards the image, for 5 to 30 steps. model: as set in the model's file, or "
-                    "leading for other models.",
+                    "shorter towards the image, for 5 to 30 steps. model: as set in the model's "
+                    "file, or leading for other models.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -152,7 +152,7 @@ class UnconditionalTimesteps(io.ComfyNode):
         timesteps: str,
     ) -> io.NodeOutput:
         model_sampling: Any = model.get_model_object("model_sampling")
-        config = with_spacing(any_schedule(model_sampling), spacing)
+        config, own = any_schedule(model_sampling), chosen_spacing(spacing)
         if timesteps.strip():
             listed = parse_timesteps(timesteps, config.num_train_timesteps)
             return io.NodeOutput(sigmas_of(model_sampling, Span(tuple(listed))))
@@ -161,7 +161,7 @@ class UnconditionalTimesteps(io.ComfyNode):
         stretch = Stretch.of_denoise(steps, denoise, config.num_train_timesteps)
         if stretch.is_empty:
             return io.NodeOutput(torch.zeros(0))
-        span = stretch.of(make_timesteps(config, stretch.steps, stretch.whole))
+        span = stretch.of(make_timesteps(config, stretch.steps, stretch.whole, own))
         return io.NodeOutput(sigmas_of(model_sampling, span))
 
 

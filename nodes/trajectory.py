@@ -20,12 +20,12 @@ from ..schedulers.span import Stretch
 from .inputs import (
     CATEGORY,
     batch_size_input,
+    chosen_spacing,
     class_label_input,
     model_input,
     seed_input,
     spacing_input,
     steps_input,
-    with_spacing,
 )
 
 _SAMPLERS: dict[str, tuple[type[ScheduleSampler], dict[str, Any]]] = {
@@ -119,8 +119,9 @@ class UnconditionalTrajectory(io.ComfyNode):
     ) -> io.NodeOutput:
         _check(sampler, show, every)
         kind, settings = _SAMPLERS[sampler]
-        schedule = with_spacing(own_schedule(model), spacing)
-        make_sampler = partial(kind.over, schedule, **settings)
+        make_sampler = partial(
+            kind.over, own_schedule(model), spacing=chosen_spacing(spacing), **settings
+        )
         recorder = TrajectoryRecorder(show, every, make_sampler(Stretch(steps)).evaluations)
         config = unconditional_model(model).unet_config
         check_memory(recorder.frames, batch_size, config.in_channels, *config.size)

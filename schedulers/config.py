@@ -13,8 +13,6 @@ VarianceType = Literal[
     "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range"
 ]
 TimestepSpacing = Literal["leading", "linspace", "trailing"]
-"""diffusers' own."""
-Spacing = Literal["leading", "linspace", "trailing", "power"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class SchedulerConfig:
     thresholding: bool = False
     dynamic_thresholding_ratio: float = 0.995
     sample_max_value: float = 1.0
-    timestep_spacing: Spacing = "leading"
+    timestep_spacing: TimestepSpacing = "leading"
     steps_offset: int = 0
     set_alpha_to_one: bool | None = None
     rescale_betas_zero_snr: bool = False
@@ -162,7 +160,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "beta_schedule": get_args(BetaSchedule),
     "prediction_type": get_args(PredictionType),
     "variance_type": get_args(VarianceType),
-    "timestep_spacing": get_args(Spacing),
+    "timestep_spacing": get_args(TimestepSpacing),
 }
 _RANGES: Ranges = {
     "num_train_timesteps": (int, 1, 1_000_000),

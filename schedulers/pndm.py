@@ -16,7 +16,7 @@ from .prediction import to_eps, to_x0_eps
 from .probability_flow import derivative
 from .sampler import Evaluation, Model, Noise, Sampling, ScheduleSampler
 from .span import Stretch
-from .timesteps import step_pairs
+from .timesteps import Spacing, step_pairs
 from .transfer import transfer
 
 Method = Literal["F-PNDM", "S-PNDM", "PLMS", "FON", "iPNDM_v"]
@@ -73,9 +73,15 @@ class PNDM(ScheduleSampler):
         _ = self.plan  # raises where it has no step
 
     @classmethod
-    def over(cls: type[Self], config: SchedulerConfig, stretch: Stretch, **settings: Any) -> Self:
+    def over(
+        cls: type[Self],
+        config: SchedulerConfig,
+        stretch: Stretch,
+        spacing: Spacing | None = None,
+        **settings: Any,
+    ) -> Self:
         convention = settings.get("convention", cls.convention)
-        timesteps = list_timesteps(config, stretch.steps, convention, stretch.whole)
+        timesteps = list_timesteps(config, stretch.steps, convention, stretch.whole, spacing)
         return cls(config, stretch.of(timesteps), **settings)
 
     @property

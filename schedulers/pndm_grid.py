@@ -16,7 +16,7 @@ from .config import SchedulerConfig
 from .errors import check_choice
 from .noise_schedule import NoiseSchedule
 from .span import Span
-from .timesteps import END, make_timesteps, step_pairs
+from .timesteps import END, Spacing, make_timesteps, step_pairs
 
 Convention = Literal["diffusers", "paper"]
 
@@ -167,9 +167,15 @@ def _log_slopes(table: Tensor) -> Tensor:
 
 
 def list_timesteps(
-    config: SchedulerConfig, steps: int, convention: Convention, whole: float | None = None
+    config: SchedulerConfig,
+    steps: int,
+    convention: Convention,
+    whole: float | None = None,
+    spacing: Spacing | None = None,
 ) -> list[int]:
-    """Return where each of N = ``steps`` steps starts; ``paper`` ignores spacing and offset.
+    """Return where each of N = ``steps`` steps starts.
+
+    ``paper`` ignores the spacing and the offset of ``config``, but not ``spacing``.
 
     Raises:
         ScheduleError: see ``make_timesteps``, or there is no such convention.
@@ -177,7 +183,7 @@ def list_timesteps(
     check_choice("convention", convention, get_args(Convention))
     if convention == "paper":
         config = replace(config, timestep_spacing="leading", steps_offset=0)
-    return make_timesteps(config, steps, whole)
+    return make_timesteps(config, steps, whole, spacing)
 
 
 def make_grid(

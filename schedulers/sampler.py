@@ -21,7 +21,7 @@ from .config import SchedulerConfig
 from .noise_schedule import NoiseSchedule
 from .prediction import add_noise, from_x0
 from .span import Span, Stretch
-from .timesteps import make_timesteps, warn_of_late_start
+from .timesteps import Spacing, make_timesteps, warn_of_late_start
 
 Model = Callable[[Tensor, float], Tensor]
 """(x_t of shape (B, C, H, W), t) -> prediction of shape (B, C, H, W), or (B, 2C, H, W) where the
@@ -121,13 +121,25 @@ class ScheduleSampler(Sampler):
     dtype: torch.dtype = torch.float32
 
     @classmethod
-    def over(cls: type[Self], config: SchedulerConfig, stretch: Stretch, **settings: Any) -> Self:
-        """Return the sampler over a stretch of the list of timesteps that ``config`` spaces.
+    def over(
+        cls: type[Self],
+        config: SchedulerConfig,
+        stretch: Stretch,
+        spacing: Spacing | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Return the sampler over a stretch of a list of timesteps.
+
+        Args:
+            config: the scheduler options.
+            stretch: which steps of the list run.
+            spacing: of the list; None means that of ``config``.
+            settings: the sampler's own.
 
         Raises:
             ScheduleError: a setting is impossible, or see ``make_timesteps``.
         """
-        timesteps = make_timesteps(config, stretch.steps, stretch.whole)
+        timesteps = make_timesteps(config, stretch.steps, stretch.whole, spacing)
         return cls(config, stretch.of(timesteps), **settings)
 
     def level(self, t: float, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:

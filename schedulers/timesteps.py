@@ -6,6 +6,7 @@ The time after the last step, the data, is ``END``.
 import logging
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
@@ -17,13 +18,21 @@ logger = logging.getLogger(__name__)
 
 END = -1
 
+Spacing = Literal["leading", "linspace", "trailing", "power"]
+"""diffusers' three, and our own."""
+
 _POWER = 1.9
 """By measurement, 1.75 to 2 are about as good."""
 _LEAST_SIGNAL = 4e-5
 """alphas_cumprod where Ho et al.'s linear schedule ends."""
 
 
-def make_timesteps(config: SchedulerConfig, steps: int, whole: float | None = None) -> list[int]:
+def make_timesteps(
+    config: SchedulerConfig,
+    steps: int,
+    whole: float | None = None,
+    spacing: Spacing | None = None,
+) -> list[int]:
     """Return N = ``steps`` timesteps, strictly descending, each in 0 .. T-1.
 
     "leading", "linspace" and "trailing" as in Lin et al. 2024, table 2. "leading" is the same as in
@@ -36,6 +45,7 @@ def make_timesteps(config: SchedulerConfig, steps: int, whole: float | None = No
         steps: N, in 1 .. T.
         whole: M in N .. T, for the last N of a list of M; as returned by ``end_of_list``, it need
             not be a whole number. Their gap is T / M. None means N, the whole list.
+        spacing: None means that of ``config``.
 
     Raises:
         ScheduleError: N is not in 1 .. T, or ``steps_offset`` leads beyond T-1.
@@ -43,7 +53,7 @@ def make_timesteps(config: SchedulerConfig, steps: int, whole: float | None = No
     T, N = config.num_train_timesteps, steps
     check_steps(N, T)
     M = N if whole is None else whole
-    match config.timestep_spacing:
+    match spacing or config.timestep_spacing:
         case "leading":
             gap = T // M if whole is None else T / M
             times = [int(i * gap + 1e-6) + config.steps_offset for i in reversed(range(N))]

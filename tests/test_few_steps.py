@@ -53,12 +53,10 @@ def test_an_evaluation_at_the_time_of_a_newer_one_has_no_weight():
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_the_steps_of_power_become_shorter_by_the_noise_on_every_schedule(schedule, prediction):
-    config = SchedulerConfig(
-        beta_schedule=schedule, prediction_type=prediction, timestep_spacing="power"
-    )
+    config = SchedulerConfig(beta_schedule=schedule, prediction_type=prediction)
     table = NoiseSchedule.from_config(config).alphas_cumprod
     for steps in (4, 5, 8, 10, 20):
-        times = make_timesteps(config, steps)
+        times = make_timesteps(config, steps, spacing="power")
         clocks = noise_clock(torch.cat((table[times], torch.ones(1))))
         lengths = -clocks.diff()
         resolution = noise_clock(table).diff().max()
@@ -68,14 +66,14 @@ def test_the_steps_of_power_become_shorter_by_the_noise_on_every_schedule(schedu
 
 def test_power_begins_where_a_model_that_predicts_the_noise_sees_a_signal():
     def first(**options):
-        return make_timesteps(SchedulerConfig(timestep_spacing="power", **options), 10)[0]
+        return make_timesteps(SchedulerConfig(**options), 10, spacing="power")[0]
 
     assert first() == 999
     assert first(beta_schedule="squaredcos_cap_v2") == 994
     assert first(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction") == 999
     # Where there are no others, also those without a signal.
-    cosine = SchedulerConfig(timestep_spacing="power", beta_schedule="squaredcos_cap_v2")
-    assert make_timesteps(cosine, 1000) == list(range(999, -1, -1))
+    cosine = SchedulerConfig(beta_schedule="squaredcos_cap_v2")
+    assert make_timesteps(cosine, 1000, spacing="power") == list(range(999, -1, -1))
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
@@ -84,12 +82,15 @@ def test_power_begins_where_a_model_that_predicts_the_noise_sees_a_signal():
 def test_the_uneven_method_ends_at_the_image_that_a_perfect_network_knows(
     prediction, spacing, convention
 ):
-    config = SchedulerConfig(
-        prediction_type=prediction, timestep_spacing=spacing, set_alpha_to_one=True
-    )
+    config = SchedulerConfig(prediction_type=prediction, set_alpha_to_one=True)
     x0 = torch.rand(len(SEEDS), *SHAPE, dtype=torch.float64) * 2 - 1
     sampler = PNDM.over(
-        config, Stretch(8), method="iPNDM_v", convention=convention, dtype=torch.float64
+        config,
+        Stretch(8),
+        spacing,
+        method="iPNDM_v",
+        convention=convention,
+        dtype=torch.float64,
     )
     noise = torch.randn(x0.shape, dtype=torch.float64)
     known = lambda x, t: sampler.output_of(x0, x, t)  # noqa: E731
@@ -111,16 +112,16 @@ def test_equal_noise_at_two_timesteps_does_no_harm():
 @pytest.mark.parametrize("schedule", ["linear", "squaredcos_cap_v2"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_ten_steps_come_closer_to_the_converged_image_than_others_do(schedule, prediction):
-    config = SchedulerConfig(
-        beta_schedule=schedule, prediction_type=prediction, clip_sample=False
-    ).changed(timestep_spacing="power")
-    model = Denoiser(config)
+    config = SchedulerConfig(beta_schedule=schedule, prediction_type=prediction, clip_sample=False)
+    model, power = Denoiser(config), {"spacing": "power"}
 
-    def error(run, steps, *, spacing="power", **more):
-        image = run(config.changed(timestep_spacing=spacing), steps, model, SEEDS, SHAPE, **more)
+    def error(run, steps, **more):
+        image = run(config, steps, model, SEEDS, SHAPE, **power, **more)
         return (image - converged).square().mean().sqrt().item()
 
-    converged = ours.run_pndm(config, 500, model, SEEDS, SHAPE, method="iPNDM_v", exact=True)
+    converged = ours.run_pndm(
+        config, 500, model, SEEDS, SHAPE, method="iPNDM_v", exact=True, **power
+    )
     best = error(ours.run_pndm, 10, method="iPNDM_v")
     for method, steps in (("S-PNDM", 9), ("PLMS", 9)):
         assert best < error(ours.run_pndm, steps, method=method)
@@ -128,8 +129,8 @@ def test_ten_steps_come_closer_to_the_converged_image_than_others_do(schedule, p
 
 
 def test_the_other_samplers_take_the_timesteps_too():
-    config = SchedulerConfig(timestep_spacing="power")
-    times = tuple(make_timesteps(config, 10))
+    config = SchedulerConfig()
+    times = tuple(make_timesteps(config, 10, spacing="power"))
     assert all(a > b for a, b in itertools.pairwise(times))
-    assert DDIM.over(config, Stretch(10)).span.timesteps == times
-    assert PNDM.over(config, Stretch(10)).span.timesteps == times
+    assert DDIM.over(config, Stretch(10), "power").span.timesteps == times
+    assert PNDM.over(config, Stretch(10), "power").span.timesteps == times

@@ -16,6 +16,7 @@ from comfyui_unconditional.schedulers.sampler import Sampler, drain
 from comfyui_unconditional.schedulers.span import Span, Stretch
 from comfyui_unconditional.schedulers.timesteps import (
     END,
+    Spacing,
     begins_with_noise,
     make_timesteps,
     parse_timesteps,
@@ -27,9 +28,11 @@ from torch import Tensor
 SPACINGS = ("leading", "linspace", "trailing")
 
 
-def denoised(config: SchedulerConfig, steps: int, denoise: float) -> Span:
+def denoised(
+    config: SchedulerConfig, steps: int, denoise: float, spacing: Spacing | None = None
+) -> Span:
     stretch = Stretch.of_denoise(steps, denoise, config.num_train_timesteps)
-    return stretch.of(make_timesteps(config, stretch.steps, stretch.whole))
+    return stretch.of(make_timesteps(config, stretch.steps, stretch.whole, spacing))
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
@@ -47,13 +50,11 @@ def test_denoise_means_the_last_steps_of_a_longer_list(steps, denoise, whole, sp
 @pytest.mark.parametrize("T", [7, 40, 999, 1000, 4000])
 def test_denoise_is_the_time_at_which_a_run_begins_whatever_the_steps(T, spacing):
     # A model that predicts the noise begins later if the last timesteps have no signal.
-    config = SchedulerConfig(
-        num_train_timesteps=T, timestep_spacing=spacing, prediction_type="v_prediction"
-    )
+    config = SchedulerConfig(num_train_timesteps=T, prediction_type="v_prediction")
     for percent in range(1, 100):
         for steps in (1, 2, 3, 7, 20, 49, 300, 1000):
             denoise = percent / 100
-            times = denoised(config, steps, denoise).timesteps
+            times = denoised(config, steps, denoise, spacing).timesteps
             below = max(denoise * T, 1)
             assert len(times) == min(steps, int(below + 1e-6))
             assert all(t > t_prev for t, t_prev in itertools.pairwise(times))
@@ -69,20 +70,20 @@ def test_300_steps_at_a_denoise_of_a_half_begin_half_way():
 
 @pytest.mark.parametrize("spacing", [*SPACINGS, "power"])
 def test_more_steps_than_timesteps_below_the_start_are_all_of_them(spacing):
-    config = SchedulerConfig(timestep_spacing=spacing)
-    every = denoised(config, 1000, 0.5)
-    assert every == denoised(config, 500, 0.5)
+    config = SchedulerConfig()
+    every = denoised(config, 1000, 0.5, spacing)
+    assert every == denoised(config, 500, 0.5, spacing)
     assert every.timesteps == tuple(range(499, -1, -1))
 
 
 @pytest.mark.parametrize("spacing", [*SPACINGS, "power"])
 def test_a_whole_list_begins_with_noise_and_the_end_of_one_with_an_image(spacing):
     for T in (40, 999, 1000):
-        config = SchedulerConfig(num_train_timesteps=T, timestep_spacing=spacing)
+        config = SchedulerConfig(num_train_timesteps=T)
         for steps in range(2, T + 1):
-            assert begins_with_noise(make_timesteps(config, steps), T)
+            assert begins_with_noise(make_timesteps(config, steps, spacing=spacing), T)
         for steps in range(1, T // 2):
-            assert not begins_with_noise(denoised(config, steps, 0.5).timesteps, T)
+            assert not begins_with_noise(denoised(config, steps, 0.5, spacing).timesteps, T)
 
 
 def test_denoise_0_runs_nothing():

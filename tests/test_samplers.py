@@ -39,8 +39,6 @@ METHODS: tuple[Method, ...] = ("F-PNDM", "S-PNDM", "PLMS", "FON", "iPNDM_v")
         ({"steps_offset": 1}, "S-PNDM", 1),
         ({}, "iPNDM_v", -1),
         ({"timestep_spacing": "trailing"}, "iPNDM_v", 0),
-        ({"timestep_spacing": "power"}, "iPNDM_v", 0),
-        ({"timestep_spacing": "power"}, "S-PNDM", 1),
     ],
     ids=str,
 )

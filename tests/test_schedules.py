@@ -41,9 +41,9 @@ def test_alphas_cumprod_decreases_from_step_to_step(schedule):
 @pytest.mark.parametrize("spacing", [*SPACINGS, "power"])
 def test_any_number_of_steps_gives_as_many_timesteps_in_descending_order(spacing):
     for T in (1, 7, 100, 1000):
-        config = SchedulerConfig(num_train_timesteps=T, timestep_spacing=spacing)
+        config = SchedulerConfig(num_train_timesteps=T)
         for steps in range(1, T + 1):
-            times = make_timesteps(config, steps)
+            times = make_timesteps(config, steps, spacing=spacing)
             assert len(times) == steps
             assert all(a > b for a, b in pairwise(times))
             assert times[-1] >= 0

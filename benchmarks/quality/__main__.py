@@ -37,11 +37,15 @@ from .samplers import (
 
 RESULTS = ROOT / "docs" / "quality.json"
 DIGITS, COSINE, HALF = "digits-16", "digits-16-cosine", "digits-16-bfloat16"
-COLUMNS, LONG_COLUMNS = (5, 10, 20, 50, 100), (250, 1000)
+SKY = "deep-field"
+COLUMNS, LONG_COLUMNS, FEW_COLUMNS = (5, 10, 20, 50, 100), (250, 1000), (5, 8, 10, 15, 20)
 SEEDS = (0, 1, 2)
-SET_IMAGES, DISTANCE_IMAGES, SEEDS_APART = 1797, 256, 10_000
+SET_IMAGES, SEEDS_APART = 1797, 10_000
+DISTANCE_IMAGES = {DIGITS: 256, COSINE: 128, HALF: 256, SKY: 16}
 # All distances, and the other references, are compared with the first one.
 REFERENCES = tuple((row, n) for n in (1000, 500) for row in ("F-PNDM", "DDIM, unclipped"))
+# Where the samplers of few steps converge, on the models whose own lists begin elsewhere.
+FEW_REFERENCES = {COSINE: ("iPNDM_v, power", 995), SKY: ("iPNDM_v, power", 1000)}
 # Kind of measurement, its field, model, rows, columns, seeds.
 TABLES: tuple[tuple[str, str, str, Sequence[str], Sequence[int], Sequence[int]], ...] = (
     ("sets", "frechet", DIGITS, ROWS, COLUMNS, SEEDS),
@@ -51,6 +55,11 @@ TABLES: tuple[tuple[str, str, str, Sequence[str], Sequence[int], Sequence[int]],
     ("distance", "median", DIGITS, EXACT, COLUMNS, (0,)),
     ("sets", "frechet", COSINE, ("DDIM", "S-PNDM", "F-PNDM", "PLMS"), COLUMNS[1:], (0,)),
     ("sets", "frechet", HALF, ("DDIM", "F-PNDM"), (20, 50), SEEDS),
+    *(("distance", "median", model, FEW, FEW_COLUMNS, (0,)) for model in (DIGITS, COSINE, SKY)),
+    *(("distance", "median", model, FEW[:2], (50,), (0,)) for model in (DIGITS, COSINE, SKY)),
+    ("sets", "frechet", DIGITS, FEW[-1:], FEW_COLUMNS, SEEDS),
+    ("sets", "kid", DIGITS, FEW[-1:], FEW_COLUMNS, SEEDS),
+    ("sets", "frechet", HALF, FEW[-1:], (10, 20), SEEDS),
 )
 
 
@@ -104,8 +113,8 @@ def measure_cell(cell: Cell) -> dict[str, float]:
         images = draw(cell.row, model, cell.steps, range(first, first + SET_IMAGES))
         features, real = features_of(images), real_features()
         return {"frechet": frechet(features, real), "kid": kernel_distance(features, real)}
-    seeds = range(DISTANCE_IMAGES)
-    best = converged(*REFERENCES[0], model, seeds)
+    seeds = range(DISTANCE_IMAGES[cell.model])
+    best = converged(*FEW_REFERENCES.get(cell.model, REFERENCES[0]), model, seeds)
     if cell.kind == "distance":
         return compare(draw(cell.row, model, cell.steps, seeds), best[end_of(cell.row)])
     found = converged(cell.row, cell.steps, model, seeds).items()

@@ -30,6 +30,7 @@ FOLDERS = {
     "digits-16": ROOT / "models" / "digits-16",
     "digits-16-cosine": ROOT / "benchmarks" / "models" / "digits-16-cosine",
     "digits-16-bfloat16": ROOT / "models" / "digits-16",
+    "deep-field": ROOT / "models" / "deep-field",
 }
 METHODS = ("S-PNDM", "F-PNDM", "PLMS", "FON")
 HOST = tuple(f"ComfyUI {name}" for name in ("euler", "ddim", "ipndm", "dpmpp_2m", "uni_pc"))
@@ -37,6 +38,9 @@ EXACT = ("DDIM, unclipped", *METHODS, *HOST)
 """Those whose images depend on the initial noise alone and are not clipped, so that they converge
 with more and more steps."""
 ROWS = ("DDPM", "DDPM, unclipped", "DDIM", *EXACT)
+FEW = ("DDIM, even", "DDIM, power", "S-PNDM, power", "PLMS, power", "iPNDM_v, power")
+"""For few evaluations, with any number of steps: the spacing power, and even steps from where it
+begins to timestep 0. Not clipped."""
 _BATCH = 64
 
 End = Literal["data", "first"]
@@ -62,11 +66,22 @@ class Network:
 
 def make_sampler(row: str, config: SchedulerConfig, steps: int) -> Sampler:
     """Return one of our samplers."""
+    if row in FEW:
+        return _with_few(*row.split(", "), config=replace(config, clip_sample=False), steps=steps)
     if row in METHODS:
         method: Method = row  # type: ignore[assignment]
         return PNDM.over(config, Stretch(steps), method=method)
     kind = DDPM if row.startswith("DDPM") else DDIM
     return kind.over(replace(config, clip_sample="unclipped" not in row), Stretch(steps))
+
+
+def _with_few(name: str, spacing: str, *, config: SchedulerConfig, steps: int) -> Sampler:
+    power = make_timesteps(config, steps, spacing="power")
+    if spacing == "even":
+        return DDIM(config, Span(tuple(round(power[0] * n / steps) for n in range(steps, 0, -1))))
+    span = Span(tuple(power))
+    method: Method = name  # type: ignore[assignment]
+    return DDIM(config, span) if name == "DDIM" else PNDM(config, span, method)
 
 
 def evaluations(row: str, config: SchedulerConfig, steps: int) -> int:
@@ -79,14 +94,17 @@ def evaluations(row: str, config: SchedulerConfig, steps: int) -> int:
 
 def end_of(row: str) -> End:
     """Return where a sampler ends."""
-    return "first" if row in METHODS else "data"
+    return "first" if row.split(",")[0] in (*METHODS, "iPNDM_v") else "data"
 
 
 def steps_within(row: str, config: SchedulerConfig, budget: int) -> int | None:
-    """Return the largest N that divides T and costs 1 .. ``budget`` evaluations, or None."""
+    """Return the largest N that costs 1 .. ``budget`` evaluations, or None.
+
+    Without the spacing power, N divides T.
+    """
     T = config.num_train_timesteps
-    divisors = (n for n in range(min(budget, T), 0, -1) if T % n == 0)
-    return next((n for n in divisors if 1 <= evaluations(row, config, n) <= budget), None)
+    possible = (n for n in range(min(budget, T), 0, -1) if row in FEW or T % n == 0)
+    return next((n for n in possible if 1 <= evaluations(row, config, n) <= budget), None)
 
 
 @torch.inference_mode()
