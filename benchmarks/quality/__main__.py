@@ -24,6 +24,7 @@ from .convergence import LATE_END, SMOOTH_END, STEPS, measure, order
 from .distances import features_of, floor, frechet, kernel_distance, real_features
 from .samplers import (
     EXACT,
+    FEW,
     METHODS,
     ROOT,
     ROWS,
