@@ -14,7 +14,7 @@ from ..training.command import (
     train,
 )
 from ..training.pictures import PictureSet
-from ..training.plan import Plan
+from ..training.plan import SCHEDULER, Plan
 from ..training.processes import Processes
 
 
@@ -24,13 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _digits(given: argparse.Namespace) -> int:
-    from .digits import OPTIONS, SCHEDULER, UNET, digits
+    from . import digits as own
 
-    pictures = PictureSet.of_tensor(digits()[0])
-    scheduler = replace(SCHEDULER, beta_schedule=given.beta_schedule)
+    pictures = PictureSet.of_tensor(own.digits()[0])
+    scheduler = replace(own.SCHEDULER, beta_schedule=given.beta_schedule)
     processes = Processes.join(given.device)
-    options = chosen_options(given, OPTIONS, processes)
-    return train(Plan(pictures, UNET, scheduler, options), given.out, processes)
+    options = chosen_options(given, own.OPTIONS, processes)
+    return train(Plan(pictures, own.UNET, scheduler, options), given.out, processes)
 
 
 def _judge(given: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def _judge(given: argparse.Namespace) -> int:
 
 
 def _deep_field(given: argparse.Namespace) -> int:
-    from .deep_field import OPTIONS, SCHEDULER, UNET, pictures
+    from .deep_field import OPTIONS, UNET, pictures
 
     crops = PictureSet(list(pictures()), UNET.size, "random")
     processes = Processes.join(given.device)

@@ -8,13 +8,14 @@ All that is wrong with what it draws comes from the schedule and the sampler.
 from dataclasses import dataclass, replace
 
 import torch
-from comfyui_unconditional.models.deep_field import SCHEDULER, UNET, pictures
+from comfyui_unconditional.models.deep_field import UNET, pictures
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import DDIM
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.sampler import drain
 from comfyui_unconditional.schedulers.span import Stretch
+from comfyui_unconditional.training.plan import SCHEDULER
 from torch import Tensor
 
 SKIES, STEPS = 256, 50
