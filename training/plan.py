@@ -22,12 +22,12 @@ FEW_PICTURES = 5_000
 # Dark and bright pictures show every error in brightness. A network that predicts the noise makes
 # them: where there is hardly anything but noise, a small error in its mean is a large one in the
 # image's. So new models predict the velocity, which is the image there (Salimans & Ho 2022,
-# appendix D). A sampler starts with pure noise. At the last timestep the network saw, with the usual
-# beta_end of 0.02, noise around 0.0064 times the mean of the data: -0.85 for a dark sky. Over
-# 64 x 64 pixels that is a third of the standard deviation of the noise's mean, and the samplers
-# without fresh noise turn it into brighter skies. With 0.03 it is a fortieth (docs/training.md). The
-# list of timesteps has to begin with the last one for the same reason, and no prediction may be
-# clipped.
+# appendix D). A sampler starts with pure noise. At the last timestep the network saw, with the
+# usual beta_end of 0.02, noise around 0.0064 times the mean of the data: -0.85 for a dark sky.
+# Over 64 x 64 pixels that is a third of the standard deviation of the noise's mean, and the
+# samplers without fresh noise turn it into brighter skies. With 0.03 it is a fortieth
+# (docs/training.md). The list of timesteps has to begin with the last one for the same reason,
+# and no prediction may be clipped.
 SCHEDULER = SchedulerConfig(
     beta_end=0.03,
     prediction_type="v_prediction",
