@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..training import plan
 from ..training.command import (
     add_schedule_argument,
     add_training_arguments,
@@ -14,7 +15,7 @@ from ..training.command import (
     train,
 )
 from ..training.pictures import PictureSet
-from ..training.plan import SCHEDULER, Plan
+from ..training.plan import Plan
 from ..training.processes import Processes
 
 
@@ -24,13 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _digits(given: argparse.Namespace) -> int:
-    from . import digits as own
+    from .digits import OPTIONS, SCHEDULER, UNET, digits
 
-    pictures = PictureSet.of_tensor(own.digits()[0])
-    scheduler = replace(own.SCHEDULER, beta_schedule=given.beta_schedule)
+    pictures = PictureSet.of_tensor(digits()[0])
+    scheduler = replace(SCHEDULER, beta_schedule=given.beta_schedule)
     processes = Processes.join(given.device)
-    options = chosen_options(given, own.OPTIONS, processes)
-    return train(Plan(pictures, own.UNET, scheduler, options), given.out, processes)
+    options = chosen_options(given, OPTIONS, processes)
+    return train(Plan(pictures, UNET, scheduler, options), given.out, processes)
 
 
 def _judge(given: argparse.Namespace) -> int:
@@ -46,7 +47,7 @@ def _deep_field(given: argparse.Namespace) -> int:
     crops = PictureSet(list(pictures()), UNET.size, "random")
     processes = Processes.join(given.device)
     options = chosen_options(given, OPTIONS, processes)
-    return train(Plan(crops, UNET, SCHEDULER, options), given.out, processes)
+    return train(Plan(crops, UNET, plan.SCHEDULER, options), given.out, processes)
 
 
 def _sky(given: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """PNDM: pseudo numerical methods for diffusion models (Liu et al., ICLR 2022)."""
 
+import logging
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .span import Stretch
 from .timesteps import Spacing, step_pairs
 from .transfer import transfer
 
+logger = logging.getLogger(__name__)
+
 Method = Literal["F-PNDM", "S-PNDM", "PLMS", "FON", "iPNDM_v"]
 Kind = Literal["runge_kutta", "improved_euler", "multistep"]
 
@@ -30,6 +33,7 @@ MULTISTEP_WEIGHTS: dict[int, tuple[float, ...]] = {
     4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 }
 RUNGE_KUTTA_STEPS = 3
+_FEW = 20
 _ORDER: dict[Method, int] = {"F-PNDM": 4, "S-PNDM": 2, "PLMS": 4, "FON": 4, "iPNDM_v": 4}
 _RUNGE_KUTTA_FIRST: tuple[Method, ...] = ("F-PNDM", "FON")
 _IMPROVED_EULER_FIRST: tuple[Method, ...] = ("S-PNDM", "PLMS")
@@ -125,6 +129,16 @@ class PNDM(ScheduleSampler):
     @property
     def evaluations(self) -> int:
         return sum(_EVALUATIONS[step.kind] for step in self.plan)
+
+    def begin(self, noise: Tensor) -> Tensor:
+        if len(self.span.timesteps) < _FEW and self.method != "iPNDM_v":
+            logger.info(
+                "With fewer than %d steps, the method iPNDM_v with the spacing power comes closer "
+                "to the image of many steps than %s does.",
+                _FEW,
+                self.method,
+            )
+        return super().begin(noise)
 
     def alpha_cumprod(self, t: float) -> Tensor:
         return self.grid.alpha_cumprod(t)

@@ -1,6 +1,7 @@
 """Uneven timesteps, and the method with weights for them."""
 
 import itertools
+import logging
 import random
 
 import ours
@@ -126,6 +127,17 @@ def test_ten_steps_come_closer_to_the_converged_image_than_others_do(schedule, p
     for method, steps in (("S-PNDM", 9), ("PLMS", 9)):
         assert best < error(ours.run_pndm, steps, method=method)
     assert best < error(ours.run_ddim, 20)
+
+
+@pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS", "iPNDM_v"])
+def test_the_log_recommends_the_method_for_few_steps(method, caplog):
+    caplog.set_level(logging.INFO)
+    for steps in (10, 19, 20, 50):
+        caplog.clear()
+        sampler = PNDM.over(SchedulerConfig(), Stretch(steps), method=method)
+        sampler.begin(torch.zeros(1, *SHAPE))
+        recommended = "iPNDM_v with the spacing power" in caplog.text
+        assert recommended == (steps < 20 and method != "iPNDM_v")
 
 
 def test_the_other_samplers_take_the_timesteps_too():
