@@ -1,6 +1,6 @@
-"""`python docs/artwork.py`: the registry's icon and banner and the README's sky.
+"""`python docs/artwork.py`: the registry's icon and banner, the README's sky, few steps compared.
 
-The bundled models draw all of them. `icon`, `banner` or `sky` after it makes only that one.
+The bundled models draw all of them. `icon`, `banner`, `sky` or `few` makes only that one.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 HERE = Path(__file__).resolve().parent
 MODELS = HERE.parent / "models"
 ICON, BANNER, SKY = HERE / "icon.png", HERE / "banner.png", HERE / "sky.webp"
+FEW = HERE / "few_steps.webp"
 ICON_SIZE, BANNER_SIZE = (400, 400), (1680, 720)
 """The registry wants at most 400 x 400, square, and 21 : 9."""
 
@@ -35,6 +36,8 @@ _STEPS = 50
 _SIDE = 16
 _SKY_SHAPE = (3, 320, 1024)
 _SKY_SEED = 2
+_FEW_ROWS = (("iPNDM_v", (5, 10, 20)), ("DDIM", (5, 10, 20, 50, 250)))
+_FEW_DIGITS, _FEW_SCALE, _FEW_GAP, _FEW_LABEL = 16, 3, 6, 150
 
 Colour = tuple[int, int, int]
 _GROUND: Colour = (16, 18, 27)
@@ -105,6 +108,29 @@ def draw_sky() -> Image.Image:
     return Image.fromarray(to_bytes(latent_to_image(x)[0]))
 
 
+def draw_few_steps() -> Image.Image:
+    """Draw the same digits in a row for each sampler and number of evaluations."""
+    network, config = read_model(MODELS / "digits-16")
+    unclipped = config.changed(clip_sample=False)
+    side, font = _SIDE * _FEW_SCALE, ImageFont.load_default(16)
+    rows = [(name, steps) for name, counts in _FEW_ROWS for steps in counts]
+    pitch = side + _FEW_GAP
+    size = (_FEW_LABEL + _FEW_DIGITS * pitch, len(rows) * pitch)
+    sheet = Image.new("RGB", size, _GROUND)
+    pen = ImageDraw.Draw(sheet)
+    for row, (name, steps) in enumerate(rows):
+        if name == "DDIM":
+            sampler = DDIM.over(unclipped, Stretch(steps))
+        else:
+            sampler = PNDM.over(config, Stretch(steps), "power", method="iPNDM_v")
+        x = draw(network, sampler, (1, _SIDE, _SIDE), range(_FEW_DIGITS), _FEW_DIGITS)
+        pen.text((12, row * pitch + 14), f"{name}, {sampler.evaluations}", _COLD, font)
+        for k, pixels in enumerate(to_bytes(latent_to_image(x))[..., 0]):
+            digit = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            sheet.paste(digit, (_FEW_LABEL + k * pitch, row * pitch))
+    return sheet
+
+
 def _frame(done: float, trajectory: np.ndarray) -> int:
     # Half of the steps look like noise: they get less room than the others.
     return round(done**0.6 * (len(trajectory) - 1))
@@ -135,14 +161,16 @@ def save(path: Path, image: Image.Image) -> None:
 def main() -> None:
     """Make the named pictures, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="icon, banner, sky (default: all)")
-    names = parser.parse_args().names or ["icon", "banner", "sky"]
+    parser.add_argument("names", nargs="*", help="icon, banner, sky, few (default: all)")
+    names = parser.parse_args().names or ["icon", "banner", "sky", "few"]
     if "icon" in names:
         save(ICON, draw_icon(make_trajectories([_ICON_SEED])[:, 0]))
     if "banner" in names:
         save(BANNER, draw_banner(make_trajectories(_BANNER_SEEDS)))
     if "sky" in names:
         save(SKY, draw_sky())
+    if "few" in names:
+        save(FEW, draw_few_steps())
 
 
 if __name__ == "__main__":

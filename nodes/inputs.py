@@ -105,7 +105,7 @@ def spacing_input() -> Any:
         options=list(SPACINGS),
         optional=True,
         tooltip="Which timesteps to visit. 'model' uses the model's file. power: steps that become "
-        "shorter towards the image, for runs of 5 to 30 steps. The others are diffusers'.",
+        "shorter towards the image, for runs of 8 to 30 steps. The others are diffusers'.",
     )
 
 
