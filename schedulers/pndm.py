@@ -34,6 +34,8 @@ MULTISTEP_WEIGHTS: dict[int, tuple[float, ...]] = {
 }
 RUNGE_KUTTA_STEPS = 3
 _FEW = 20
+_LARGEST_WEIGHTS = 10.0
+"""The sum of their absolute values; 6.7 after even steps."""
 _ORDER: dict[Method, int] = {"F-PNDM": 4, "S-PNDM": 2, "PLMS": 4, "FON": 4, "iPNDM_v": 4}
 _RUNGE_KUTTA_FIRST: tuple[Method, ...] = ("F-PNDM", "FON")
 _IMPROVED_EULER_FIRST: tuple[Method, ...] = ("S-PNDM", "PLMS")
@@ -178,11 +180,11 @@ class PNDM(ScheduleSampler):
                 # Pseudo linear multistep (eq. 12): the newest evaluations of earlier steps.
                 case "multistep":
                     weights = (
-                        adams_bashforth(clocks, _noise_clock(grid, t_prev))
+                        _stable_weights(clocks, _noise_clock(grid, t_prev))
                         if uneven
                         else MULTISTEP_WEIGHTS[len(history)]
                     )
-                    e = _combine(history, weights)
+                    e = _combine(history[: len(weights)], weights)
 
                 # Pseudo Runge-Kutta (eq. 13): both ends and twice the middle.
                 case "runge_kutta":
@@ -219,6 +221,18 @@ def adams_bashforth(times: Sequence[float], end: float) -> tuple[float, ...]:
         for own in used
     }
     return tuple(found.pop(time, 0.0) for time in times)
+
+
+def _stable_weights(times: Sequence[float], end: float) -> tuple[float, ...]:
+    """Return ``adams_bashforth`` of as many evaluations as can be trusted.
+
+    After short steps, a long one would multiply their differences, and with them every error.
+    """
+    for count in range(len(times), 1, -1):
+        weights = adams_bashforth(times[:count], end)
+        if sum(map(abs, weights)) <= _LARGEST_WEIGHTS:
+            return weights
+    return (1.0,)
 
 
 def _lagrange(times: Sequence[float], own: float, at: float) -> float:

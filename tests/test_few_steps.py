@@ -102,6 +102,17 @@ def test_the_uneven_method_ends_at_the_image_that_a_perfect_network_knows(
     assert torch.allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_long_step_after_short_ones_does_not_multiply_errors(schedule):
+    config = SchedulerConfig(beta_schedule=schedule, prediction_type="v_prediction")
+    x = torch.randn(2, *SHAPE)
+    for times in ((999, 998, 997, 996, 500, 0), (900, 899, 300, 299, 298, 10), (700, 699, 1)):
+        sampler = PNDM(config, Span(times), "iPNDM_v")
+        image = drain(sampler.sample(Denoiser(config), x, lambda: x))
+        coarse = drain(DDIM(config, Span(times)).sample(Denoiser(config), x, lambda: x))
+        assert (image - coarse).abs().max() < 1
+
+
 def test_equal_noise_at_two_timesteps_does_no_harm():
     betas = [1e-4, *[0.02, 0.0] * 20]
     config = SchedulerConfig(num_train_timesteps=41, trained_betas=tuple(betas))
