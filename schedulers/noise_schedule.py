@@ -46,14 +46,14 @@ class NoiseSchedule:
         return len(self.betas)
 
 
-def noise_clock(alphas_cumprod: Tensor) -> Tensor:
-    """Return sqrt(-ln alphas_cumprod), a time that does not depend on the schedule; float64.
+def noise_clock(alpha_cumprod: float) -> float:
+    """Return sqrt(-ln alphas_cumprod), a time that does not depend on the schedule; 0 for the data.
 
-    0 for the data. -ln alphas_cumprod is the sum of the noise added so far; with linear betas its
-    square root is nearly proportional to t, and near the data to the noise level, in which the
-    predicted noise is smooth.
+    -ln alphas_cumprod is the sum of the noise added so far; with linear betas its square root is
+    nearly proportional to t, and near the data to the noise level, in which the predicted noise is
+    smooth.
     """
-    return (-alphas_cumprod.double().clamp(min=_SMALLEST).log()).sqrt()
+    return math.sqrt(-math.log(max(alpha_cumprod, _SMALLEST)))
 
 
 def make_betas(config: SchedulerConfig, *, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -175,7 +175,8 @@ class PNDM(ScheduleSampler):
             t, t_prev = step.t, step.t_prev
             e = yield from evaluate(x, t)
             history = [e, *history[: _ORDER[method] - 1]]
-            clocks = [_noise_clock(grid, t), *clocks[: _ORDER[method] - 1]]
+            if uneven:
+                clocks = [_noise_clock(grid, t), *clocks[: _ORDER[method] - 1]]
             match step.kind:
                 # Pseudo linear multistep (eq. 12): the newest evaluations of earlier steps.
                 case "multistep":
@@ -242,7 +243,7 @@ def _lagrange(times: Sequence[float], own: float, at: float) -> float:
 
 def _noise_clock(grid: Grid, t: float) -> float:
     """Return the time by which the noise changes evenly, whatever the schedule."""
-    return noise_clock(grid.alpha_cumprod(t)).item()
+    return noise_clock(grid.alpha_cumprod(t).item())
 
 
 def _combine(evaluations: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

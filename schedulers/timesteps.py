@@ -5,10 +5,9 @@ The time after the last step, the data, is ``END``.
 
 import logging
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Literal
-
-import torch
 
 from .config import SchedulerConfig
 from .errors import ScheduleError
@@ -82,15 +81,15 @@ def _power(config: SchedulerConfig, N: int, highest: int) -> list[int]:
         # With less signal, an error of the predicted noise becomes a huge one of the image.
         highest = min(highest, int((table >= _LEAST_SIGNAL).sum()) - 1)
     highest = max(highest, N - 1)
-    clocks = noise_clock(table)
-    wanted = clocks[highest] * (torch.arange(1, N + 1, dtype=torch.float64) / N) ** _POWER
-    above = torch.searchsorted(clocks, wanted).clamp(1, highest)
-    nearest = above - (wanted - clocks[above - 1] < clocks[above] - wanted).long()
+    clocks = [noise_clock(a) for a in table.tolist()]
 
     # Ascending here; each above the one before, and low enough for those that follow.
     times, lowest = [], int(highest >= N)
-    for i, t in enumerate(nearest.tolist()):
-        t = min(max(t, lowest), highest - (N - 1 - i))
+    for i in range(N):
+        wanted = clocks[highest] * ((i + 1) / N) ** _POWER
+        above = min(max(bisect_left(clocks, wanted), 1), highest)
+        nearest = above - (wanted - clocks[above - 1] < clocks[above] - wanted)
+        t = min(max(nearest, lowest), highest - (N - 1 - i))
         times.append(t)
         lowest = t + 1
     return times[::-1]

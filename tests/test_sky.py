@@ -17,6 +17,7 @@ from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.training.copying import Copying
+from comfyui_unconditional.training.plan import SCHEDULER
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import UNet2DModel
@@ -139,11 +140,11 @@ def test_deep_field_has_no_attention_and_fits_into_seven_megabytes():
 @pytest.mark.parametrize("steps", [10, 20, 50, 100, 1000])
 def test_deep_field_is_drawn_from_its_noisiest_timestep(steps):
     for sampler in (PNDM, DDPM):
-        assert sampler.over(deep_field.SCHEDULER, Stretch(steps)).span.timesteps[0] == 999
+        assert sampler.over(SCHEDULER, Stretch(steps)).span.timesteps[0] == 999
 
 
 def test_a_dark_sky_leaves_no_trace_in_the_noise_that_deep_field_is_drawn_from():
-    left = NoiseSchedule.from_config(deep_field.SCHEDULER).alphas_cumprod[-1].sqrt().item()
+    left = NoiseSchedule.from_config(SCHEDULER).alphas_cumprod[-1].sqrt().item()
     of_noise = 1 / deep_field.UNET.size[0]  # the standard deviation of the mean of H x W values
     assert 0.85 * left < of_noise / 20
 
@@ -152,7 +153,7 @@ def test_the_bundled_model_has_the_network_and_schedule_of_its_training():
     checkpoint = read_checkpoint(find_files(DEEP_FIELD))
     assert checkpoint.config == deep_field.UNET
     assert checkpoint.scheduler
-    assert SchedulerConfig.from_dict(checkpoint.scheduler) == deep_field.SCHEDULER
+    assert SchedulerConfig.from_dict(checkpoint.scheduler) == SCHEDULER
 
 
 @pytest.mark.parity
@@ -189,7 +190,7 @@ def test_the_command_judges_a_model_of_any_training_size(tmp_path, monkeypatch, 
     data.hubble_deep_field = lambda: picture()[0].permute(1, 2, 0).numpy()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "skimage.data", data)
     torch.manual_seed(0)
-    save_model(tmp_path, UNet2D(RGB).state_dict(), RGB, deep_field.SCHEDULER)
+    save_model(tmp_path, UNet2D(RGB).state_dict(), RGB, SCHEDULER)
     few = ["--skies", "2", "--steps", "2", "--sampler", "DDIM"]
     assert main(["sky", str(tmp_path), *few]) == 0
     said = capsys.readouterr().out
@@ -198,6 +199,6 @@ def test_the_command_judges_a_model_of_any_training_size(tmp_path, monkeypatch, 
 
 
 def test_only_a_model_of_three_channels_can_be_judged(tmp_path):
-    save_model(tmp_path, UNet2D(GREY).state_dict(), GREY, deep_field.SCHEDULER)
+    save_model(tmp_path, UNet2D(GREY).state_dict(), GREY, SCHEDULER)
     with pytest.raises(ValueError, match=r"has 1 channel\. Only models of skies"):
         judge(tmp_path, picture())

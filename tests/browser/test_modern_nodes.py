@@ -21,7 +21,7 @@ def test_a_template_runs_and_shows_its_picture_and_its_report(modern: Editor) ->
     sampler = modern.page.locator(f"[data-node-id='{modern.node('UnconditionalPNDMSampler')}']")
     report = sampler.locator(".unconditional-report")
     report.wait_for()
-    assert re.search("50 steps", report.inner_text())
+    assert re.search("20 steps", report.inner_text())
     modern.fit()
     modern.shot("modern_run")
 
