@@ -7,7 +7,7 @@ import pytest
 import torch
 from comfyui_unconditional.checkpoints.saving import save_model
 from comfyui_unconditional.unet.unet2d import UNet2D
-from training_toys import SCHEDULER, UNET, finish, make_run
+from training_toys import SCHEDULER, UNET, assert_same_state, finish, make_run
 
 
 @pytest.mark.parametrize("content", [b"not an archive", b"", "half", {"weights": 3}])
@@ -21,6 +21,22 @@ def test_a_damaged_state_is_reported(tmp_path, content):
         path.write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
     with pytest.raises(ValueError, match="is not a training state, or is damaged"):
         make_run(tmp_path)
+
+
+def test_a_run_goes_on_the_same_whatever_order_in_memory_its_state_has(tmp_path):
+    whole, saved = make_run(tmp_path / "whole"), make_run(tmp_path / "saved")
+    finish(whole)
+    finish(saved, stop_after=2)
+    path = tmp_path / "saved" / "training.pt"
+    state = torch.load(path)
+    for moments in state["optimizer"]["state"].values():
+        for name, value in moments.items():
+            if value.ndim == 4:
+                moments[name] = value.contiguous(memory_format=torch.channels_last)
+    torch.save(state, path)
+    goes_on = make_run(tmp_path / "saved")
+    finish(goes_on)
+    assert_same_state(whole, goes_on)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '"text"', "\0"])

@@ -227,6 +227,12 @@ class TrainingRun:
         self.model.load_state_dict(state.pop("model"))
         self.averaged.load_state_dict(state.pop("averaged"))
         self.optimizer.load_state_dict(state.pop("optimizer"))
+        # AdamW's fused step reads all of a parameter's values in one order, but they keep that in
+        # which they were saved: by another version, or on another device.
+        for parameter, moments in self.optimizer.state.items():
+            for name, value in moments.items():
+                if value.shape == parameter.shape:
+                    moments[name] = torch.empty_like(parameter).copy_(value)
         self.progress = Progress(**state)
 
     def _go_back(self, diverged: int) -> None:
