@@ -7,6 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.model import own_schedule
+from ..host.page import Ui
 from ..host.run_report import REPORTS
 from ..host.sampling import sample
 from ..schedulers.ddim import DDIM
@@ -38,6 +39,7 @@ class SamplerNode(io.ComfyNode):
     SAMPLER: ClassVar[type[ScheduleSampler]]
     SETTINGS: ClassVar[tuple[str, ...]]
     """The inputs that are the sampler's own settings; "model" means the one in the model's file."""
+    RUN: ClassVar[Callable[..., tuple[dict[str, Any], Ui]]] = staticmethod(sample)
 
     @classmethod
     def sampler_of(
@@ -54,7 +56,7 @@ class SamplerNode(io.ComfyNode):
         cls, model: ModelPatcher, class_label: int = -1, spacing: str = "model", **inputs: Any
     ) -> io.NodeOutput:
         make_sampler = cls.sampler_of(model, inputs, spacing)
-        latent, report = sample(
+        latent, report = cls.RUN(
             model, make_sampler, class_label=class_label, spacing=spacing, **inputs
         )
         return io.NodeOutput(latent, ui=report)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.run_report import REPORTS
@@ -84,15 +83,7 @@ def _last_inputs() -> list[Any]:
 class SamplerPartNode(SamplerNode):
     """The part that all advanced sampler nodes share."""
 
-    @classmethod
-    def execute(
-        cls, model: ModelPatcher, class_label: int = -1, spacing: str = "model", **inputs: Any
-    ) -> io.NodeOutput:
-        make_sampler = cls.sampler_of(model, inputs, spacing)
-        latent, report = sample_part(
-            model, make_sampler, class_label=class_label, spacing=spacing, **inputs
-        )
-        return io.NodeOutput(latent, ui=report)
+    RUN = staticmethod(sample_part)
 
 
 class UnconditionalPNDMSamplerAdvanced(SamplerPartNode):

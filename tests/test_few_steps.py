@@ -3,6 +3,7 @@
 import itertools
 import logging
 import random
+from functools import partial
 
 import ours
 import pytest
@@ -34,7 +35,7 @@ def test_after_even_steps_the_weights_are_those_of_pndm(count):
 def test_after_uneven_steps_the_weights_average_polynomials_exactly(count):
     draw = random.Random(count)
     for _ in range(100):
-        times = sorted((draw.uniform(1, 10) for _ in range(count)), reverse=False)
+        times = sorted(draw.uniform(1, 10) for _ in range(count))
         end = draw.uniform(0, 1)
         for power in range(count):
             found = sum(
@@ -94,8 +95,8 @@ def test_the_uneven_method_ends_at_the_image_that_a_perfect_network_knows(
         dtype=torch.float64,
     )
     noise = torch.randn(x0.shape, dtype=torch.float64)
-    known = lambda x, t: sampler.output_of(x0, x, t)  # noqa: E731
-    found = drain(sampler.sample(known, sampler.add_noise(x0, noise), lambda: noise))
+    model = partial(sampler.output_of, x0)
+    found = drain(sampler.sample(model, sampler.add_noise(x0, noise), lambda: noise))
     # The paper's last step ends at the noise of the first timestep.
     end = sampler.alpha_cumprod(sampler.span.end)
     expected = end.sqrt() * x0 + (1 - end).sqrt() * noise

@@ -76,12 +76,12 @@ def make_sampler(row: str, config: SchedulerConfig, steps: int) -> Sampler:
 
 
 def _with_few(name: str, spacing: str, *, config: SchedulerConfig, steps: int) -> Sampler:
-    power = make_timesteps(config, steps, spacing="power")
     if spacing == "even":
-        return DDIM(config, Span(tuple(round(power[0] * n / steps) for n in range(steps, 0, -1))))
-    span = Span(tuple(power))
-    method: Method = name  # type: ignore[assignment]
-    return DDIM(config, span) if name == "DDIM" else PNDM(config, span, method)
+        first = make_timesteps(config, steps, spacing="power")[0]
+        return DDIM(config, Span(tuple(round(first * n / steps) for n in range(steps, 0, -1))))
+    if name == "DDIM":
+        return DDIM.over(config, Stretch(steps), "power")
+    return PNDM.over(config, Stretch(steps), "power", method=name)
 
 
 def evaluations(row: str, config: SchedulerConfig, steps: int) -> int:
