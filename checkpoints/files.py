@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 SCHEDULER_CONFIG = "scheduler_config.json"
+OPTIMISED_TIMESTEPS = "optimised_timesteps.json"
 MODEL_INDEX = "model_index.json"
 SINGLE_FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """The suffixes of single files that may be a whole model."""
@@ -77,6 +78,8 @@ class ModelFiles:
     is_single: bool = False
     model_index: Path | None = None
     """The index of the pipeline that the network is part of."""
+    optimised_timesteps: Path | None = None
+    """The timesteps found for the model."""
 
     @property
     def tensor_files(self) -> tuple[Path, ...]:
@@ -89,7 +92,8 @@ class ModelFiles:
 
         Unlike the modification time, the change time cannot be set back.
         """
-        present = [path for path in (self.config, self.weights, self.scheduler_config) if path]
+        schedule = (self.scheduler_config, self.optimised_timesteps)
+        present = [path for path in (self.config, self.weights, *schedule) if path]
         present += self.shards
         stats = [path.stat() for path in present]
         return ", ".join(
@@ -197,12 +201,14 @@ def find_files(path: Path, variant: str = "") -> ModelFiles:
     if weights is None:
         raise CheckpointError(_missing_weights(network, variant))
     indices = (home / MODEL_INDEX for home in _homes(network))
+    scheduler = _scheduler_config(network)
     return ModelFiles(
         network / CONFIG,
         weights,
-        _scheduler_config(network),
+        scheduler,
         _shards(weights) if weights.suffix == ".json" else (),
         model_index=next((index for index in indices if index.is_file()), None),
+        optimised_timesteps=scheduler and _existing(scheduler.with_name(OPTIMISED_TIMESTEPS)),
     )
 
 

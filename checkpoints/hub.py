@@ -17,7 +17,14 @@ from typing import Any
 
 from ..networks.errors import CheckpointError, shown
 from ..schedulers.errors import UserError
-from .files import CONFIG, find_files, read_json
+from .files import (
+    CONFIG,
+    MODEL_INDEX,
+    OPTIMISED_TIMESTEPS,
+    SCHEDULER_CONFIG,
+    find_files,
+    read_json,
+)
 from .hub_transfer import DamagedError, RemoteFile, StoppedError, fetch, locked
 
 logger = logging.getLogger(__name__)
@@ -244,7 +251,8 @@ def _needed(model: HubModel, listed: Sequence[Any], by_hand: str) -> list[Remote
             f"{model.repo_id} has no {names} at revision {model.revision}. Try another variant or "
             f"revision. {by_hand}"
         )
-    optional = ["model_index.json", f"{scheduler}scheduler_config.json"]
+    schedule = (f"{scheduler}{name}" for name in (SCHEDULER_CONFIG, OPTIMISED_TIMESTEPS))
+    optional = [MODEL_INDEX, *schedule]
     wanted = [(f"{network}config.json",) * 2, *((name, name) for name in optional), weights]
     return [
         _remote_file(siblings[name], local_name, model)

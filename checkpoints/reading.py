@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ..networks.base import Network, NetworkConfig
 from ..networks.errors import CheckpointError, ConfigError, shown
-from ..schedulers.config import modern_options
-from ..schedulers.process import merge_options, read_process
+from ..schedulers.config import SchedulerConfig, modern_options
+from ..schedulers.process import Process, merge_options, read_process
 from ..unet.config import UNetConfig
 from ..unet.unet2d import UNet2D
 from .digest import FileDigest
@@ -22,6 +22,7 @@ from .files import ModelFiles, read_json, read_pipeline
 from .formats import FORMATS, Converted
 from .formats.diffusers import in_order
 from .formats.early_diffusers import modern_fields
+from .optimised_timesteps import with_optimised
 from .origin import Origin
 from .state_dicts import Found, find_network, is_averaged, name_of
 from .tensor_files import read_content, read_metadata
@@ -73,6 +74,19 @@ class Checkpoint:
     scheduler: dict[str, Any] | None = None
     origin: Origin = field(default_factory=Origin)
     network: type[Network] = UNet2D
+    optimised_timesteps: Path | None = None
+
+    def read_process(self) -> Process:
+        """Return the process that ``scheduler`` describes, with the timesteps found for the model.
+
+        Raises:
+            ScheduleError, ConfigError: it cannot be used; the message says why.
+        """
+        takes_sigmas = self.config.is_variance_exploding
+        process = read_process(self.scheduler or {}, takes_sigmas=takes_sigmas)
+        if self.optimised_timesteps is None or not isinstance(process, SchedulerConfig):
+            return process
+        return with_optimised(process, self.optimised_timesteps)
 
     @property
     def sha256(self) -> str | None:
@@ -134,7 +148,16 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     elif scheduler is None and pipeline:
         scheduler = pipeline
     origin = _origin(found, converted, given, files)
-    return Checkpoint(config, weights, target, digest, scheduler, origin, converted.network)
+    return Checkpoint(
+        config,
+        weights,
+        target,
+        digest,
+        scheduler,
+        origin,
+        converted.network,
+        files.optimised_timesteps,
+    )
 
 
 def _version_of(content: Any) -> str | None:

@@ -13,10 +13,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..networks.base import NetworkConfig
+from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import UserError
 from ..schedulers.process import Process
-from .files import is_model_folder
+from .files import OPTIMISED_TIMESTEPS, is_model_folder
 from .new_files import is_device_name, is_too_long, take_name, unfinished
+from .optimised_timesteps import optimised_text
 
 # One part of a model's name: valid on every file system, and not hidden.
 _BAD = r"\x00-\x1f<>:\"/\\|?*\ud800-\udfff"
@@ -28,6 +30,8 @@ def save_model(
     folder: Path, weights: dict[str, Tensor], unet: NetworkConfig, scheduler: Process
 ) -> None:
     """Write a diffusers pipeline folder: ``model_index.json``, ``unet/`` and ``scheduler/``.
+
+    The timesteps found for a model are a file of their own, which diffusers ignores.
 
     Both files that diffusers would read first say so if it cannot build the network: diffusers
     finds no class of that name, instead of drawing with another network.
@@ -55,6 +59,9 @@ def save_model(
     }
     for name, content in contents.items():
         _write(folder / name, (json.dumps(content, indent=2) + "\n").encode())
+    if isinstance(scheduler, SchedulerConfig) and scheduler.optimised:
+        text = optimised_text(scheduler)
+        _write(folder / "scheduler" / OPTIMISED_TIMESTEPS, text.encode())
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     # Not save_file: only the owner could read its files.
     _write(

@@ -6,7 +6,7 @@ _METHODS = ["F-PNDM", "S-PNDM", "PLMS", "FON", "iPNDM_v"]
 _FIXED = ["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"]
 _VARIANCE_TYPES = ["model", *_FIXED, "learned", "learned_range"]
 _DIFFUSERS_SPACINGS = ["model", "leading", "linspace", "trailing"]
-_SPACINGS = [*_DIFFUSERS_SPACINGS, "power"]
+_SPACINGS = [*_DIFFUSERS_SPACINGS, "power", "optimised"]
 _SPACING = {"spacing": _SPACINGS}
 _BETA_SCHEDULES = ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"]
 _SWITCH = ["model", "true", "false"]
@@ -127,7 +127,9 @@ NODES: dict[str, dict[str, Any]] = {
         optional={"class_label": -1, **_SPACING},
     ),
     "UnconditionalShowSchedule": _node(
-        "Show Schedule", {"model": "MODEL", "steps": 50}, optional={"sigmas": "SIGMAS"}
+        "Show Schedule",
+        {"model": "MODEL", "steps": 50},
+        optional={"sigmas": "SIGMAS", **_SPACING},
     ),
     "UnconditionalConsistencySampler": _sampler("Consistency", 1, {"timesteps": ""}),
     "UnconditionalTrain": _node(
@@ -143,6 +145,12 @@ NODES: dict[str, dict[str, Any]] = {
         },
         *("MODEL", "LOSS_MAP"),
         optional={"images": "IMAGE", "model": "MODEL"},
+    ),
+    "UnconditionalOptimiseTimesteps": _node(
+        "Optimise Timesteps",
+        {"model": "MODEL", "seed": 0, "images": 32, "teacher_evaluations": 60, "refine": False},
+        "MODEL",
+        optional={"class_label": -1},
     ),
 }
 

@@ -65,6 +65,9 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             images = w("UnconditionalImageOutput", samples=sample("PNDM", 50, 64), **inputs)
             inputs = {"name": "my-digits", "steps": 800, "learning_rate": 1e-3, "save_every": 200}
             w(node, images=images, **inputs)
+        case "OptimiseTimesteps":
+            model = w(node, model=w.model())
+            show(sample("PNDM", 6, model=model, method="iPNDM_v", spacing="optimised"))
         case "ShowSchedule":
             w(node, model=w.model())
         case "EmptyLatent" | "Conditioning":
@@ -141,7 +144,8 @@ def every_node() -> Graph:
     schedule = w.scheduled(digits, **options)
     typed = {"timesteps": "990, 700, 400, 100, 0", "steps_offset": 2, "denoise": 0.9}
     timesteps = w.timesteps(schedule, 6, spacing="power", **typed)
-    w("UnconditionalShowSchedule", model=schedule, steps=20, sigmas=timesteps)
+    inputs = {"model": schedule, "steps": 20, "sigmas": timesteps}
+    w("UnconditionalShowSchedule", **inputs, spacing="linspace")
     empty = w("UnconditionalEmptyLatent", model=schedule, width=20, height=12, batch_size=2)
     for sampler, name in (
         (w("UnconditionalPNDMSamplerSelect", method="FON"), "pndm_custom"),
@@ -152,7 +156,9 @@ def every_node() -> Graph:
     values |= {"spacing": "power"}
     trajectory = w("UnconditionalTrajectory", model=classes, **values, show="x_t", every=3)
     output([trajectory[0], 1], "trajectory")
-    w("UnconditionalUNetSave", model=classes, filename_prefix="saved/classes")
+    inputs = {"images": 4, "teacher_evaluations": 20, "refine": True, "class_label": 2}
+    found = w("UnconditionalOptimiseTimesteps", model=classes, seed=61, **inputs)
+    w("UnconditionalUNetSave", model=found, filename_prefix="saved/classes")
     how = {"size": 8, "crop": "random", "network": "medium", "steps": 3, "batch_size": 2}
     how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
     how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..schedulers.randomness import SeededNoise
-from ..schedulers.sampler import Evaluation, Sampler, drain
-from ..schedulers.timesteps import END, begins_with_noise
+from ..schedulers.sampler import Evaluation, Sampler, ScheduleSampler, drain
+from ..schedulers.timesteps import END
 from . import leftover
 from .guided_model import GuidedModel
 from .noise import BatchSeed
@@ -88,8 +88,8 @@ class HostSampler(comfy.samplers.Sampler):
         latent = torch.zeros_like(noise) if latent_image is None else latent_image
         start = self._start
         if start is None:
-            T = len(model_sampling.sigmas)
-            whole = begins_with_noise(sampler.span.timesteps, T) and not latent.any()
+            assert isinstance(sampler, ScheduleSampler)
+            whole = sampler.begins_with_noise and not latent.any()
             start = "noise" if whole else "noised"
 
         # What is known, and the noise that it is shown with at each evaluation.

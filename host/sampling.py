@@ -137,6 +137,8 @@ def _run(
         "evaluations": sampler.evaluations,
         **describe_model(model),
     }
+    if settings.get("spacing") == "optimised":  # which the model's file need not have
+        record["timesteps"] = list(sampler.span.timesteps)
     samples = sampled.latent["samples"]
     kept = {**sampled.latent, KEY: make_records(samples, sampled.seeds, record)}
     report = run_report(
@@ -175,6 +177,7 @@ def run_sampler(
     start: Start,
     class_label: int | None,
     on_evaluation: OnEvaluation | None = None,
+    callback: Callable[[int, Tensor, Tensor, int], object] | None = None,
 ) -> Sampled:
     """Sample the images of a LATENT with a MODEL of ours.
 
@@ -186,6 +189,7 @@ def run_sampler(
         start: what from.
         class_label: of all images; None where the model has no classes.
         on_evaluation: called with each evaluation.
+        callback: as ``HostSampler.sample`` calls it; None: the node's progress bar and preview.
 
     Raises:
         ValueError: no image is finite, the MODEL is of another kind, the label is missing,
@@ -216,7 +220,7 @@ def run_sampler(
             host_sampler,
             _sigmas(sampler),
             denoise_mask=latent.get("noise_mask"),
-            callback=latent_preview.prepare_callback(patcher, sampler.evaluations),
+            callback=callback or latent_preview.prepare_callback(patcher, sampler.evaluations),
             disable_pbar=True,
             seed=seed,
         )

@@ -26,7 +26,8 @@ def read_model(folder: Path, device: str = "cpu") -> tuple[UNet2D, SchedulerConf
         raise ValueError(
             f"{folder} has no scheduler_config.json, so its noise schedule is unknown. Add one."
         )
-    config = SchedulerConfig.from_dict(checkpoint.scheduler)
+    config = checkpoint.read_process()
+    assert isinstance(config, SchedulerConfig)
     network = checkpoint.build(UNet2D).to(device)
     return place_weights(network, torch.device(device)), config
 

@@ -32,7 +32,8 @@ _CHANGES_OUTPUT = {
     "time_cond_proj_dim": "it is conditioned on a guidance scale",
     "use_new_attention_order": "it is only for files in OpenAI's format",
     **dict.fromkeys(
-        {field.name for field in fields(SchedulerConfig)} - {"num_train_timesteps", "warnings"},
+        {field.name for field in fields(SchedulerConfig)}
+        - {"num_train_timesteps", "optimised", "warnings"},
         "it is a scheduler option, which belongs in scheduler_config.json or, for a single file, "
         "in the entry 'scheduler'",
     ),

@@ -10,6 +10,7 @@ from .latents import (
     UnconditionalImageToLatent,
 )
 from .load import UnconditionalUNetLoader
+from .optimise import UnconditionalOptimiseTimesteps
 from .output import UnconditionalImageOutput
 from .sample import (
     UnconditionalDDIMSampler,
@@ -61,4 +62,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalShowSchedule,
             UnconditionalConsistencySampler,
             UnconditionalTrain,
+            UnconditionalOptimiseTimesteps,
         ]

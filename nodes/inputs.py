@@ -58,8 +58,8 @@ def method_input() -> Any:
         tooltip="F-PNDM: Runge-Kutta warm-up, then fourth order, as diffusers' PNDMPipeline. "
         "S-PNDM: second order. PLMS: fourth order without Runge-Kutta. FON: the classical "
         "fourth-order method, for comparison. iPNDM_v: fourth order without a warm-up, for uneven "
-        "steps; with the spacing power it needs the fewest, 10 to 20. Overrides the model's "
-        "skip_prk_steps.",
+        "steps; with the spacing power or optimised it needs the fewest, 5 to 20. Overrides the "
+        "model's skip_prk_steps.",
     )
 
 
@@ -105,7 +105,8 @@ def spacing_input() -> Any:
         options=list(SPACINGS),
         optional=True,
         tooltip="Which timesteps to visit. 'model' uses the model's file. power: steps that become "
-        "shorter towards the image, for runs of 8 to 30 steps. The others are diffusers'.",
+        "shorter towards the image, for runs of 8 to 30 steps. optimised: those that Optimise "
+        "Timesteps found for this model, for 4 to 20 steps. The others are diffusers'.",
     )
 
 

@@ -15,7 +15,6 @@ from ..host.model_report import model_report
 from ..host.run_report import REPORTS
 from ..networks.errors import CheckpointError, shown
 from ..schedulers.errors import check_choice
-from ..schedulers.process import read_process
 
 logger = logging.getLogger(__name__)
 
@@ -114,9 +113,7 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
         CheckpointError, ScheduleError: it cannot be loaded.
     """
     checkpoint = read_checkpoint(files, dtype or forced_dtype())
-    scheduler_config = read_process(
-        checkpoint.scheduler or {}, takes_sigmas=checkpoint.config.is_variance_exploding
-    )
+    scheduler_config = checkpoint.read_process()
     if checkpoint.scheduler is None:
         logger.warning(
             "%s has no scheduler_config.json. Using the defaults: %s",

@@ -102,8 +102,9 @@ class UnconditionalTimesteps(io.ComfyNode):
                     options=list(SPACINGS),
                     tooltip="leading: every T // steps, from 0 up. linspace: evenly from the last "
                     "to the first. trailing: evenly down from the last. power: steps that become "
-                    "shorter towards the image, for 8 to 30 steps. model: as set in the model's "
-                    "file, or leading for other models.",
+                    "shorter towards the image, for 8 to 30 steps. optimised: those that Optimise "
+                    "Timesteps found for the model. model: as set in the model's file, or leading "
+                    "for other models.",
                 ),
                 io.Int.Input(
                     "steps",

@@ -11,7 +11,7 @@ from ..host.page import for_page
 from ..schedulers.noise_schedule import NoiseSchedule
 from ..schedulers.outline import outline
 from ..schedulers.timesteps import make_timesteps
-from .inputs import CATEGORY
+from .inputs import CATEGORY, chosen_spacing, spacing_input
 
 
 class UnconditionalShowSchedule(io.ComfyNode):
@@ -36,8 +36,7 @@ class UnconditionalShowSchedule(io.ComfyNode):
                     default=50,
                     min=1,
                     max=10000,
-                    tooltip="Marks the timesteps of a sampler with this many steps, spaced as in "
-                    "the model's file.",
+                    tooltip="Marks the timesteps of a sampler with this many steps.",
                 ),
                 io.Sigmas.Input(
                     "sigmas",
@@ -45,18 +44,23 @@ class UnconditionalShowSchedule(io.ComfyNode):
                     tooltip="Marks the timesteps closest to these noise levels instead, for "
                     "example those of Timesteps or of a ComfyUI scheduler.",
                 ),
+                spacing_input(),
             ],
             outputs=[],
         )
 
     @classmethod
     def execute(
-        cls, model: ModelPatcher, steps: int, sigmas: torch.Tensor | None = None
+        cls,
+        model: ModelPatcher,
+        steps: int,
+        sigmas: torch.Tensor | None = None,
+        spacing: str = "model",
     ) -> io.NodeOutput:
         model_sampling: Any = model.get_model_object("model_sampling")
         config = any_schedule(model_sampling)
         if sigmas is None:
-            timesteps = make_timesteps(config, steps)
+            timesteps = make_timesteps(config, steps, spacing=chosen_spacing(spacing))
         else:
             timesteps = list(span_of(model_sampling, sigmas).timesteps)
         points = outline(NoiseSchedule.from_config(config))

@@ -14,6 +14,9 @@ VarianceType = Literal[
 ]
 TimestepSpacing = Literal["leading", "linspace", "trailing"]
 
+_BETAS = {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule"}
+_NOT_IN_FILE = {"optimised", "warnings"}
+
 
 @dataclass(frozen=True)
 class SchedulerConfig:
@@ -44,6 +47,8 @@ class SchedulerConfig:
     rescale_betas_zero_snr: bool = False
     timestep_scale: float = 1.0
     """The network receives t times this; diffusers has no such option."""
+    optimised: tuple[tuple[int, ...], ...] = ()
+    """Timesteps found for the model, one list for each number of steps; in a file of their own."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """Warnings for the user about the file that these options were read from."""
 
@@ -62,7 +67,7 @@ class SchedulerConfig:
             ScheduleError: the process is not DDPM's, the class is unknown, or a field has a wrong
                 type or an invalid value. The message names it.
         """
-        known = {f.name for f in fields(cls)} - {"warnings"}
+        known = {f.name for f in fields(cls)} - _NOT_IN_FILE
         options = modern_options(given)
         written_by = recognise(options, options=known)
         values = written_by.defaults | {n: v for n, v in options.items() if n in known}
@@ -74,7 +79,7 @@ class SchedulerConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options that are set, as in a ``scheduler_config.json``."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "warnings"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_IN_FILE}
         if self.timestep_scale == 1:
             del values["timestep_scale"]
         return {name: value for name, value in values.items() if value is not None}
@@ -82,13 +87,16 @@ class SchedulerConfig:
     def changed(self, **changes: Any) -> "SchedulerConfig":
         """Return these options with the given changes.
 
-        A change of the number of timesteps or of the beta schedule discards ``trained_betas``.
+        A change of the number of timesteps or of the beta schedule discards ``trained_betas``. What
+        changes the process itself discards ``optimised``.
 
         Raises:
             ScheduleError: an option has an invalid value. The message names it.
         """
-        if {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule"} & changes.keys():
+        if _BETAS & changes.keys():
             changes["trained_betas"] = None
+        if (_BETAS | {"trained_betas", "prediction_type", "timestep_scale"}) & changes.keys():
+            changes["optimised"] = ()
         config = replace(self, **changes)
         config._check()
         return config

@@ -21,7 +21,7 @@ from .config import SchedulerConfig
 from .noise_schedule import NoiseSchedule
 from .prediction import add_noise, from_x0
 from .span import Span, Stretch
-from .timesteps import Spacing, make_timesteps, warn_of_late_start
+from .timesteps import Spacing, begins_with_noise, make_timesteps, warn_of_late_start
 
 Model = Callable[[Tensor, float], Tensor]
 """(x_t of shape (B, C, H, W), t) -> prediction of shape (B, C, H, W), or (B, 2C, H, W) where the
@@ -147,7 +147,8 @@ class ScheduleSampler(Sampler):
         return a.sqrt(), ((1 - a) / a).sqrt()
 
     def begin(self, noise: Tensor) -> Tensor:
-        warn_of_late_start(self.span.timesteps[0], self.config.num_train_timesteps)
+        if not self._was_found:
+            warn_of_late_start(self.span.timesteps[0], self.config.num_train_timesteps)
         return noise
 
     def add_noise(self, x0: Tensor, noise: Tensor) -> Tensor:
@@ -155,6 +156,17 @@ class ScheduleSampler(Sampler):
 
     def output_of(self, x0: Tensor, x_t: Tensor, t: float) -> Tensor:
         return from_x0(x0, x_t, self._bounded(t, x_t.dtype), self.config.prediction_type)
+
+    @property
+    def begins_with_noise(self) -> bool:
+        """Whether x is pure noise at the first timestep, not a noised image."""
+        T = self.config.num_train_timesteps
+        return self._was_found or begins_with_noise(self.span.timesteps, T)
+
+    @property
+    def _was_found(self) -> bool:
+        """Whether the timesteps were found for the model, wherever they start."""
+        return self.span.timesteps in self.config.optimised
 
     def _bounded(self, t: float, dtype: torch.dtype) -> Tensor:
         """Return alphas_cumprod within bounds in which both parts can be divided by."""

@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 END = -1
 
-Spacing = Literal["leading", "linspace", "trailing", "power"]
-"""diffusers' three, and our own."""
+Spacing = Literal["leading", "linspace", "trailing", "power", "optimised"]
+"""diffusers' three, our own, and the lists found for the model."""
 
-_POWER = 1.9
+POWER = 1.9
 """By measurement, 1.75 to 2 are about as good."""
 _LEAST_SIGNAL = 4e-5
 """alphas_cumprod where Ho et al.'s linear schedule ends."""
@@ -37,7 +37,8 @@ def make_timesteps(
     "leading", "linspace" and "trailing" as in Lin et al. 2024, table 2. "leading" is the same as in
     diffusers even if it starts late: N = 600 of T = 1000 starts at 599, and N = 1 is the list [0].
     The steps of "power" become shorter towards the data; it starts at T-1, or where a model that
-    predicts the noise still sees a signal.
+    predicts the noise still sees a signal. "optimised" has the model's own list of N; for the end
+    of a longer list its steps are shortened alike, and without one of that length it is "power".
 
     Args:
         config: the options; T is its ``num_train_timesteps``.
@@ -47,7 +48,8 @@ def make_timesteps(
         spacing: None means that of ``config``.
 
     Raises:
-        ScheduleError: N is not in 1 .. T, or ``steps_offset`` leads beyond T-1.
+        ScheduleError: N is not in 1 .. T, ``steps_offset`` leads beyond T-1, or no lists were found
+            for the model.
     """
     T, N = config.num_train_timesteps, steps
     check_steps(N, T)
@@ -61,7 +63,13 @@ def make_timesteps(
         case "trailing":
             times = [round(T - (M - N + i) * (T / M)) - 1 for i in range(N)]
         case "power":
-            return _power(config, N, round(T * N / M) - 1)
+            return by_noise_clock(config, _power(N), round(T * N / M) - 1)
+        case "optimised":
+            own = _optimised(config, N)
+            if own is not None and whole is None:
+                return own
+            shape = _power(N) if own is None else _shape(config, own)
+            return by_noise_clock(config, shape, round(T * N / M) - 1)
     if times[0] >= T:
         raise ScheduleError(
             f"The scheduler option steps_offset = {config.steps_offset} leads to timestep "
@@ -71,12 +79,43 @@ def make_timesteps(
     return times
 
 
-def _power(config: SchedulerConfig, N: int, highest: int) -> list[int]:
-    """Return N timesteps whose noise clocks go down to 0 like (1 - k / N)^1.9, from ``highest`` on.
+def _power(N: int) -> list[float]:
+    return [((N - k) / N) ** POWER for k in range(N)]
 
-    Each is in 1 .. T-1; 0 only if no other is left.
-    """
+
+def _optimised(config: SchedulerConfig, N: int) -> list[int] | None:
+    """Return the list of N timesteps that was found for a model, if there is one."""
+    if not config.optimised:
+        raise ScheduleError(
+            "No timesteps have been found for this MODEL, so there is no spacing 'optimised'. "
+            "Connect 'Optimise Timesteps' after the loader, or choose the spacing 'power'."
+        )
+    return next((list(times) for times in config.optimised if len(times) == N), None)
+
+
+def _shape(config: SchedulerConfig, times: Sequence[int]) -> list[float]:
+    """Return the noise clocks of timesteps, as parts of that of the first."""
     table = NoiseSchedule.from_config(config, rescale_zero_snr=False).alphas_cumprod
+    clocks = [noise_clock(table[t].item()) for t in times]
+    return [clock / clocks[0] for clock in clocks]
+
+
+def by_noise_clock(
+    config: SchedulerConfig, shape: Sequence[float], highest: int | None = None
+) -> list[int]:
+    """Return the timesteps whose noise clocks are nearest to these parts of that of the start.
+
+    They are strictly descending, each in 1 .. T-1; 0 only if no other is left.
+
+    Args:
+        config: the options.
+        shape: N numbers in 0..1, descending.
+        highest: the start, unless a model that predicts the noise sees no signal there; None means
+            T-1.
+    """
+    N = len(shape)
+    table = NoiseSchedule.from_config(config, rescale_zero_snr=False).alphas_cumprod
+    highest = len(table) - 1 if highest is None else highest
     if config.prediction_type == "epsilon":
         # With less signal, an error of the predicted noise becomes a huge one of the image.
         highest = min(highest, int((table >= _LEAST_SIGNAL).sum()) - 1)
@@ -85,8 +124,8 @@ def _power(config: SchedulerConfig, N: int, highest: int) -> list[int]:
 
     # Ascending here; each above the one before, and low enough for those that follow.
     times, lowest = [], int(highest >= N)
-    for i in range(N):
-        wanted = clocks[highest] * ((i + 1) / N) ** _POWER
+    for i, part in enumerate(reversed(shape)):
+        wanted = clocks[highest] * part
         above = min(max(bisect_left(clocks, wanted), 1), highest)
         nearest = above - (wanted - clocks[above - 1] < clocks[above] - wanted)
         t = min(max(nearest, lowest), highest - (N - 1 - i))

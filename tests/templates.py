@@ -18,6 +18,7 @@ SHORTER: dict[str, dict[str, dict[str, Any]]] = {
         "UnconditionalEmptyLatent": {"width": 128, "height": 64},
         "UnconditionalPNDMSampler": {"steps": 10},
     },
+    "few_steps": {"UnconditionalOptimiseTimesteps": {"images": 4, "teacher_evaluations": 20}},
     "train_on_your_pictures": {
         "UnconditionalTrain": {"size": 8, "steps": 12, "batch_size": 2, "preview_every": 0},
         "UnconditionalPNDMSampler": {"steps": 5},

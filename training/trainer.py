@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,8 @@ class TrainingRun:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file. Choose a folder for the results.")
         self.pictures, self.folder, self.options = pictures, folder, options
-        self.unet_config, self.scheduler_config = unet, scheduler
+        # Timesteps are found for weights, which will be others.
+        self.unet_config, self.scheduler_config = unet, replace(scheduler, optimised=())
         self._device = self.processes.device
         self._settings = run_settings(pictures, unet, scheduler, options, start)
         if self.processes.is_first:

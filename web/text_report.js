@@ -1,0 +1,13 @@
+// Shows what a node says of its run: where a model was saved, how well its timesteps do.
+
+import { showNote } from "./note.js";
+import { showResults } from "./results.js";
+
+const SHOWS = ["UnconditionalUNetSave", "UnconditionalOptimiseTimesteps"];
+
+showResults({
+  name: "Unconditional.TextReport",
+  shows: (nodeId) => SHOWS.includes(nodeId),
+  key: "text",
+  show: (node, texts) => showNote(node, texts, { wraps: true }),
+});
