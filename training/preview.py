@@ -15,9 +15,7 @@ from ..unet.unet2d import UNet2D
 from .options import Precision
 from .precision import computing_in
 
-STEPS = 19
-EVALUATIONS = STEPS + 1
-"""S-PNDM evaluates its first step twice."""
+EVALUATIONS = 20
 
 
 def draw(
@@ -29,7 +27,7 @@ def draw(
     precision: Precision = "float32",
     check_cancelled: Callable[[], object] = lambda: None,
 ) -> Tensor:
-    """Draw an image for each seed, with 20 evaluations (S-PNDM).
+    """Draw an image for each seed, with 20 evaluations (iPNDM_v, power).
 
     Args:
         network: with weights in float32; its mode, training or evaluation, is kept.
@@ -44,7 +42,8 @@ def draw(
     """
     device = next(network.parameters()).device
     shape = (network.config.in_channels, *size)
-    sampler = PNDM.over(config, Stretch(min(STEPS, config.num_train_timesteps)), method="S-PNDM")
+    steps = min(EVALUATIONS, config.num_train_timesteps)
+    sampler = PNDM.over(config, Stretch(steps), "power", method="iPNDM_v")
     was_training = network.training
 
     def model(x_t: Tensor, t: float) -> Tensor:

@@ -38,9 +38,10 @@ EXACT = ("DDIM, unclipped", *METHODS, *HOST)
 """Those whose images depend on the initial noise alone and are not clipped, so that they converge
 with more and more steps."""
 ROWS = ("DDPM", "DDPM, unclipped", "DDIM", *EXACT)
-FEW = ("DDIM, even", "DDIM, power", "S-PNDM, power", "PLMS, power", "iPNDM_v, power")
-"""For few evaluations, with any number of steps: the spacing power, and even steps from where it
-begins to timestep 0. Not clipped."""
+_POWER = ("DDIM, power", "S-PNDM, power", "PLMS, power", "iPNDM_v, power")
+FEW = ("DDIM, even", *_POWER, "DDIM, optimised", "S-PNDM, optimised", "iPNDM_v, optimised")
+"""For few evaluations, with any number of steps: the spacing power, the lists found for the model,
+and even steps from where power begins to timestep 0. Not clipped."""
 _BATCH = 64
 
 End = Literal["data", "first"]
@@ -54,7 +55,9 @@ class Network:
         self.name, self.calls = name, 0
         dtype = torch.bfloat16 if name.endswith("bfloat16") else torch.float32
         checkpoint = read_checkpoint(find_files(FOLDERS[name]), dtype)
-        self.config = SchedulerConfig.from_dict(checkpoint.scheduler or {})
+        config = checkpoint.read_process()
+        assert isinstance(config, SchedulerConfig)
+        self.config = config
         self.shape = (checkpoint.config.in_channels, *checkpoint.config.size)
         self.unet = place_weights(checkpoint.build(UNet2D), torch.device("cpu"))
 
@@ -75,13 +78,13 @@ def make_sampler(row: str, config: SchedulerConfig, steps: int) -> Sampler:
     return kind.over(replace(config, clip_sample="unclipped" not in row), Stretch(steps))
 
 
-def _with_few(name: str, spacing: str, *, config: SchedulerConfig, steps: int) -> Sampler:
+def _with_few(name: str, spacing: Any, *, config: SchedulerConfig, steps: int) -> Sampler:
     if spacing == "even":
         first = make_timesteps(config, steps, spacing="power")[0]
         return DDIM(config, Span(tuple(round(first * n / steps) for n in range(steps, 0, -1))))
     if name == "DDIM":
-        return DDIM.over(config, Stretch(steps), "power")
-    return PNDM.over(config, Stretch(steps), "power", method=name)
+        return DDIM.over(config, Stretch(steps), spacing)
+    return PNDM.over(config, Stretch(steps), spacing, method=name)
 
 
 def evaluations(row: str, config: SchedulerConfig, steps: int) -> int:
@@ -100,7 +103,7 @@ def end_of(row: str) -> End:
 def steps_within(row: str, config: SchedulerConfig, budget: int) -> int | None:
     """Return the largest N that costs 1 .. ``budget`` evaluations, or None.
 
-    Without the spacing power, N divides T.
+    N divides T, except for few evaluations.
     """
     T = config.num_train_timesteps
     possible = (n for n in range(min(budget, T), 0, -1) if row in FEW or T % n == 0)
