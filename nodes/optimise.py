@@ -125,7 +125,8 @@ class _Drawing:
 
 def _report(checked: list[Checked], seconds: float, images: int) -> Ui:
     lines = [
-        f"Found in {seconds:.0f} s. Distance to the images of many steps, on {images} other seeds:"
+        f"Found in {seconds:.0f} s. Typical distance to the image of many steps, on {images} other "
+        "seeds:"
     ]
     lines += [f"{c.steps} steps: {c.optimised:.4f} (power: {c.power:.4f})" for c in checked]
     return {"text": lines}

@@ -14,7 +14,7 @@ from comfyui_unconditional.networks.errors import ConfigError
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.errors import ScheduleError
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
-from comfyui_unconditional.schedulers.optimise import evaluations, mean_distance, optimise
+from comfyui_unconditional.schedulers.optimise import evaluations, optimise, typical_distance
 from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.sampler import drain
 from comfyui_unconditional.schedulers.span import Span, Stretch
@@ -70,7 +70,7 @@ def test_the_lists_draw_closer_to_the_image_of_many_steps_than_power(options, re
     for row in checked:
         for spacing, distance in (("optimised", row.optimised), ("power", row.power)):
             sampler = PNDM.over(found, Stretch(row.steps), spacing, method="iPNDM_v")
-            assert mean_distance(draw(sampler, True), target) == pytest.approx(distance)
+            assert typical_distance(draw(sampler, True), target) == pytest.approx(distance)
         assert row.optimised <= row.power
     assert checked[0].optimised < 0.8 * checked[0].power
 
