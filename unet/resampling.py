@@ -31,9 +31,10 @@ class Upsample(nn.Module):
     def __init__(self, channels: int, *, operations: Any, **factory: Any):
         super().__init__()
         self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
+        self.enlarges = True  # unless the convolution does; see networks/convolution.py
 
     def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
-        return self.conv(nearest_up(x))
+        return self.conv(nearest_up(x) if self.enlarges else x)
 
 
 def nearest_up(x: Tensor) -> Tensor:

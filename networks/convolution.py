@@ -1,0 +1,251 @@
+"""3x3 convolutions on a CPU: with fewer multiplications, or with filters in the kernels' own order.
+
+Most use Winograd's F(4x4, 3x3). Direct convolution multiplies 9 times for each output and input channel; this 36 times for 16 outputs
+(Winograd 1980; Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks"). Each tile of
+6x6 pixels is transformed, multiplied with the transformed filter by one matrix product for each of
+its 36 values, and transformed back to 4x4 outputs. All three are matrix products over channels-last
+tensors, in blocks of tiles that stay in the processor's cache. An image enlarged by nearest neighbour
+is never made: its tiles are transformed directly from 4x4 pixels of the small one.
+
+For small images reading the filters takes the time. There they are kept in the order in which
+oneDNN's direct kernels need them, which else reorder them at each call.
+"""
+
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_TILE = 4
+"""Outputs of a tile, in each direction."""
+_SIZE = _TILE + 2
+_POINTS = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))
+"""Where the polynomials are evaluated, and at infinity. The usual 0, ±1, ±2 double the error."""
+
+# By measurement, on images of 4 to 128 pixels: with fewer channels the transforms cost more than
+# they save, with fewer tiles reading the transformed filters does, which are four times as large.
+_LEAST_CHANNELS, _LEAST_TILES, _LEAST_CHANNELS_IN_ORDER = 64, 16, 128
+_BLOCK_BYTES = 4 * 2**20
+"""Of the transformed tiles at once; they should stay in the cache."""
+_SHARE_OF_FREE_MEMORY = 0.1
+
+
+@dataclass
+class Filters:
+    """Whether the layers of a network may use fast filters, and how much memory there is for them.
+
+    Attributes:
+        enabled: false while somebody writes into the weights.
+        free_memory: in bytes; a layer whose filters would take a tenth of it convolves directly.
+    """
+
+    enabled: bool = True
+    free_memory: Callable[[], float] = lambda: math.inf
+
+
+def _matrices() -> tuple[Tensor, Tensor, Tensor]:
+    """Return the transforms of a tile, a filter and the outputs in one direction, in float64.
+
+    Shapes (6, 6), (6, 3), (4, 6). Toom and Cook's construction: products of polynomials by their
+    values at the points, of which the transposed algorithm is the convolution.
+    """
+    tile, kernel = torch.zeros(_SIZE, _SIZE, dtype=torch.float64), []
+    outputs = torch.zeros(_TILE, _SIZE, dtype=torch.float64)
+    for i, point in enumerate(_POINTS):
+        others = [p for p in _POINTS if p != point]
+        scale = math.prod(point - p for p in others)
+        tile[i, :-1] = _polynomial(others)
+        kernel.append([point**k / scale for k in range(3)])
+        outputs[:, i] = torch.tensor([point**k for k in range(_TILE)], dtype=torch.float64)
+    # The value at infinity is the leading coefficient.
+    tile[-1] = _polynomial(_POINTS)
+    outputs[-1, -1] = 1
+    return tile, torch.tensor([*kernel, [0.0, 0.0, 1.0]], dtype=torch.float64), outputs
+
+
+def _polynomial(roots: tuple[float, ...] | list[float]) -> Tensor:
+    """Return the coefficients of the monic polynomial with these roots, lowest first."""
+    found = torch.ones(1, dtype=torch.float64)
+    for root in roots:
+        found = F.pad(found, (1, 0)) - root * F.pad(found, (0, 1))
+    return found
+
+
+_OF_TILE, _OF_FILTER, _OF_OUTPUTS = _matrices()
+# Which of four pixels each of six enlarged ones repeats; a tile starts at an odd one.
+_ENLARGED = torch.eye(_TILE, dtype=torch.float64)[[0, 1, 1, 2, 2, 3]]
+
+
+def _in_both_directions(matrix: Tensor) -> Tensor:
+    return torch.kron(matrix, matrix).float()
+
+
+class FastConvolution:
+    """Stands for ``_conv_forward`` of a layer, and takes over where it is faster.
+
+    The transformed filters serve only the layer's own weight: another tensor, as a host passes it
+    that casts or patches weights for one call, is convolved directly. So is all that needs gradients.
+
+    Args:
+        layer: a convolution with 3x3 filters, stride 1 and padding 1.
+        settings: of the whole network.
+        enlarges: whether the input is enlarged by 2 first, by nearest neighbour.
+    """
+
+    def __init__(self, layer: nn.Conv2d, settings: Filters, *, enlarges: bool):
+        self._layer, self._settings, self._enlarges = layer, settings, enlarges
+        self._filters: Tensor | None = None
+        self._made_from: tuple[weakref.ref[Tensor], int, bool] | None = None
+        self._enlargement = 2 if enlarges else 1
+        tile = _OF_TILE @ _ENLARGED if enlarges else _OF_TILE
+        self._tile, self._outputs = _in_both_directions(tile), _in_both_directions(_OF_OUTPUTS)
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the convolution of x, shape (B, C, H, W)."""
+        rows, columns = (-(-side * self._enlargement // _TILE) for side in x.shape[2:])
+        in_tiles = len(x) * rows * columns >= _LEAST_TILES
+        filters = self._filters_for(x, weight, in_tiles=in_tiles)
+        if filters is not None and in_tiles:
+            return self._convolve(x, filters, bias)
+        if self._enlarges:
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        if filters is not None:
+            return _convolve_directly(x, filters, bias)
+        return type(self._layer)._conv_forward(self._layer, x, weight, bias)
+
+    def _filters_for(self, x: Tensor, weight: Tensor, *, in_tiles: bool) -> Tensor | None:
+        """Return the filters in the form for this call, or None where the layer has to do it."""
+        if (
+            not self._settings.enabled
+            or weight is not self._layer.weight
+            or not (in_tiles or _has_kernels(weight))
+            or not x.dtype == weight.dtype == torch.float32
+            or not x.device.type == weight.device.type == "cpu"
+            or (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
+            or torch.compiler.is_compiling()
+        ):
+            return None
+        before = self._made_from
+        now = weight.data_ptr(), in_tiles
+        if before is None or before[0]() is not weight or before[1:] != now:
+            self._filters = self._made_from = None
+            if filter_bytes(weight) > _SHARE_OF_FREE_MEMORY * self._settings.free_memory():
+                return None
+            self._filters = _transform(weight) if in_tiles else _in_order(weight, x)
+            self._made_from = weakref.ref(weight), *now
+        return self._filters
+
+    def _convolve(self, x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
+        enlargement = self._enlargement
+        batch, channels, height, width = x.shape
+        height, width = height * enlargement, width * enlargement
+        rows, columns, out = -(-height // _TILE), -(-width // _TILE), filters.shape[2]
+        # A tile of the input, and from one to the next.
+        size, stride = math.isqrt(self._tile.shape[1]), _TILE // enlargement
+        below, right = ((n * stride + size - stride - 1) for n in (rows, columns))
+        padding = (0, 0, 1, right - x.shape[3], 1, below - x.shape[2])
+        padded = F.pad(x.permute(0, 2, 3, 1), padding)
+        of_image, of_row, of_column, _ = padded.stride()
+        y = x.new_empty(batch, rows * _TILE, columns * _TILE, out)
+
+        for images, part in _blocks(batch, rows, columns * max(channels, out)):
+            here = padded[images, part.start * stride :]
+            count, high = images.stop - images.start, part.stop - part.start
+            # All pixels of the tiles, first by their place in the tile.
+            tiles = here.as_strided(
+                (size, size, count, high, columns, channels),
+                (of_row, of_column, of_image, stride * of_row, stride * of_column, 1),
+                here.storage_offset(),
+            )
+            transformed = self._tile @ tiles.reshape(size**2, -1)
+            products = transformed.view(_SIZE**2, -1, channels) @ filters
+            z = (self._outputs @ products.view(_SIZE**2, -1)).view(
+                _TILE, _TILE, count, high, columns, out
+            )
+            target = y[images, part.start * _TILE : part.stop * _TILE].view(
+                count, high, _TILE, columns, _TILE, out
+            )
+            z = z.permute(2, 3, 0, 4, 1, 5)
+            if bias is None:
+                target.copy_(z)
+            else:
+                torch.add(z, bias, out=target)
+        if y.shape[1:3] != (height, width):
+            y = y[:, :height, :width].contiguous()
+        return y.permute(0, 3, 1, 2)
+
+
+def _blocks(batch: int, rows: int, row_values: int) -> Iterator[tuple[slice, slice]]:
+    """Yield which images and rows of tiles are computed at once: whole images, or rows of one."""
+    bytes_of_row = 4 * _SIZE**2 * row_values
+    high = max(1, min(rows, _BLOCK_BYTES // bytes_of_row))
+    count = max(1, min(batch, _BLOCK_BYTES // (bytes_of_row * rows))) if high == rows else 1
+    for i in range(0, batch, count):
+        for r in range(0, rows, high):
+            yield slice(i, min(i + count, batch)), slice(r, min(r + high, rows))
+
+
+def _transform(weight: Tensor) -> Tensor:
+    """Return the filters (O, I, 3, 3) as (36, I, O); in float64 until the end."""
+    out, channels = weight.shape[:2]
+    both = torch.kron(_OF_FILTER, _OF_FILTER)
+    filters = both @ weight.detach().double().reshape(-1, 9).T
+    return filters.float().view(_SIZE**2, out, channels).transpose(1, 2).contiguous()
+
+
+def _has_kernels(weight: Tensor) -> bool:
+    """Whether oneDNN gains from filters in its own order, and this build of torch has it."""
+    wide = min(weight.shape[:2]) >= _LEAST_CHANNELS_IN_ORDER
+    return wide and torch.backends.mkldnn.is_available()
+
+
+def _in_order(weight: Tensor, x: Tensor) -> Tensor:
+    return torch.ops.mkldnn._reorder_convolution_weight(
+        weight.detach(), [1, 1], [1, 1], [1, 1], 1, list(x.shape)
+    )
+
+
+def _convolve_directly(x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._convolution_pointwise(
+        x, filters, bias, [1, 1], [1, 1], [1, 1], 1, "none", [], ""
+    )
+
+
+def filter_bytes(weight: Tensor) -> int:
+    """Return how much memory the transformed filters of a weight (O, I, 3, 3) take."""
+    return weight.numel() // 9 * _SIZE**2 * 4
+
+
+def accelerate(network: nn.Module, settings: Filters) -> None:
+    """Let the convolutions of a network on a CPU use fast filters.
+
+    A layer's filters are made when it first runs, belong to it, and take four times the memory of
+    its weight. Nobody may write into a weight afterwards unless ``settings`` are disabled meanwhile;
+    another weight in its place is noticed.
+    """
+    enlarged = set()
+    for module in network.modules():
+        # Makes room for the enlargement in the convolution.
+        if getattr(module, "enlarges", False):
+            module.enlarges = False
+            enlarged.add(module.conv)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and (_suits(module) or module in enlarged):
+            # The seam of torch's layer, and of a host's that casts the weight for each call.
+            fast = FastConvolution(module, settings, enlarges=module in enlarged)
+            module.__dict__["_conv_forward"] = fast
+
+
+def _suits(layer: nn.Conv2d) -> bool:
+    return (
+        layer.kernel_size == (3, 3)
+        and layer.stride == layer.dilation == (1, 1)
+        and layer.padding == (1, 1)
+        and layer.groups == 1
+        and layer.padding_mode == "zeros"
+        and min(layer.in_channels, layer.out_channels) >= _LEAST_CHANNELS
+    )
