@@ -18,6 +18,7 @@ from ..checkpoints.origin import Origin
 from ..checkpoints.reading import Checkpoint
 from ..networks.base import Network, NetworkConfig
 from ..networks.batch_parts import even_part, fastest_part
+from ..networks.convolution import Filters, bytes_to_make
 from ..networks.errors import CheckpointError
 from ..networks.placement import place_weights
 from ..schedulers.config import SchedulerConfig
@@ -90,14 +91,17 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             comfy.model_management.unet_manual_cast(checkpoint.dtype, load_device),
         )
 
+        filters = Filters(free_memory=_free_memory)
+
         # The host calls this as the class of the network.
         def build(*, operations: Any, **_: Any) -> Any:
             network = checkpoint.build(host_class(checkpoint.network), operations)
             # Frees each weight as soon as it has been copied.
             checkpoint.weights.clear()
-            return place_weights(network, load_device)
+            return place_weights(network, load_device, filters)
 
         super().__init__(host_config, model_type(scheduler_config), unet_model=cast(Any, build))
+        self._filters = filters
         self.model_sampling = make_model_sampling(scheduler_config)
         self.scheduler_config = scheduler_config
         self.unet_config = checkpoint.config
@@ -120,7 +124,10 @@ class UnconditionalModel(comfy.model_base.BaseModel):
 
         The host frees that much before sampling.
         """
-        batch, channels, height, width = input_shape
+        return self._memory_of_images(input_shape) + bytes_to_make(self.network)
+
+    def _memory_of_images(self, shape: Sequence[int]) -> float:
+        batch, channels, height, width = shape
         layers = self.network.activation_bytes((batch, channels, height, width), self.compute_dtype)
         # The kernels' workspaces; then the samplers' own x, x0, noise and history.
         images = batch * channels * height * width
@@ -145,6 +152,11 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             control: of a ControlNet; rejected.
             transformer_options: patches by other nodes, and our own ``Request``.
         """
+        # A hook of another node writes into the weights, and back afterwards.
+        patcher = self.current_patcher
+        self._filters.enabled = patcher is None or not (
+            patcher.hook_backup or patcher.weight_inplace_update
+        )
         options = transformer_options or {}
         nearest = network_times(self.model_sampling, t)
         request = options.get(Request.KEY) or Request(nearest)
@@ -177,11 +189,15 @@ class UnconditionalModel(comfy.model_base.BaseModel):
     def _images_at_once(self, x_t: Tensor) -> int:
         """Return how many images to evaluate at once, considering the host's free memory."""
         batch, channels, height, width = x_t.shape
-        for_one = self.memory_required([1, channels, height, width])
+        for_one = self._memory_of_images([1, channels, height, width])
         free = cast(float, comfy.model_management.get_free_memory(x_t.device))
         layers = self.network.activation_bytes((1, channels, height, width), self.compute_dtype)
         fastest = fastest_part(batch, layers, x_t.device)
         return even_part(batch, min(fastest, int(free / for_one)))
+
+
+def _free_memory() -> float:
+    return cast(float, comfy.model_management.get_free_memory(torch.device("cpu")))
 
 
 def forced_dtype() -> torch.dtype | None:

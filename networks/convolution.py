@@ -1,18 +1,18 @@
-"""3x3 convolutions on a CPU: with fewer multiplications, or with filters in the kernels' own order.
+"""3x3 convolutions on a CPU: fewer multiplications, or filters in the kernels' own order.
 
-Most use Winograd's F(4x4, 3x3). Direct convolution multiplies 9 times for each output and input channel; this 36 times for 16 outputs
-(Winograd 1980; Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks"). Each tile of
-6x6 pixels is transformed, multiplied with the transformed filter by one matrix product for each of
-its 36 values, and transformed back to 4x4 outputs. All three are matrix products over channels-last
-tensors, in blocks of tiles that stay in the processor's cache. An image enlarged by nearest neighbour
-is never made: its tiles are transformed directly from 4x4 pixels of the small one.
+Most use Winograd's F(4x4, 3x3) (Winograd 1980; Lavin & Gray 2016, "Fast Algorithms for
+Convolutional Neural Networks"). For each pair of channels, direct convolution multiplies 9 times
+for an output, this 36 times for 16. Each tile of 6x6 pixels is transformed, multiplied with the
+transformed filters by one matrix product for each of its 36 values, and transformed back to 4x4
+outputs. All three are matrix products over channels-last tensors, in blocks of tiles that stay in
+the processor's cache. An image enlarged by nearest neighbour is never made: its tiles are
+transformed directly from 4x4 pixels of the small one.
 
 For small images reading the filters takes the time. There they are kept in the order in which
 oneDNN's direct kernels need them, which else reorder them at each call.
 """
 
 import math
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -87,8 +87,8 @@ def _in_both_directions(matrix: Tensor) -> Tensor:
 class FastConvolution:
     """Stands for ``_conv_forward`` of a layer, and takes over where it is faster.
 
-    The transformed filters serve only the layer's own weight: another tensor, as a host passes it
-    that casts or patches weights for one call, is convolved directly. So is all that needs gradients.
+    The filters serve only the layer's own weight: another tensor, as a host passes it that casts or
+    patches weights for one call, is left to the layer. So is all that needs gradients.
 
     Args:
         layer: a convolution with 3x3 filters, stride 1 and padding 1.
@@ -99,7 +99,9 @@ class FastConvolution:
     def __init__(self, layer: nn.Conv2d, settings: Filters, *, enlarges: bool):
         self._layer, self._settings, self._enlarges = layer, settings, enlarges
         self._filters: Tensor | None = None
-        self._made_from: tuple[weakref.ref[Tensor], int, bool] | None = None
+        self._made_from: Tensor | None = None
+        """The weight's memory, kept so that no other weight can come to lie there."""
+        self._in_tiles = False
         self._enlargement = 2 if enlarges else 1
         tile = _OF_TILE @ _ENLARGED if enlarges else _OF_TILE
         self._tile, self._outputs = _in_both_directions(tile), _in_both_directions(_OF_OUTPUTS)
@@ -117,6 +119,11 @@ class FastConvolution:
             return _convolve_directly(x, filters, bias)
         return type(self._layer)._conv_forward(self._layer, x, weight, bias)
 
+    @property
+    def bytes_to_make(self) -> int:
+        """How much memory the filters will take; 0 once they are made."""
+        return 0 if self._filters is not None else filter_bytes(self._layer.weight)
+
     def _filters_for(self, x: Tensor, weight: Tensor, *, in_tiles: bool) -> Tensor | None:
         """Return the filters in the form for this call, or None where the layer has to do it."""
         if (
@@ -130,13 +137,17 @@ class FastConvolution:
         ):
             return None
         before = self._made_from
-        now = weight.data_ptr(), in_tiles
-        if before is None or before[0]() is not weight or before[1:] != now:
+        if (
+            before is None
+            or before.data_ptr() != weight.data_ptr()
+            or before.stride() != weight.stride()
+            or self._in_tiles != in_tiles
+        ):
             self._filters = self._made_from = None
             if filter_bytes(weight) > _SHARE_OF_FREE_MEMORY * self._settings.free_memory():
                 return None
             self._filters = _transform(weight) if in_tiles else _in_order(weight, x)
-            self._made_from = weakref.ref(weight), *now
+            self._made_from, self._in_tiles = weight.detach(), in_tiles
         return self._filters
 
     def _convolve(self, x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
@@ -223,21 +234,27 @@ def filter_bytes(weight: Tensor) -> int:
 def accelerate(network: nn.Module, settings: Filters) -> None:
     """Let the convolutions of a network on a CPU use fast filters.
 
-    A layer's filters are made when it first runs, belong to it, and take four times the memory of
-    its weight. Nobody may write into a weight afterwards unless ``settings`` are disabled meanwhile;
-    another weight in its place is noticed.
+    A layer's filters are made when it first runs, belong to it, and take up to four times the
+    memory of its weight. Nobody may write into a weight afterwards unless ``settings`` are disabled
+    meanwhile; another weight in its place is noticed.
     """
     enlarged = set()
     for module in network.modules():
         # Makes room for the enlargement in the convolution.
         if getattr(module, "enlarges", False):
-            module.enlarges = False
-            enlarged.add(module.conv)
+            module.__dict__["enlarges"] = False
+            enlarged.add(module.get_submodule("conv"))
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and (_suits(module) or module in enlarged):
             # The seam of torch's layer, and of a host's that casts the weight for each call.
             fast = FastConvolution(module, settings, enlarges=module in enlarged)
             module.__dict__["_conv_forward"] = fast
+
+
+def bytes_to_make(network: nn.Module) -> int:
+    """Return how much memory the filters of a network take that have not been made yet, at most."""
+    layers = (module.__dict__.get("_conv_forward") for module in network.modules())
+    return sum(layer.bytes_to_make for layer in layers if isinstance(layer, FastConvolution))
 
 
 def _suits(layer: nn.Conv2d) -> bool:

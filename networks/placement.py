@@ -1,4 +1,4 @@
-"""What makes a loaded network fast on its device: the order of its weights in memory, and filters."""
+"""What makes a loaded network fast: the order of its weights in memory, and its filters."""
 
 from typing import TypeVar
 

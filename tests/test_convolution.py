@@ -1,0 +1,185 @@
+"""Convolutions with fast filters: that they are exact, whose weight they use, what they take."""
+
+import gc
+import random
+import weakref
+
+import pytest
+import torch
+import toys
+from comfyui_unconditional.networks import convolution
+from comfyui_unconditional.networks.convolution import (
+    FastConvolution,
+    Filters,
+    accelerate,
+    bytes_to_make,
+)
+from comfyui_unconditional.networks.placement import place_weights
+from comfyui_unconditional.unet.config import UNetConfig
+from comfyui_unconditional.unet.unet2d import UNet2D
+from float64 import distances, widened
+from torch import nn
+from torch.nn import functional as F
+
+CPU = torch.device("cpu")
+WIDE = {"block_out_channels": [64, 128], "norm_num_groups": 32, "sample_size": 16}
+
+
+@pytest.fixture(autouse=True)
+def every_size_is_fast(monkeypatch):
+    """All shapes here are small."""
+    for name in ("_LEAST_CHANNELS", "_LEAST_CHANNELS_IN_ORDER"):
+        monkeypatch.setattr(convolution, name, 1)
+
+
+def exact(layer, x, *, enlarges):
+    x = F.interpolate(x, scale_factor=2.0, mode="nearest") if enlarges else x
+    bias = None if layer.bias is None else layer.bias.double()
+    return F.conv2d(x.double(), layer.weight.double(), bias, padding=1)
+
+
+def relative(found, expected):
+    return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.mark.parametrize("enlarges", [False, True], ids=["as it is", "enlarged"])
+@pytest.mark.parametrize("in_tiles", [True, False], ids=["tiles", "in order"])
+@pytest.mark.parametrize("seed", range(25))
+def test_any_shape_is_convolved_exactly(seed, in_tiles, enlarges, monkeypatch):
+    draw = random.Random(seed)
+    monkeypatch.setattr(convolution, "_LEAST_TILES", 1 if in_tiles else 10**9)
+    # Blocks of a few tiles, of a few images, and of all.
+    monkeypatch.setattr(convolution, "_BLOCK_BYTES", draw.choice([1, 10**5, 10**8]))
+    torch.manual_seed(seed)
+    channels, out = draw.randint(1, 70), draw.randint(1, 70)
+    shape = draw.randint(1, 5), channels, draw.randint(1, 19), draw.randint(1, 19)
+    layer = nn.Conv2d(channels, out, 3, padding=1, bias=draw.random() < 0.8)
+    x = torch.randn(shape)
+    if draw.random() < 0.5:
+        x = x.contiguous(memory_format=torch.channels_last)
+    fast = FastConvolution(layer, Filters(), enlarges=enlarges)
+    with torch.inference_mode():
+        found, expected = fast(x, layer.weight, layer.bias), exact(layer, x, enlarges=enlarges)
+        assert found.shape == expected.shape
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert relative(found, expected) < 1e-5
+    assert fast.bytes_to_make == 0
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    "fields",
+    [toys.CIFAR, toys.CAT, toys.TRAINED, toys.NCSNPP],
+    ids=["cifar", "cat", "64", "ncsnpp"],
+)
+def test_a_network_with_fast_filters_predicts_the_same(fields, batch):
+    torch.manual_seed(0)
+    network = UNet2D(UNetConfig.from_dict(fields)).eval()
+    x = torch.randn(batch, 3, 32, 64)
+    with torch.inference_mode():
+        expected, wide = network(x, 7), widened(network)(x.double(), 7)
+        accelerate(network, Filters())
+        found = network(x, 7)
+        assert not torch.equal(found, expected)
+    assert max(distances(found, wide)) < 5e-6
+
+
+def wide_network():
+    torch.manual_seed(0)
+    config = UNetConfig.from_dict({**toys.TINY, **WIDE})
+    return place_weights(UNet2D(config).eval().requires_grad_(False), CPU)
+
+
+def predict(network):
+    torch.manual_seed(1)
+    with torch.inference_mode():
+        return network(torch.randn(4, 3, 16, 16), 7)
+
+
+def replaced(network, factor):
+    """As the host patches: every weight becomes another parameter."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight = nn.Parameter(module.weight * factor, requires_grad=False)
+
+
+def moved(network, factor):
+    """As `Module.to` does: the parameter stays, its data are others."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight * factor
+
+
+@pytest.mark.parametrize("change", [replaced, moved])
+def test_other_weights_act_at_once_and_are_gone_when_they_are_put_back(change):
+    network, plain = wide_network(), wide_network()
+    before = predict(network)
+    originals = {name: p.data for name, p in network.named_parameters()}
+    change(network, 1.5)
+    change(plain, 1.5)  # before it first runs
+    assert torch.equal(predict(network), predict(plain))
+    assert not torch.equal(predict(network), before)
+    for name, parameter in network.named_parameters():
+        parameter.data = originals[name]
+    assert torch.equal(predict(network), before)
+
+
+def test_a_weight_for_one_call_is_used_as_it_is():
+    layer = nn.Conv2d(64, 64, 3, padding=1)
+    fast = FastConvolution(layer, Filters(), enlarges=False)
+    x = torch.randn(2, 64, 32, 32)
+    with torch.inference_mode():
+        fast(x, layer.weight, layer.bias)
+        other = layer.weight * 2
+        assert torch.equal(fast(x, other, layer.bias), F.conv2d(x, other, layer.bias, padding=1))
+        half = layer.weight.bfloat16()
+        found = fast(x.bfloat16(), half, layer.bias.bfloat16())
+        assert found.dtype == torch.bfloat16
+
+
+def test_while_somebody_writes_into_the_weights_the_layers_convolve_themselves():
+    settings, layer = Filters(), nn.Conv2d(64, 64, 3, padding=1)
+    fast, x = FastConvolution(layer, settings, enlarges=False), torch.randn(2, 64, 32, 32)
+    with torch.inference_mode():
+        before, weight = fast(x, layer.weight, layer.bias), layer.weight.clone()
+        settings.enabled = False
+        layer.weight.data.copy_(weight * 3)  # counted by no version
+        assert torch.equal(fast(x, layer.weight, layer.bias), layer(x))
+        layer.weight.data.copy_(weight)
+        settings.enabled = True
+        assert torch.equal(fast(x, layer.weight, layer.bias), before)
+
+
+def test_a_layer_that_needs_gradients_has_them():
+    network = UNet2D(UNetConfig.from_dict({**toys.TINY, **WIDE}))
+    expected = UNet2D(network.config)
+    expected.load_state_dict(network.state_dict())
+    place_weights(network, CPU)
+    predict(network)
+    x = torch.randn(2, 3, 16, 16)
+    for each in (network, expected):
+        each(x, 3).square().sum().backward()
+    for (name, a), b in zip(network.named_parameters(), expected.parameters(), strict=True):
+        assert torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-4), name
+
+
+def test_where_memory_is_short_the_layers_convolve_themselves():
+    layer, x = nn.Conv2d(64, 64, 3, padding=1), torch.randn(2, 64, 32, 32)
+    fast = FastConvolution(layer, Filters(free_memory=lambda: 1e6), enlarges=False)
+    with torch.inference_mode():
+        assert torch.equal(fast(x, layer.weight, layer.bias), layer(x))
+    assert fast.bytes_to_make == 4 * 64 * 64 * 36
+
+
+def test_filters_take_at_most_four_times_the_weights_and_go_with_the_network():
+    network = wide_network()
+    weights = sum(p.numel() * 4 for p in network.parameters())
+    assert 0 < bytes_to_make(network) <= 4 * weights
+    predict(network)
+    layers = [m.__dict__.get("_conv_forward") for m in network.modules()]
+    made = [weakref.ref(layer._filters) for layer in layers if layer and not layer.bytes_to_make]
+    assert made
+    del layers, network
+    gc.collect()
+    assert not any(filters() is not None for filters in made)
