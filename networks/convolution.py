@@ -101,7 +101,7 @@ class FastConvolution:
         self._filters: Tensor | None = None
         self._made_from: Tensor | None = None
         """The weight's memory, kept so that no other weight can come to lie there."""
-        self._in_tiles = False
+        self._for_size: torch.Size | None = None
         self._enlargement = 2 if enlarges else 1
         tile = _OF_TILE @ _ENLARGED if enlarges else _OF_TILE
         self._tile, self._outputs = _in_both_directions(tile), _in_both_directions(_OF_OUTPUTS)
@@ -110,13 +110,16 @@ class FastConvolution:
         """Return the convolution of x, shape (B, C, H, W)."""
         rows, columns = (-(-side * self._enlargement // _TILE) for side in x.shape[2:])
         in_tiles = len(x) * rows * columns >= _LEAST_TILES
-        filters = self._filters_for(x, weight, in_tiles=in_tiles)
-        if filters is not None and in_tiles:
-            return self._convolve(x, filters, bias)
+        if in_tiles:
+            filters = self._filters_for(x, weight, for_size=None)
+            if filters is not None:
+                return self._convolve_tiles(x, filters, bias)
         if self._enlarges:
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        if filters is not None:
-            return _convolve_directly(x, filters, bias)
+        if not in_tiles:
+            filters = self._filters_for(x, weight, for_size=x.shape)
+            if filters is not None:
+                return _convolve_directly(x, filters, bias)
         return type(self._layer)._conv_forward(self._layer, x, weight, bias)
 
     @property
@@ -124,12 +127,14 @@ class FastConvolution:
         """How much memory the filters will take; 0 once they are made."""
         return 0 if self._filters is not None else filter_bytes(self._layer.weight)
 
-    def _filters_for(self, x: Tensor, weight: Tensor, *, in_tiles: bool) -> Tensor | None:
-        """Return the filters in the form for this call, or None where the layer has to do it."""
+    def _filters_for(
+        self, x: Tensor, weight: Tensor, *, for_size: torch.Size | None
+    ) -> Tensor | None:
+        """Return the filters for tiles, or in the order for a size; None: the layer does it."""
         if (
             not self._settings.enabled
             or weight is not self._layer.weight
-            or not (in_tiles or _has_kernels(weight))
+            or not (for_size is None or _has_kernels(weight))
             or not x.dtype == weight.dtype == torch.float32
             or not x.device.type == weight.device.type == "cpu"
             or (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
@@ -141,16 +146,16 @@ class FastConvolution:
             before is None
             or before.data_ptr() != weight.data_ptr()
             or before.stride() != weight.stride()
-            or self._in_tiles != in_tiles
+            or self._for_size != for_size
         ):
             self._filters = self._made_from = None
             if filter_bytes(weight) > _SHARE_OF_FREE_MEMORY * self._settings.free_memory():
                 return None
-            self._filters = _transform(weight) if in_tiles else _in_order(weight, x)
-            self._made_from, self._in_tiles = weight.detach(), in_tiles
+            self._filters = _transform(weight) if for_size is None else _in_order(weight, for_size)
+            self._made_from, self._for_size = weight.detach(), for_size
         return self._filters
 
-    def _convolve(self, x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
+    def _convolve_tiles(self, x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
         enlargement = self._enlargement
         batch, channels, height, width = x.shape
         height, width = height * enlargement, width * enlargement
@@ -214,13 +219,15 @@ def _has_kernels(weight: Tensor) -> bool:
     return wide and torch.backends.mkldnn.is_available()
 
 
-def _in_order(weight: Tensor, x: Tensor) -> Tensor:
+def _in_order(weight: Tensor, size: torch.Size) -> Tensor:
     return torch.ops.mkldnn._reorder_convolution_weight(
-        weight.detach(), [1, 1], [1, 1], [1, 1], 1, list(x.shape)
+        weight.detach(), [1, 1], [1, 1], [1, 1], 1, list(size)
     )
 
 
 def _convolve_directly(x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
+    # In another order oneDNN may have no kernel for these filters but its reference.
+    x = x.contiguous(memory_format=torch.channels_last)
     return torch.ops.mkldnn._convolution_pointwise(
         x, filters, bias, [1, 1], [1, 1], [1, 1], 1, "none", [], ""
     )

@@ -68,8 +68,7 @@ class ResnetBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
-        # Training needs the outputs of the layers; otherwise they may be overwritten, which saves a
-        # large image the time to get memory for another.
+        # Training needs the output of the norms; otherwise the activation may overwrite it.
         inplace = not torch.is_grad_enabled()
         hidden = self.activation(self.norm1(x), inplace=inplace)
         if self.resample is not None:
@@ -80,9 +79,9 @@ class ResnetBlock(nn.Module):
             scale, shift = time.chunk(2, dim=1)
             hidden = self.norm2(hidden) * (1 + scale) + shift
         else:
-            hidden = self.norm2(hidden.add_(time) if inplace else hidden + time)
+            hidden = self.norm2(hidden + time)
         hidden = self.conv2(self.dropout(self.activation(hidden, inplace=inplace)))
         if self.conv_shortcut is not None:
             x = self.conv_shortcut(x)
-        out = hidden.add_(x) if inplace else x + hidden
+        out = x + hidden
         return out if self.output_scale_factor == 1.0 else out / self.output_scale_factor
