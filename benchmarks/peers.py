@@ -34,7 +34,9 @@ from diffusers import (  # noqa: E402 -- imports torchvision
 )
 
 CIFAR, TRAINED, DIGITS = "ddpm-cifar10-32", "train_unconditional, 64 px", "digits-16"
-DIGITS_FOLDER = Path(__file__).resolve().parent.parent / "models" / DIGITS
+CAT, SKY = "ddpm-cat-256", "deep-field, 512 x 256"
+_MODELS = Path(__file__).resolve().parent.parent / "models"
+DIGITS_FOLDER = _MODELS / DIGITS
 STEPS = {"F-PNDM": 50, "DDIM": 50, "DDPM": 100}
 """The samplers that are timed, and with how many steps."""
 
@@ -50,6 +52,13 @@ _SIX_LEVELS = {
     "down_block_types": [*["DownBlock2D"] * 4, "AttnDownBlock2D", "DownBlock2D"],
     "up_block_types": ["UpBlock2D", "AttnUpBlock2D", *["UpBlock2D"] * 4],
 }
+
+
+def _bundled(name: str) -> dict[str, Any]:
+    fields = json.loads((_MODELS / name / "unet" / "config.json").read_text())
+    return {name: value for name, value in fields.items() if not name.startswith("_")}
+
+
 SHAPES: dict[str, dict[str, Any]] = {
     CIFAR: {
         "sample_size": 32,
@@ -59,12 +68,9 @@ SHAPES: dict[str, dict[str, Any]] = {
         **_GOOGLE,
     },
     TRAINED: {"sample_size": 64, **_SIX_LEVELS},
-    DIGITS: {
-        name: value
-        for name, value in json.loads((DIGITS_FOLDER / "unet" / "config.json").read_text()).items()
-        if not name.startswith("_")
-    },
-    "ddpm-cat-256": {"sample_size": 256, **_SIX_LEVELS, **_GOOGLE},
+    DIGITS: _bundled(DIGITS),
+    CAT: {"sample_size": 256, **_SIX_LEVELS, **_GOOGLE},
+    SKY: {**_bundled("deep-field"), "sample_size": (256, 512)},
 }
 
 

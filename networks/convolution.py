@@ -127,6 +127,11 @@ class FastConvolution:
         """How much memory the filters will take; 0 once they are made."""
         return 0 if self._filters is not None else filter_bytes(self._layer.weight)
 
+    @property
+    def uses_tiles(self) -> bool:
+        """Whether the last call went through tiles."""
+        return self._filters is not None and self._for_size is None
+
     def _filters_for(
         self, x: Tensor, weight: Tensor, *, for_size: torch.Size | None
     ) -> Tensor | None:
