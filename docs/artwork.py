@@ -122,7 +122,7 @@ def draw_few_steps() -> Image.Image:
         if name == "DDIM":
             sampler = DDIM.over(unclipped, Stretch(steps))
         else:
-            sampler = PNDM.over(config, Stretch(steps), "power", method="iPNDM_v")
+            sampler = PNDM.over(config, Stretch(steps), "optimised", method="iPNDM_v")
         x = draw(network, sampler, (1, _SIDE, _SIDE), range(_FEW_DIGITS), _FEW_DIGITS)
         pen.text((12, row * pitch + 14), f"{name}, {sampler.evaluations}", _COLD, font)
         for k, pixels in enumerate(to_bytes(latent_to_image(x))[..., 0]):

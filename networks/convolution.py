@@ -80,10 +80,6 @@ _OF_TILE, _OF_FILTER, _OF_OUTPUTS = _matrices()
 _ENLARGED = torch.eye(_TILE, dtype=torch.float64)[[0, 1, 1, 2, 2, 3]]
 
 
-def _in_both_directions(matrix: Tensor) -> Tensor:
-    return torch.kron(matrix, matrix).float()
-
-
 class FastConvolution:
     """Stands for ``_conv_forward`` of a layer, and takes over where it is faster.
 
@@ -91,7 +87,7 @@ class FastConvolution:
     patches weights for one call, is left to the layer. So is all that needs gradients.
 
     Args:
-        layer: a convolution with 3x3 filters, stride 1 and padding 1.
+        layer: a convolution with zero padding, not in groups.
         settings: of the whole network.
         enlarges: whether the input is enlarged by 2 first, by nearest neighbour.
     """
@@ -104,12 +100,12 @@ class FastConvolution:
         self._for_size: torch.Size | None = None
         self._enlargement = 2 if enlarges else 1
         tile = _OF_TILE @ _ENLARGED if enlarges else _OF_TILE
-        self._tile, self._outputs = _in_both_directions(tile), _in_both_directions(_OF_OUTPUTS)
+        self._tile, self._outputs = tile.float(), _OF_OUTPUTS.float()
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the convolution of x, shape (B, C, H, W)."""
         rows, columns = (-(-side * self._enlargement // _TILE) for side in x.shape[2:])
-        in_tiles = len(x) * rows * columns >= _LEAST_TILES
+        in_tiles = _fits_tiles(self._layer) and len(x) * rows * columns >= _LEAST_TILES
         if in_tiles:
             filters = self._filters_for(x, weight, for_size=None)
             if filters is not None:
@@ -119,7 +115,7 @@ class FastConvolution:
         if not in_tiles:
             filters = self._filters_for(x, weight, for_size=x.shape)
             if filters is not None:
-                return _convolve_directly(x, filters, bias)
+                return _convolve_directly(self._layer, x, filters, bias)
         return type(self._layer)._conv_forward(self._layer, x, weight, bias)
 
     @property
@@ -139,7 +135,7 @@ class FastConvolution:
         if (
             not self._settings.enabled
             or weight is not self._layer.weight
-            or not (for_size is None or _has_kernels(weight))
+            or not (for_size is None or _gains_from_order(self._layer))
             or not x.dtype == weight.dtype == torch.float32
             or not x.device.type == weight.device.type == "cpu"
             or (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
@@ -156,7 +152,9 @@ class FastConvolution:
             self._filters = self._made_from = None
             if filter_bytes(weight) > _SHARE_OF_FREE_MEMORY * self._settings.free_memory():
                 return None
-            self._filters = _transform(weight) if for_size is None else _in_order(weight, for_size)
+            self._filters = (
+                _transform(weight) if for_size is None else _in_order(self._layer, for_size)
+            )
             self._made_from, self._for_size = weight.detach(), for_size
         return self._filters
 
@@ -166,7 +164,7 @@ class FastConvolution:
         height, width = height * enlargement, width * enlargement
         rows, columns, out = -(-height // _TILE), -(-width // _TILE), filters.shape[2]
         # A tile of the input, and from one to the next.
-        size, stride = math.isqrt(self._tile.shape[1]), _TILE // enlargement
+        size, stride = self._tile.shape[1], _TILE // enlargement
         below, right = ((n * stride + size - stride - 1) for n in (rows, columns))
         padding = (0, 0, 1, right - x.shape[3], 1, below - x.shape[2])
         padded = F.pad(x.permute(0, 2, 3, 1), padding)
@@ -182,9 +180,9 @@ class FastConvolution:
                 (of_row, of_column, of_image, stride * of_row, stride * of_column, 1),
                 here.storage_offset(),
             )
-            transformed = self._tile @ tiles.reshape(size**2, -1)
+            transformed = _both_ways(self._tile, tiles.reshape(size, -1), size)
             products = transformed.view(_SIZE**2, -1, channels) @ filters
-            z = (self._outputs @ products.view(_SIZE**2, -1)).view(
+            z = _both_ways(self._outputs, products.view(_SIZE, -1), _SIZE).view(
                 _TILE, _TILE, count, high, columns, out
             )
             target = y[images, part.start * _TILE : part.stop * _TILE].view(
@@ -198,6 +196,11 @@ class FastConvolution:
         if y.shape[1:3] != (height, width):
             y = y[:, :height, :width].contiguous()
         return y.permute(0, 3, 1, 2)
+
+
+def _both_ways(matrix: Tensor, values: Tensor, size: int) -> Tensor:
+    by_row = (matrix @ values).view(len(matrix), size, -1)
+    return matrix @ by_row
 
 
 def _blocks(batch: int, rows: int, row_values: int) -> Iterator[tuple[slice, slice]]:
@@ -218,29 +221,43 @@ def _transform(weight: Tensor) -> Tensor:
     return filters.float().view(_SIZE**2, out, channels).transpose(1, 2).contiguous()
 
 
-def _has_kernels(weight: Tensor) -> bool:
-    """Whether oneDNN gains from filters in its own order, and this build of torch has it."""
-    wide = min(weight.shape[:2]) >= _LEAST_CHANNELS_IN_ORDER
-    return wide and torch.backends.mkldnn.is_available()
-
-
-def _in_order(weight: Tensor, size: torch.Size) -> Tensor:
-    return torch.ops.mkldnn._reorder_convolution_weight(
-        weight.detach(), [1, 1], [1, 1], [1, 1], 1, list(size)
+def _fits_tiles(layer: nn.Conv2d) -> bool:
+    return (
+        layer.kernel_size == (3, 3)
+        and layer.stride == layer.dilation == layer.padding == (1, 1)
+        and min(layer.in_channels, layer.out_channels) >= _LEAST_CHANNELS
     )
 
 
-def _convolve_directly(x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
+def _gains_from_order(layer: nn.Conv2d) -> bool:
+    """Whether oneDNN gains from filters in its own order, and this build of torch has it."""
+    wide = min(layer.in_channels, layer.out_channels) >= _LEAST_CHANNELS_IN_ORDER
+    return wide and torch.backends.mkldnn.is_available()
+
+
+def _geometry(layer: nn.Conv2d) -> tuple[list[int], list[int], list[int], int]:
+    assert not isinstance(layer.padding, str)
+    return [*layer.padding], [*layer.stride], [*layer.dilation], 1
+
+
+def _in_order(layer: nn.Conv2d, size: torch.Size) -> Tensor:
+    return torch.ops.mkldnn._reorder_convolution_weight(
+        layer.weight.detach(), *_geometry(layer), [*size]
+    )
+
+
+def _convolve_directly(layer: nn.Conv2d, x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
     # In another order oneDNN may have no kernel for these filters but its reference.
     x = x.contiguous(memory_format=torch.channels_last)
     return torch.ops.mkldnn._convolution_pointwise(
-        x, filters, bias, [1, 1], [1, 1], [1, 1], 1, "none", [], ""
+        x, filters, bias, *_geometry(layer), "none", [], ""
     )
 
 
 def filter_bytes(weight: Tensor) -> int:
-    """Return how much memory the transformed filters of a weight (O, I, 3, 3) take."""
-    return weight.numel() // 9 * _SIZE**2 * 4
+    """Return how much memory the filters of a weight (O, I, height, width) take, at most."""
+    largest = weight[0, 0].numel()
+    return weight.numel() // largest * (_SIZE**2 if largest == 9 else largest) * 4
 
 
 def accelerate(network: nn.Module, settings: Filters) -> None:
@@ -270,11 +287,6 @@ def bytes_to_make(network: nn.Module) -> int:
 
 
 def _suits(layer: nn.Conv2d) -> bool:
-    return (
-        layer.kernel_size == (3, 3)
-        and layer.stride == layer.dilation == (1, 1)
-        and layer.padding == (1, 1)
-        and layer.groups == 1
-        and layer.padding_mode == "zeros"
-        and min(layer.in_channels, layer.out_channels) >= _LEAST_CHANNELS
-    )
+    padded = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    simple = layer.groups == 1 and padded
+    return simple and (_fits_tiles(layer) or _gains_from_order(layer))

@@ -164,7 +164,7 @@ class Report:
     def curve(self, field: str, row: str) -> list[Value]:
         """Return the figures of a row in ascending order of evaluations, without repetitions."""
         kind = "sets" if field == "frechet" else "distance"
-        columns = (*COLUMNS, *LONG_COLUMNS)
+        columns = (*COLUMNS, *LONG_COLUMNS, *FEW_COLUMNS)
         found = [self.look_up(kind, field, DIGITS, row, column) for column in columns]
         for name, steps in REFERENCES[1:]:  # one with fewer steps is a point of the curve too
             if name == row and steps <= 500 and kind == "distance":

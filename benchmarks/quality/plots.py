@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib as mpl
 from PIL import Image
 
-from .samplers import EXACT, ROWS
+from .samplers import EXACT, FEW, ROWS
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt  # after choosing the backend
@@ -18,6 +18,7 @@ _PANELS = {
     "rms": "distance to the converged image, root mean square",
     "median": "distance to the converged image, median image",
 }
+_FEW = [row for row in FEW if row.startswith("iPNDM_v")]
 
 
 def plot(
@@ -34,9 +35,9 @@ def plot(
     figure, panels = plt.subplots(1, 3, figsize=(16, 5))
     panels[0].axhline(floor, color="grey", linestyle=":", label="halves of the real digits")
     for axes, (field, label) in zip(panels, _PANELS.items(), strict=True):
-        for number, row in enumerate(ROWS):
-            points = curve(field, row)
-            if row == "ComfyUI ddim" or (field != "frechet" and row not in EXACT) or not points:
+        for number, row in enumerate((*ROWS, *_FEW)):
+            points, exact = curve(field, row), row in EXACT or row in _FEW
+            if row == "ComfyUI ddim" or (field != "frechet" and not exact) or not points:
                 continue
             means = [p.mean for p in points]
             below = [p.mean - min(p.values) for p in points]
@@ -45,8 +46,9 @@ def plot(
                 [p.evaluations for p in points],
                 means,
                 (below, above),
-                **{"fmt": "o", "ms": 4, "label": row, "color": plt.get_cmap("tab20")(number)},
+                **{"fmt": "o", "ms": 4, "label": row, "color": plt.get_cmap("tab20")(number % 20)},
                 linestyle="--" if row.startswith("ComfyUI") else "-",
+                linewidth=3 if row in _FEW else 1.5,
             )
         axes.set(xscale="log", yscale="log", xlabel="evaluations of the network", ylabel=label)
         axes.set_xticks(columns, [str(n) for n in columns])
