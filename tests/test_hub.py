@@ -72,6 +72,13 @@ def test_only_the_files_that_are_needed_are_downloaded(hub, root, tmp_path, layo
     assert [path.name for path in root.iterdir()] == ["google--ddpm-toy"]
 
 
+def test_timesteps_found_for_a_model_come_with_it(hub, root):
+    lists = b'{"timesteps": {"4": [9, 6, 3, 1]}}'
+    hub.repos[MODEL.repo_id].files["optimised_timesteps.json"] = lists
+    folder = download(root, MODEL)
+    assert read_checkpoint(find_files(folder)).read_process().optimised == ((9, 6, 3, 1),)
+
+
 def test_a_second_run_makes_no_request(hub, root):
     first = download(root, MODEL)
     hub.reset()

@@ -23,6 +23,8 @@ from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
 from denoisers import SHAPE, Denoiser
 
+from devtools.environment import ROOT
+
 FOUND = replace(
     SchedulerConfig(), optimised=((700, 450, 240, 80), (760, 540, 350, 190, 60), (9, 8, 7, 6, 3, 1))
 )
@@ -190,3 +192,9 @@ def test_a_damaged_file_of_lists_is_an_error_that_names_it(content, saved):
     (saved / "scheduler" / "optimised_timesteps.json").write_text(content)
     with pytest.raises(ConfigError, match=r"optimised_timesteps\.json"):
         read_checkpoint(find_files(saved)).read_process()
+
+
+@pytest.mark.parametrize("name", ["digits-16", "deep-field"])
+def test_a_bundled_model_comes_with_its_lists(name):
+    process = read_checkpoint(find_files(ROOT / "models" / name)).read_process()
+    assert [len(times) for times in process.optimised] == list(range(4, 51))
