@@ -31,7 +31,8 @@ _POINTS = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))
 _LEAST_CHANNELS, _LEAST_TILES, _LEAST_CHANNELS_IN_ORDER = 64, 16, 128
 _BLOCK_BYTES = 4 * 2**20
 """Of the transformed tiles at once; they should stay in the cache."""
-_SHARE_OF_FREE_MEMORY = 0.1
+_RESERVE, _SHARE = 2**30, 0.05
+"""Of the free memory: the bytes that stay free, and the part of the rest that a layer may take."""
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Filters:
 
     Attributes:
         enabled: false while somebody writes into the weights.
-        free_memory: in bytes; a layer whose filters would take a tenth of it convolves directly.
+        free_memory: in bytes; where it is short, layers convolve directly.
     """
 
     enabled: bool = True
@@ -150,7 +151,7 @@ class FastConvolution:
             or self._for_size != for_size
         ):
             self._filters = self._made_from = None
-            if filter_bytes(weight) > _SHARE_OF_FREE_MEMORY * self._settings.free_memory():
+            if filter_bytes(weight) > _SHARE * (self._settings.free_memory() - _RESERVE):
                 return None
             self._filters = (
                 _transform(weight) if for_size is None else _in_order(self._layer, for_size)
