@@ -15,6 +15,7 @@ oneDNN's direct kernels need them, which else reorder them at each call.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +95,7 @@ class FastConvolution:
     """
 
     def __init__(self, layer: nn.Conv2d, settings: Filters, *, enlarges: bool):
-        self._layer, self._settings, self._enlarges = layer, settings, enlarges
+        self._layer, self._settings = layer, settings
         self._filters: Tensor | None = None
         self._made_from: Tensor | None = None
         """The weight's memory, kept so that no other weight can come to lie there."""
@@ -111,7 +112,7 @@ class FastConvolution:
             filters = self._filters_for(x, weight, for_size=None)
             if filters is not None:
                 return self._convolve_tiles(x, filters, bias)
-        if self._enlarges:
+        if self._enlargement > 1:
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         if not in_tiles:
             filters = self._filters_for(x, weight, for_size=x.shape)
@@ -270,12 +271,12 @@ def accelerate(network: nn.Module, settings: Filters) -> None:
     """
     enlarged = set()
     for module in network.modules():
-        # Makes room for the enlargement in the convolution.
-        if getattr(module, "enlarges", False):
+        # Here the convolution takes over the enlargement.
+        if getattr(module, "enlarges", False) and _suits(conv := module.get_submodule("conv")):
             module.__dict__["enlarges"] = False
-            enlarged.add(module.get_submodule("conv"))
+            enlarged.add(conv)
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and (_suits(module) or module in enlarged):
+        if _suits(module):
             # The seam of torch's layer, and of a host's that casts the weight for each call.
             fast = FastConvolution(module, settings, enlarges=module in enlarged)
             module.__dict__["_conv_forward"] = fast
@@ -287,7 +288,11 @@ def bytes_to_make(network: nn.Module) -> int:
     return sum(layer.bytes_to_make for layer in layers if isinstance(layer, FastConvolution))
 
 
-def _suits(layer: nn.Conv2d) -> bool:
-    padded = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    simple = layer.groups == 1 and padded
-    return simple and (_fits_tiles(layer) or _gains_from_order(layer))
+def _suits(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.groups == 1
+        and layer.padding_mode == "zeros"
+        and not isinstance(layer.padding, str)
+        and (_fits_tiles(layer) or _gains_from_order(layer))
+    )

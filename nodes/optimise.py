@@ -2,19 +2,14 @@
 
 import time
 
-import comfy.utils
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..host.latents import empty_latent
-from ..host.model import own_schedule, unconditional_model, with_schedule
+from ..host.drawing import Drawing
+from ..host.model import own_schedule, with_schedule
 from ..host.page import Ui
 from ..host.run_report import REPORTS
-from ..host.sampling import run_sampler
-from ..schedulers.errors import UserError
 from ..schedulers.optimise import Checked, evaluations, optimise
-from ..schedulers.pndm import PNDM
 from .inputs import CATEGORY, class_label_input, model_input
 
 
@@ -86,41 +81,10 @@ class UnconditionalOptimiseTimesteps(io.ComfyNode):
     ) -> io.NodeOutput:
         config, started = own_schedule(model), time.perf_counter()
         calls = evaluations(config, teacher_evaluations, refine=refine)
-        draw = _Drawing(model, seed, images, class_label, calls)
+        draw = Drawing(model, seed, images, class_label, calls)
         config, checked = optimise(config, draw, teacher=teacher_evaluations, refine=refine)
         seconds = time.perf_counter() - started
         return io.NodeOutput(with_schedule(model, config), ui=_report(checked, seconds, images))
-
-
-class _Drawing:
-    """Draws the same images with one sampler after another, with one progress bar for all."""
-
-    def __init__(
-        self, model: ModelPatcher, seed: int, images: int, class_label: int, evaluations: int
-    ):
-        self._model, self._seed, self._images = model, seed, images
-        self._label = None if class_label == -1 else class_label
-        self._latent = empty_latent(unconditional_model(model).unet_config, images)
-        self._bar = comfy.utils.ProgressBar(evaluations)
-
-    def __call__(self, sampler: PNDM, held_back: bool) -> Tensor:
-        seed = self._seed + (self._images if held_back else 0)
-        sampled = run_sampler(
-            self._model,
-            sampler,
-            self._latent,
-            seed,
-            "noise",
-            self._label,
-            callback=lambda *_: self._bar.update(1),
-        )
-        if sampled.lost:
-            raise UserError(
-                f"With the seeds {', '.join(map(str, sampled.lost[:10]))} this model draws NaN or "
-                "infinite values, so no timesteps can be found. Choose another seed, or dtype "
-                "float32 in the loader."
-            )
-        return sampled.latent["samples"]
 
 
 def _report(checked: list[Checked], seconds: float, images: int) -> Ui:
