@@ -168,6 +168,10 @@ class _Progress:
         self._done += 1
 
 
+class NoPictureError(ValueError):
+    """No image of a run is finite."""
+
+
 def finite(images: Tensor) -> list[bool]:
     """Return which of the images are finite throughout."""
     return images.isfinite().flatten(1).all(1).tolist()
@@ -177,11 +181,11 @@ def _check_finite(images: Tensor, seeds: Sequence[int]) -> None:
     """Log which images are not finite.
 
     Raises:
-        ValueError: none is finite.
+        NoPictureError: none is finite.
     """
     good = finite(images)
     if not any(good):
-        raise ValueError(
+        raise NoPictureError(
             "The result contains NaN or infinite values, so there is no picture. With float16 "
             "choose dtype float32 or bfloat16 in the loader; else the noise schedule does not fit "
             "the model, or the model is broken."

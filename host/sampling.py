@@ -130,16 +130,8 @@ def _run(
     latent = fit_latent(model, latent)
     label = None if class_label == -1 else class_label
     sampled = run_sampler(model, sampler, latent, seed, start, label, on_evaluation)
-    record = {
-        **sampler.settings,
-        **settings,
-        **({} if label is None else {"class_label": label}),
-        "evaluations": sampler.evaluations,
-        **describe_model(model),
-    }
-    if settings.get("spacing") == "optimised":  # which the model's file need not have
-        record["timesteps"] = list(sampler.span.timesteps)
     samples = sampled.latent["samples"]
+    record = record_of(model, sampler, label, settings)
     kept = {**sampled.latent, KEY: make_records(samples, sampled.seeds, record)}
     report = run_report(
         sampler,
@@ -148,6 +140,29 @@ def _run(
         lost=sampled.lost,
     )
     return kept, report
+
+
+def record_of(
+    model: ModelPatcher, sampler: Sampler, class_label: int | None, settings: Record
+) -> Record:
+    """Return how a run's images are made, but for their seeds.
+
+    Args:
+        model: with what other nodes have put on it.
+        sampler: what draws.
+        class_label: None: the model has no classes.
+        settings: what the user chose: steps, spacing, …
+    """
+    record = {
+        **sampler.settings,
+        **settings,
+        **({} if class_label is None else {"class_label": class_label}),
+        "evaluations": sampler.evaluations,
+        **describe_model(model),
+    }
+    if settings.get("spacing") == "optimised":  # which the model's file need not have
+        record["timesteps"] = list(sampler.span.timesteps)
+    return record
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .consistency import UnconditionalConsistencySampler
 from .download import UnconditionalUNetDownload
+from .generate import UnconditionalGenerateMany
 from .latents import (
     UnconditionalConditioning,
     UnconditionalEmptyLatent,
@@ -63,4 +64,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalConsistencySampler,
             UnconditionalTrain,
             UnconditionalOptimiseTimesteps,
+            UnconditionalGenerateMany,
         ]

@@ -1,16 +1,28 @@
 """The inputs that several samplers have, written once."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..schedulers.config import VarianceType
+from ..schedulers.config import SchedulerConfig, VarianceType
+from ..schedulers.ddim import DDIM
+from ..schedulers.ddpm import DDPM
 from ..schedulers.errors import check_choice
-from ..schedulers.pndm import Method
+from ..schedulers.pndm import PNDM, Method
 from ..schedulers.pndm_grid import Convention
+from ..schedulers.sampler import ScheduleSampler
+from ..schedulers.span import Stretch
 from ..schedulers.timesteps import Spacing
 
 CATEGORY = "unconditional"
+_SAMPLERS: dict[str, tuple[type[ScheduleSampler], dict[str, Any]]] = {
+    **{method: (PNDM, {"method": method}) for method in ("F-PNDM", "S-PNDM", "PLMS", "FON")},
+    "DDIM": (DDIM, {}),
+    "DDPM": (DDPM, {}),
+    "iPNDM_v": (PNDM, {"method": "iPNDM_v"}),
+}
 SPACINGS = ("model", *get_args(Spacing))
 
 
@@ -73,6 +85,26 @@ def convention_input() -> Any:
         "set_alpha_to_one. The same seed gives different images.",
         advanced=True,
     )
+
+
+def sampler_input() -> Any:
+    """Which of the samplers, with the usual settings."""
+    return io.Combo.Input(
+        "sampler",
+        options=list(_SAMPLERS),
+        tooltip="F-PNDM, S-PNDM, PLMS, FON and iPNDM_v are the methods of PNDM Sampler, in "
+        "diffusers' convention. DDIM is DDIM Sampler with eta 0. DDPM is DDPM Sampler with the "
+        "model's own variance type. The final image is the same as theirs.",
+    )
+
+
+def sampler_maker(
+    name: str, config: SchedulerConfig, spacing: Any
+) -> Callable[[Stretch], ScheduleSampler]:
+    """Return what makes a sampler of ``sampler_input`` for some steps."""
+    check_choice("sampler", name, _SAMPLERS)
+    kind, settings = _SAMPLERS[name]
+    return partial(kind.over, config, spacing=chosen_spacing(spacing), **settings)
 
 
 def variance_type_input() -> Any:

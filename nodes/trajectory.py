@@ -1,6 +1,5 @@
 """From a MODEL to LATENTs and an IMAGE: how an image appears."""
 
-from functools import partial
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
@@ -11,29 +10,20 @@ from ..host.run_report import REPORTS
 from ..host.sampling import sample
 from ..host.trajectory import TrajectoryRecorder, check_memory
 from ..pictures.images import latent_to_image, to_rgb
-from ..schedulers.ddim import DDIM
-from ..schedulers.ddpm import DDPM
 from ..schedulers.errors import ScheduleError, check_choice
-from ..schedulers.pndm import PNDM
-from ..schedulers.sampler import ScheduleSampler
 from ..schedulers.span import Stretch
 from .inputs import (
     CATEGORY,
     batch_size_input,
-    chosen_spacing,
     class_label_input,
     model_input,
+    sampler_input,
+    sampler_maker,
     seed_input,
     spacing_input,
     steps_input,
 )
 
-_SAMPLERS: dict[str, tuple[type[ScheduleSampler], dict[str, Any]]] = {
-    **{method: (PNDM, {"method": method}) for method in ("F-PNDM", "S-PNDM", "PLMS", "FON")},
-    "DDIM": (DDIM, {}),
-    "DDPM": (DDPM, {}),
-    "iPNDM_v": (PNDM, {"method": "iPNDM_v"}),
-}
 _SHOWN = ("x0", "x_t")
 _MOST = 10000
 
@@ -59,14 +49,7 @@ class UnconditionalTrajectory(io.ComfyNode):
                     "Steps through the schedule: about 50 for PNDM and DDIM, 250 to 1000 for DDPM.",
                 ),
                 batch_size_input(),
-                io.Combo.Input(
-                    "sampler",
-                    options=list(_SAMPLERS),
-                    tooltip="F-PNDM, S-PNDM, PLMS, FON and iPNDM_v are the methods of PNDM "
-                    "Sampler, in diffusers' convention. DDIM is DDIM Sampler with eta 0. DDPM is "
-                    "DDPM Sampler with the model's own variance type. The final image is the same "
-                    "as theirs.",
-                ),
+                sampler_input(),
                 io.Combo.Input(
                     "show",
                     options=list(_SHOWN),
@@ -117,11 +100,8 @@ class UnconditionalTrajectory(io.ComfyNode):
         class_label: int = -1,
         spacing: str = "model",
     ) -> io.NodeOutput:
-        _check(sampler, show, every)
-        kind, settings = _SAMPLERS[sampler]
-        make_sampler = partial(
-            kind.over, own_schedule(model), spacing=chosen_spacing(spacing), **settings
-        )
+        _check(show, every)
+        make_sampler = sampler_maker(sampler, own_schedule(model), spacing)
         recorder = TrajectoryRecorder(show, every, make_sampler(Stretch(steps)).evaluations)
         config = unconditional_model(model).unet_config
         check_memory(recorder.frames, batch_size, config.in_channels, *config.size)
@@ -140,9 +120,8 @@ class UnconditionalTrajectory(io.ComfyNode):
         return io.NodeOutput(final, trajectory, frames, ui=report)
 
 
-def _check(sampler: str, show: str, every: int) -> None:
+def _check(show: str, every: int) -> None:
     """Raise ``ScheduleError`` for values that no widget offers."""
-    check_choice("sampler", sampler, _SAMPLERS)
     check_choice("show", show, _SHOWN)
     if not 1 <= every <= _MOST:
         raise ScheduleError(f"every must be from 1 to {_MOST} evaluations, not {every}.")

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
-import psutil
 from PIL import Image
 from torch import Tensor
 
@@ -45,6 +44,8 @@ def check_picture(file_format: str, height: int, width: int, channels: int, scal
 
 def check_film(frames: int, height: int, width: int, channels: int) -> None:
     """Raise ValueError if the frames do not fit into memory: Pillow needs all at once."""
+    import psutil  # which the host has, and the commands do not need
+
     needed, free = frames * height * width * channels, psutil.virtual_memory().available
     if needed > free:
         raise ValueError(

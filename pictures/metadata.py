@@ -48,6 +48,15 @@ def webp_exif(texts: dict[str, str]) -> Image.Exif:
     return exif
 
 
+def read_texts(picture: Image.Image) -> dict[str, str]:
+    """Return the metadata of an opened PNG or WebP by name."""
+    if picture.format == "PNG":
+        picture.load()  # a chunk may come after the pixels
+        return {name: text for name, text in picture.info.items() if isinstance(text, str)}
+    entries = (str(value).partition(":") for value in picture.getexif().values())
+    return {name: text for name, separator, text in entries if separator}
+
+
 def metadata_texts(graph: GraphMetadata, record: Record | None) -> dict[str, str]:
     """Return a picture's metadata as JSON by name.
 

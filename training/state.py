@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..checkpoints.differences import differences
 from ..checkpoints.new_files import unfinished
 from ..schedulers.errors import UserError
 
@@ -80,13 +81,4 @@ def changed_settings(folder: Path, settings: dict[str, Any]) -> Iterator[str]:
     except (ValueError, TypeError):
         yield f"its {SETTINGS} is damaged"
         return
-    yield from _differences(saved, json.loads(json.dumps(settings)))
-
-
-def _differences(saved: dict[str, Any], own: dict[str, Any]) -> Iterator[str]:
-    for name in sorted(saved.keys() | own.keys()):
-        before, now = saved.get(name), own.get(name)
-        if isinstance(before, dict) and isinstance(now, dict):
-            yield from _differences(before, now)
-        elif before != now:
-            yield f"{name} was {before} and is now {now}"
+    yield from differences(saved, json.loads(json.dumps(settings)))

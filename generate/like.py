@@ -1,0 +1,149 @@
+"""The settings of a picture or of a workflow, for more pictures of the same kind."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..pictures.metadata import read_texts
+from ..pictures.provenance import KEY
+from ..schedulers.errors import UserError
+from .settings import Settings
+
+_NODES = {f"Unconditional{name}Sampler": name for name in ("PNDM", "DDIM", "DDPM", "Consistency")}
+_SCHEDULE = "UnconditionalNoiseSchedule"
+_INPUTS = (
+    *("steps", "method", "convention", "eta", "variance_type", "spacing", "timesteps"),
+    "class_label",
+)
+# What a run from an image, or in parts, has in its record.
+_FROM_IMAGE = ("denoise", "start_at_step", "add_noise", "show")
+
+Graph = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Like:
+    """Settings, the sha256 of the model's weights and, if they were found for it, the timesteps."""
+
+    settings: Settings
+    sha256: str | None = None
+    timesteps: tuple[int, ...] | None = None
+
+
+def read_like(path: Path) -> Like:
+    """Read the settings of a picture of Image Output or of a run, or of a workflow's API format.
+
+    Raises:
+        UserError: it says nothing of them, or they cannot be repeated by a command.
+        OSError: the file cannot be read.
+    """
+    if path.suffix.lower() == ".json":
+        graph = _parsed(path.read_text(encoding="utf-8"), path)
+        node = _only_sampler(graph, path)
+        changes = _schedule_changes(graph, node, path)
+        return Like(_settings(_NODES[node["class_type"]], node["inputs"], changes, path))
+    try:
+        with Image.open(path) as picture:
+            texts = read_texts(picture)
+    except OSError as error:
+        raise UserError(f"{path} is not a picture that can be read, nor a workflow.") from error
+    if KEY not in texts:
+        raise UserError(
+            f"{path} does not say how it was made. Use a picture of Image Output, or a workflow "
+            "exported in the API format."
+        )
+    record = _parsed(texts[KEY], path)
+    graph = _parsed(texts["prompt"], path) if "prompt" in texts else {}
+    for name in (*_FROM_IMAGE, "patched", "images", "one_of"):
+        if name in record:
+            raise UserError(
+                f"{path} cannot be repeated by this command: it was made with {name}. Use the node "
+                "'Generate Many' in its workflow."
+            )
+    sampler = str(record.get("sampler"))
+    nodes = [node for node in _samplers(graph) if _NODES[node["class_type"]] == sampler]
+    changes = [_schedule_changes(graph, node, path) for node in nodes] or [{}]
+    if any(other != changes[0] for other in changes):
+        raise UserError(
+            f"{path} was made by one of {len(nodes)} samplers with different noise schedules. Give "
+            "the options of its own with --schedule, and the rest one by one."
+        )
+    optimised = record.get("spacing") == "optimised"
+    return Like(
+        _settings(sampler, record, changes[0], path),
+        record.get("sha256"),
+        tuple(record.get("timesteps", ())) if optimised else None,
+    )
+
+
+def _settings(
+    sampler: str, inputs: dict[str, Any], changes: dict[str, Any], path: Path
+) -> Settings:
+    if sampler not in _NODES.values():
+        raise UserError(f"{path} was made by {sampler}, which this command does not have.")
+    chosen = {name: inputs[name] for name in _INPUTS if name in inputs}
+    linked = [name for name, value in chosen.items() if name != "timesteps" and _is_link(value)]
+    if linked:
+        raise UserError(f"In {path}, {', '.join(linked)} come from other nodes. Enter them there.")
+    # A record lists the timesteps that the spacing means, in a workflow they are text.
+    listed = chosen.pop("timesteps", "")
+    if sampler == "Consistency":
+        listed = listed if isinstance(listed, str) else ", ".join(map(str, listed))
+        if listed.strip():
+            chosen["timesteps"] = listed
+            chosen.pop("steps", None)
+    defaults = {"spacing": "model", "class_label": -1}
+    chosen = {n: v for n, v in chosen.items() if v != defaults.get(n) and v != "model"}
+    if "dtype" in inputs:
+        chosen["dtype"] = inputs["dtype"]
+    return Settings(sampler.lower(), schedule=tuple(changes.items()), **chosen)  # type: ignore[arg-type]
+
+
+def _schedule_changes(graph: Graph, node: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what the nodes Noise Schedule before a sampler change; the last one counts."""
+    changes: dict[str, Any] = {}
+    link = node["inputs"].get("model")
+    while _is_link(link):
+        node = graph.get(str(link[0]), {"inputs": {}})
+        if node.get("class_type") == _SCHEDULE:
+            for name, value in node["inputs"].items():
+                if _is_link(value) and name != "model":
+                    raise UserError(f"In {path}, {name} comes from another node. Enter it there.")
+                if not _is_link(value) and value not in ("model", -1):
+                    changes.setdefault(name, {"true": True, "false": False}.get(value, value))
+        link = node["inputs"].get("model")
+    return changes
+
+
+def _samplers(graph: Graph) -> list[dict[str, Any]]:
+    return [n for n in graph.values() if isinstance(n, dict) and n.get("class_type") in _NODES]
+
+
+def _only_sampler(graph: Graph, path: Path) -> dict[str, Any]:
+    nodes = _samplers(graph)
+    if len(nodes) != 1:
+        raise UserError(
+            f"{path} must be a workflow in the API format (File, Export (API)) with one of "
+            f"{', '.join(f'{name} Sampler' for name in _NODES.values())}; it has {len(nodes)}."
+        )
+    inputs = nodes[0]["inputs"]
+    if "latent" in inputs or inputs.get("denoise", 1) != 1:
+        raise UserError(f"The sampler in {path} starts from an image. Use 'Generate Many' there.")
+    return nodes[0]
+
+
+def _parsed(text: str, path: Path) -> Graph:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}).") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is not a workflow in the API format.")
+    return found
+
+
+def _is_link(value: Any) -> bool:
+    return isinstance(value, list)

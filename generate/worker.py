@@ -1,0 +1,130 @@
+"""One process, or one actor, that draws blocks and writes their pictures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..pictures.images import latent_to_image
+from ..schedulers.errors import UserError
+from .drawing import DrawingModel
+from .run_folder import RunFolder, encode
+from .seeds import Block
+from .settings import Settings
+
+OTHER_KERNELS = {
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+"""Environment of a process that computes as on a processor without AVX-512."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to know before its first block.
+
+    Attributes:
+        model: the model's folder or file.
+        settings: of the run.
+        batch: seeds in a block.
+        part: how many of them the network evaluates at once.
+        folder: of the run.
+        sha256: of the model's weights.
+        record: what each picture says of itself, besides its seed.
+        kernels: what the processor's kernels are for, so that all workers compute the same bits.
+        threads: of each worker, on a CPU.
+    """
+
+    model: Path
+    settings: Settings
+    batch: int
+    part: int
+    folder: Path
+    sha256: str | None
+    record: Mapping[str, Any]
+    kernels: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What became of a block.
+
+    Attributes:
+        seeds: whose pictures are written.
+        failed: what is wrong with the others.
+        pngs: the pictures, where whoever drew them does not see the run's folder.
+    """
+
+    seeds: tuple[int, ...]
+    failed: Mapping[int, str] = field(default_factory=dict)
+    pngs: Mapping[int, bytes] = field(default_factory=dict)
+
+
+class Worker:
+    """Loads the model once, then draws one block after another.
+
+    Args:
+        task: the run.
+        device: where the network is evaluated.
+        writes: whether to write the pictures; else they are returned.
+
+    Raises:
+        UserError: the model cannot be loaded or is another one, or this machine computes other bits
+            than the run's.
+    """
+
+    def __init__(self, task: Task, device: torch.device, *, writes: bool = True):
+        torch.set_num_threads(task.threads)
+        found = kernels_of(device)
+        if found != task.kernels:
+            raise UserError(
+                f"A worker computes with {found}, and this run with {task.kernels}, which rounds "
+                "differently. Use machines of one kind, or start a run with --kernels avx2."
+            )
+        self._task, self._folder = task, RunFolder(task.folder) if writes else None
+        self._model = DrawingModel.read(task.model, task.settings, task.part, device)
+        if self._model.sha256 != task.sha256:
+            raise UserError(f"{task.model} is not the model of this run: its sha256 is another.")
+
+    def __call__(self, block: Block) -> Drawn:
+        """Draw a block, and write the pictures that are wanted.
+
+        Raises:
+            OSError: a picture cannot be written.
+        """
+        with _repeatable():
+            samples = self._model.draw(block.seeds)
+        failed: dict[int, str] = {}
+        pngs: dict[int, bytes] = {}
+        for seed in block.wanted:
+            sample = samples[seed - block.seeds.start]
+            if not sample.isfinite().all():
+                failed[seed] = "NaN or infinite values"
+                continue
+            image = latent_to_image(sample[None])[0]
+            pngs[seed] = encode(image, {"seed": seed, **self._task.record})
+        if self._folder is None:
+            return Drawn(tuple(pngs), failed, pngs)
+        for seed, png in pngs.items():
+            self._folder.put(seed, png)
+        return Drawn(tuple(pngs), failed)
+
+
+def kernels_of(device: torch.device) -> str:
+    """Return what decides the last bits of a result, besides torch's version."""
+    if device.type == "cpu":
+        return torch.backends.cpu.get_cpu_capability()
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type
+
+
+def _repeatable() -> Any:
+    """Return the context in which equal batches give equal bits on a GPU."""
+    return torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
