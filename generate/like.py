@@ -14,6 +14,13 @@ from .settings import Settings
 
 _NODES = {f"Unconditional{name}Sampler": name for name in ("PNDM", "DDIM", "DDPM", "Consistency")}
 _SCHEDULE = "UnconditionalNoiseSchedule"
+_SAMPLING = "model_sampling"
+"""What a record says to be patched where a noise schedule was changed."""
+_BEFORE = (
+    *("UnconditionalUNetLoader", "UnconditionalUNetDownload", "UnconditionalTrain"),
+    *(_SCHEDULE, "UnconditionalOptimiseTimesteps"),
+)
+"""Nodes before a sampler whose effect is known here."""
 _INPUTS = (
     *("steps", "method", "convention", "eta", "variance_type", "spacing", "timesteps"),
     "class_label",
@@ -57,12 +64,13 @@ def read_like(path: Path) -> Like:
         )
     record = _parsed(texts[KEY], path)
     graph = _parsed(texts["prompt"], path) if "prompt" in texts else {}
-    for name in (*_FROM_IMAGE, "patched", "images", "one_of"):
-        if name in record:
-            raise UserError(
-                f"{path} cannot be repeated by this command: it was made with {name}. Use the node "
-                "'Generate Many' in its workflow."
-            )
+    reasons = [name for name in (*_FROM_IMAGE, "images", "one_of") if name in record]
+    reasons += [f"patched {what}" for what in record.get("patched", []) if what != _SAMPLING]
+    if reasons:
+        raise UserError(
+            f"{path} cannot be repeated by this command: it was made with {', '.join(reasons)}. "
+            "Use the node 'Generate Many' in its workflow."
+        )
     sampler = str(record.get("sampler"))
     nodes = [node for node in _samplers(graph) if _NODES[node["class_type"]] == sampler]
     changes = [_schedule_changes(graph, node, path) for node in nodes] or [{}]
@@ -70,6 +78,11 @@ def read_like(path: Path) -> Like:
         raise UserError(
             f"{path} was made by one of {len(nodes)} samplers with different noise schedules. Give "
             "the options of its own with --schedule, and the rest one by one."
+        )
+    if _SAMPLING in record.get("patched", []) and not changes[0]:
+        raise UserError(
+            f"The noise schedule of {path} was changed, and the picture does not say how. Give its "
+            "options with --schedule, and the rest one by one."
         )
     optimised = record.get("spacing") == "optimised"
     return Like(
@@ -108,6 +121,11 @@ def _schedule_changes(graph: Graph, node: dict[str, Any], path: Path) -> dict[st
     link = node["inputs"].get("model")
     while _is_link(link):
         node = graph.get(str(link[0]), {"inputs": {}})
+        if node.get("class_type") not in _BEFORE:
+            raise UserError(
+                f"In {path}, the node {node.get('class_type')} stands before the sampler, which "
+                "this command does not have. Use the node 'Generate Many' there."
+            )
         if node.get("class_type") == _SCHEDULE:
             for name, value in node["inputs"].items():
                 if _is_link(value) and name != "model":

@@ -50,7 +50,7 @@ class RayActors:
             dir=task.folder, prefix=".", suffix=".unfinished", delete=False
         ) as mark:
             self._mark = Path(mark.name)
-        self._files = ray.put(_contents(task.model))
+        self._files = ray.put(model_contents(task.model))
         on_gpu = device == "cuda"
         self._needs: dict[str, Any] = {"num_gpus": 1} if on_gpu else {"num_cpus": task.threads}
         room = ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0)
@@ -67,7 +67,7 @@ class RayActors:
 
     def _start(self) -> None:
         # Each block is given to another actor if this one dies, so Ray need not try again.
-        kind = ray.remote(max_restarts=0, **self._needs)(_Actor)
+        kind = ray.remote(max_restarts=0, **self._needs)(Actor)
         worker = next(self._numbers)
         actor: Any = kind.remote(self._task, self._device, self._files, self._mark)
         self._actors[worker] = actor
@@ -102,7 +102,9 @@ class RayActors:
         ray.shutdown()
 
 
-class _Actor:
+class Actor:
+    """A worker on any machine; see ``RayActors``."""
+
     def __init__(self, task: Task, device: str, files: dict[str, bytes], mark: Path):
         if not task.model.exists():
             task = replace(task, model=_unpack(files, task.model.name))
@@ -115,7 +117,7 @@ class _Actor:
         return self._worker(block)
 
 
-def _contents(model: Path) -> dict[str, bytes]:
+def model_contents(model: Path) -> dict[str, bytes]:
     """Return a model's files by their paths below its folder; a single file is ``.``."""
     paths = [model] if model.is_file() else [p for p in model.rglob("*") if p.is_file()]
     return {path.relative_to(model).as_posix(): path.read_bytes() for path in paths}
