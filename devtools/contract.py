@@ -152,6 +152,16 @@ NODES: dict[str, dict[str, Any]] = {
         "MODEL",
         optional={"class_label": -1},
     ),
+    "UnconditionalGenerateMany": _node(
+        "Generate Many",
+        {
+            **{"model": "MODEL", "seed": 0, "count": 1000, "batch_size": 16},
+            "sampler": [*_METHODS[:4], "DDIM", "DDPM", "iPNDM_v"],
+            **{"steps": 50, "name": "many"},
+        },
+        *("IMAGE", "STRING"),
+        optional={"class_label": -1, **_SPACING},
+    ),
 }
 
 

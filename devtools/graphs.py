@@ -68,6 +68,9 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
         case "OptimiseTimesteps":
             model = w(node, model=w.model())
             show(sample("PNDM", 6, model=model, method="iPNDM_v", spacing="optimised"))
+        case "GenerateMany":
+            inputs = {"count": 64, "sampler": "iPNDM_v", "steps": 10, "spacing": "optimised"}
+            w(node, model=w.model(), **inputs, name="my-digits")
         case "ShowSchedule":
             w(node, model=w.model())
         case "EmptyLatent" | "Conditioning":
@@ -159,6 +162,9 @@ def every_node() -> Graph:
     inputs = {"images": 4, "teacher_evaluations": 20, "refine": True, "class_label": 2}
     found = w("UnconditionalOptimiseTimesteps", model=classes, seed=61, **inputs)
     w("UnconditionalUNetSave", model=found, filename_prefix="saved/classes")
+    inputs = {"count": 3, "batch_size": 2, "sampler": "iPNDM_v", "steps": 6, "spacing": "power"}
+    inputs |= {"name": "saved/many", "class_label": 1}
+    w("UnconditionalGenerateMany", model=classes, seed=71, **inputs)
     how = {"size": 8, "crop": "random", "network": "medium", "steps": 3, "batch_size": 2}
     how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
     how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}

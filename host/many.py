@@ -111,8 +111,9 @@ class ManyPictures:
             self._draw_block(block, show)
             done += len(block.wanted)
             each = (time.monotonic() - started) / done
-            left = duration(each * (len(missing) - done))
-            text = f"{total - len(missing) + done:,} of {total:,} pictures, {left} left"
+            text = f"{total - len(missing) + done:,} of {total:,} pictures"
+            if done < len(missing):
+                text += f", {duration(each * (len(missing) - done))} left"
             PromptServer.instance.send_progress_text(text, self._node)
 
     def _draw_block(self, block: Block, show: Any) -> None:
@@ -140,6 +141,15 @@ class ManyPictures:
             if seed in block.wanted:
                 record = {} if args.disable_metadata else {"seed": seed, **self._record}
                 self.folder.put(seed, encode(image, record))
+
+    def report(self, count: int) -> list[str]:
+        """Return what the node says of a finished run."""
+        lines = [f"{count - len(self.lost):,} of {count:,} pictures are in {self.folder.path.name}"]
+        if self.lost:
+            seeds = ", ".join(map(str, self.lost[:20])) + (", …" if len(self.lost) > 20 else "")
+            lines.append(f"NaN or infinite values, so no picture: the seeds {seeds}")
+            logger.warning("%s", lines[-1])
+        return lines
 
     def first_pictures(self, seeds: Seeds) -> tuple[Tensor, list[dict[str, str]]]:
         """Return the first pictures as IMAGE, and what the editor shows of them."""

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..generate.seeds import Seeds
 from ..host.many import ManyPictures, folder_of, graph_before
 from ..host.model import own_schedule
+from ..host.run_report import REPORTS
 from ..host.sampling import record_of
 from ..schedulers.errors import UserError
 from ..schedulers.span import Stretch
@@ -37,6 +38,7 @@ class UnconditionalGenerateMany(io.ComfyNode):
             "keeps what is there, and Run goes on: only what is missing is drawn.",
             search_aliases=["bulk", "dataset", "fid samples", "library", "thousands"],
             is_output_node=True,
+            **REPORTS,
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             inputs=[
                 model_input(),
@@ -130,7 +132,8 @@ class UnconditionalGenerateMany(io.ComfyNode):
         many, seeds = ManyPictures(model, made, record, graph, **how), Seeds.of(seed, count)
         many.draw(seeds)
         images, shown = many.first_pictures(seeds)
-        return io.NodeOutput(images, str(many.folder.path), ui={"images": shown})
+        ui = {"images": shown, "text": many.report(len(seeds))}
+        return io.NodeOutput(images, str(many.folder.path), ui=ui)
 
 
 def _check(seed: int, count: int, batch_size: int) -> None:

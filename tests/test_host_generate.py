@@ -43,7 +43,9 @@ def test_a_folder_gets_the_pictures_of_the_sampler_each_named_by_its_seed(bench:
     record = read_metadata(path)["unconditional"]
     assert record["seed"] == 7
     assert record["sampler"] == "DDIM"
-    assert len(run.outputs[node[0]]["images"]) == 5
+    shown = run.outputs[node[0]]
+    assert len(shown["images"]) == 5
+    assert shown["text"] == ["5 of 5 pictures are in plain"]
 
 
 def test_a_command_draws_the_pictures_of_the_node_like_one_of_them(

@@ -85,7 +85,11 @@ def test_the_newest_has_every_node_with_no_default_on_any_input() -> None:
     hint = "add it to devtools/graphs.py and run: python -m devtools.saved_workflow"
     assert set(NODES) <= set(kinds.values()), hint
     stored = {str(node["id"]): node.get("widgets_values", []) for node in newest["nodes"]}
-    uncontrolled = ("UnconditionalTrain", "UnconditionalOptimiseTimesteps")
+    uncontrolled = (
+        "UnconditionalTrain",
+        "UnconditionalOptimiseTimesteps",
+        "UnconditionalGenerateMany",
+    )
     for node, meant in newest["extra"]["meant"].items():
         kind = kinds[node]
         # A sampler's seed has one more, for what follows a run; nothing that a script adds is

@@ -1,9 +1,13 @@
-// Shows what a node says of its run: where a model was saved, how well its timesteps do.
+// Shows what a node says of its run: where a model was saved, how well its timesteps do, …
 
 import { showNote } from "./note.js";
 import { showResults } from "./results.js";
 
-const SHOWS = ["UnconditionalUNetSave", "UnconditionalOptimiseTimesteps"];
+const SHOWS = [
+  "UnconditionalUNetSave",
+  "UnconditionalOptimiseTimesteps",
+  "UnconditionalGenerateMany",
+];
 
 showResults({
   name: "Unconditional.TextReport",
