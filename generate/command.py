@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -38,8 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Draw what is missing; return 0, 1 for the user's errors or failed seeds, 130 for Ctrl-C."""
     given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    # Whoever stops this process politely finds the workers stopped too.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         return _run(given)
     except (ValueError, OSError) as error:

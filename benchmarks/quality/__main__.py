@@ -25,6 +25,7 @@ from .distances import features_of, floor, frechet, kernel_distance, real_featur
 from .samplers import (
     EXACT,
     FEW,
+    HOST_FEW,
     METHODS,
     ROOT,
     ROWS,
@@ -66,6 +67,7 @@ TABLES: tuple[tuple[str, str, str, Sequence[str], Sequence[int], Sequence[int]],
     ("sets", "kid", DIGITS, OURS, FEW_COLUMNS, SEEDS),
     ("sets", "frechet", HALF, OURS, (10, 20), SEEDS),
     ("sets", "frechet", HALF, OURS[1:], (5, 8), SEEDS),
+    ("sets", "frechet", DIGITS, HOST_FEW[:2], (8, 10), SEEDS),
 )
 
 

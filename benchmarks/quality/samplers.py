@@ -25,6 +25,8 @@ from torch import Tensor
 from devtools.comfyui import comfyui_path
 from devtools.torchvision_on_cpu import declare_missing_operators
 
+from .era import ERASolver
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = {
     "digits-16": ROOT / "models" / "digits-16",
@@ -39,7 +41,12 @@ EXACT = ("DDIM, unclipped", *METHODS, *HOST)
 with more and more steps."""
 ROWS = ("DDPM", "DDPM, unclipped", "DDIM", *EXACT)
 _POWER = ("DDIM, power", "S-PNDM, power", "PLMS, power", "iPNDM_v, power")
-FEW = ("DDIM, even", *_POWER, "DDIM, optimised", "S-PNDM, optimised", "iPNDM_v, optimised")
+_RIVALS = ("ERA-Solver, power",)
+HOST_FEW = tuple(f"ComfyUI {name}, power" for name in ("ipndm", "dpmpp_2m", "uni_pc"))
+FEW = (
+    *("DDIM, even", *_POWER, "DDIM, optimised", "S-PNDM, optimised", "iPNDM_v, optimised"),
+    *(*_RIVALS, *HOST_FEW),
+)
 """For few evaluations, with any number of steps: the spacing power, the lists found for the model,
 and even steps from where power begins to timestep 0. Not clipped."""
 _BATCH = 64
@@ -82,15 +89,16 @@ def _with_few(name: str, spacing: Any, *, config: SchedulerConfig, steps: int) -
     if spacing == "even":
         first = make_timesteps(config, steps, spacing="power")[0]
         return DDIM(config, Span(tuple(round(first * n / steps) for n in range(steps, 0, -1))))
-    if name == "DDIM":
-        return DDIM.over(config, Stretch(steps), spacing)
+    if name in ("DDIM", "ERA-Solver"):
+        kind = DDIM if name == "DDIM" else ERASolver
+        return kind.over(config, Stretch(steps), spacing)
     return PNDM.over(config, Stretch(steps), spacing, method=name)
 
 
 def evaluations(row: str, config: SchedulerConfig, steps: int) -> int:
     """Return how often a sampler calls the network; 0 if PNDM's only step changes nothing."""
     try:
-        return steps if row in HOST else make_sampler(row, config, steps).evaluations
+        return steps if row.startswith("ComfyUI") else make_sampler(row, config, steps).evaluations
     except ScheduleError:
         return 0
 
@@ -116,8 +124,8 @@ def draw(row: str, network: Network, steps: int, seeds: range) -> Tensor:
     batches = []
     for first in range(0, len(seeds), _BATCH):
         noise, before = SeededNoise(seeds[first : first + _BATCH], network.shape), network.calls
-        if row in HOST:
-            batches.append(_draw_in_host(row.split()[1], network, steps, noise()))
+        if row.startswith("ComfyUI"):
+            batches.append(_draw_in_host(row, network, steps, noise()))
         else:
             sampler = make_sampler(row, network.config, steps)
             batches.append(drain(sampler.sample(network, noise(), noise)))
@@ -143,13 +151,14 @@ def converged(row: str, steps: int, network: Network, seeds: range) -> dict[End,
     return {end: torch.cat(images) for end, images in ends.items()}
 
 
-def _draw_in_host(name: str, network: Network, steps: int, noise: Tensor) -> Tensor:
+def _draw_in_host(row: str, network: Network, steps: int, noise: Tensor) -> Tensor:
     """Return the images of one of ComfyUI's samplers, on the timesteps of our own."""
+    name, _, spacing = row.removeprefix("ComfyUI ").partition(", ")
     patcher = _in_host(network.name)
     import comfy.samplers
     from comfyui_unconditional.host.model_sampling import sigmas_of
 
-    span = Span(tuple(make_timesteps(network.config, steps)))
+    span = Span(tuple(make_timesteps(network.config, steps, spacing=spacing or None)))
     sigmas = sigmas_of(patcher.get_model_object("model_sampling"), span)
     guider = comfy.samplers.CFGGuider(patcher)
     guider.set_conds([[None, {}]], [[None, {}]])
