@@ -25,7 +25,6 @@ from .plan import Plan
 from .pool import Pool, draw_blocks
 from .processes import Processes, make_worker
 from .progress import Progress, duration
-from .run_folder import RunFolder
 from .seeds import Seeds, blocks_of
 from .settings import DType, SamplerName, Settings
 from .worker import OTHER_KERNELS
@@ -75,34 +74,37 @@ def _run(given: argparse.Namespace) -> int:
     folder.begin(plan.record)
     missing = folder.missing(given.seeds)
     progress = Progress(len(given.seeds), len(given.seeds) - len(missing))
-    failed: dict[int, str] = {}
+    reasons: set[str] = set()
     if missing:
         pool = _pool(plan, given, device)
         try:
             for drawn in draw_blocks(blocks_of(missing, plan.task.batch), pool):
-                failed.update(drawn.failed)
+                reasons.update(drawn.failed.values())
                 progress.add(len(drawn.seeds))
+        except UserError as error:
+            reasons = {str(error)}
         finally:
             progress.close()
             pool.close()
-    return _finish(folder, plan, given, failed)
+    return _finish(plan, given, reasons)
 
 
-def _finish(
-    folder: RunFolder, plan: Plan, given: argparse.Namespace, failed: dict[int, str]
-) -> int:
+def _finish(plan: Plan, given: argparse.Namespace, reasons: set[str]) -> int:
     """Say what is there and what is not, and write the archive if everything is."""
-    missing = folder.missing(given.seeds)
+    missing = plan.folder.missing(given.seeds)
     print(
         f"{len(given.seeds) - len(missing):,} of {len(given.seeds):,} pictures are in {given.out}"
     )
     if missing:
-        seeds = ", ".join(map(str, missing[:20])) + (", …" if len(missing) > 20 else "")
-        reasons = sorted(set(failed.values())) or ["they were removed while the run went on"]
-        print(f"Missing are the seeds {seeds}: {'; '.join(reasons)}.", file=sys.stderr)
+        seeds = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
+        print(
+            f"Missing are the seeds {seeds}: {'; '.join(sorted(reasons))} Run the same command to "
+            "draw them.",
+            file=sys.stderr,
+        )
         return 1
     if given.format == "npz":
-        print(f"All in one file: {write_archive(folder, given.seeds, plan.size)}")
+        print(f"All in one file: {write_archive(plan.folder, given.seeds, plan.size)}")
     return 0
 
 

@@ -89,7 +89,7 @@ class RayActors:
             stops = isinstance(cause, ValueError | OSError)
             if not stops:
                 self._start()
-            text = "its actor was lost" if cause is None else describe(cause)
+            text = "An actor was lost." if cause is None else describe(cause)
             return Report(worker, error=text, stops=stops)
         if drawn is None:
             return Report(worker)

@@ -85,6 +85,7 @@ class Plan:
                 "The picture's timesteps were found by Optimise Timesteps, and this model's file "
                 "has others or none. Save the model with 'Save Unconditional UNet' and use that."
             )
+        sampler.begin(torch.zeros(1))  # logs what it has to say of its timesteps
         config.check_class_label(settings.class_label)
         if config.has_classes and settings.class_label is None:
             raise UserError("This model was trained with classes. Choose one with --class-label.")

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
@@ -56,7 +57,7 @@ class Processes:
             message = connection.recv()
         except (EOFError, OSError):
             process.join(10)
-            message = f"its process ended with exit status {process.exitcode}", False
+            message = f"A process ended with exit status {process.exitcode}.", False
         if message == _READY:
             return Report(worker)
         if isinstance(message, Drawn):
@@ -85,6 +86,7 @@ def _serve(connection: Connection, make: Callable[[torch.device], Draw], device:
     """Draw blocks until the other end of the pipe is closed."""
     # Ctrl-C goes to all processes of a terminal; the first one stops the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.disable(logging.WARNING)  # the first process says it once
     try:
         draw = make(device)
         connection.send(_READY)
@@ -100,7 +102,8 @@ def _serve(connection: Connection, make: Callable[[torch.device], Draw], device:
 def describe(error: Exception) -> str:
     """Return an error in words."""
     if isinstance(error, OSError) and error.strerror:
-        return f"A picture cannot be written: {error.strerror} ({error.filename})."
+        where = f" ({error.filename})" if error.filename else ""
+        return f"A file cannot be read or written: {error.strerror}{where}."
     if isinstance(error, ValueError):
         return str(error)
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}."

@@ -103,7 +103,7 @@ class Worker:
         for seed in block.wanted:
             sample = samples[seed - block.seeds.start]
             if not sample.isfinite().all():
-                failed[seed] = "NaN or infinite values"
+                failed[seed] = "They have NaN or infinite values."
                 continue
             image = latent_to_image(sample[None])[0]
             pngs[seed] = encode(image, {"seed": seed, **self._task.record})

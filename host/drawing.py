@@ -8,7 +8,7 @@ from ..schedulers.errors import UserError
 from ..schedulers.sampler import Sampler
 from .latents import empty_latent
 from .model import unconditional_model
-from .sampling import run_sampler
+from .sampling import quietly, run_sampler
 
 
 class Drawing:
@@ -24,15 +24,16 @@ class Drawing:
 
     def __call__(self, sampler: Sampler, held_back: bool) -> Tensor:
         seed = self._seed + (self._images if held_back else 0)
-        sampled = run_sampler(
-            self._model,
-            sampler,
-            self._latent,
-            seed,
-            "noise",
-            self._label,
-            callback=lambda *_: self._bar.update(1),
-        )
+        with quietly():
+            sampled = run_sampler(
+                self._model,
+                sampler,
+                self._latent,
+                seed,
+                "noise",
+                self._label,
+                callback=lambda *_: self._bar.update(1),
+            )
         if sampled.lost:
             raise UserError(
                 f"With the seeds {', '.join(map(str, sampled.lost[:10]))} this model draws NaN or "

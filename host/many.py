@@ -1,5 +1,6 @@
 """Thousands of pictures in one node: in blocks, into a folder, going on where a run was stopped."""
 
+import contextlib
 import logging
 import time
 from pathlib import Path
@@ -27,7 +28,7 @@ from .driver import NoPictureError
 from .latents import empty_latent
 from .model import unconditional_model
 from .output_files import check_prefix
-from .sampling import run_sampler
+from .sampling import quietly, run_sampler
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,8 @@ class ManyPictures:
             def show(step: int, x0: Tensor, x: Tensor, _: int, before: int = k) -> None:
                 callback(before * evaluations + step, x0, x, len(blocks) * evaluations)
 
-            self._draw_block(block, show)
+            with quietly() if k else contextlib.nullcontext():
+                self._draw_block(block, show)
             done += len(block.wanted)
             each = (time.monotonic() - started) / done
             text = f"{total - len(missing) + done:,} of {total:,} pictures"

@@ -1,6 +1,8 @@
 """From a MODEL and a LATENT to a LATENT: what all sampler nodes do once their inputs are read."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..pictures.provenance import KEY, Record, make_records
+from ..schedulers import pndm, timesteps
 from ..schedulers.errors import ScheduleError, check_choice
 from ..schedulers.randomness import SeededNoise
 from ..schedulers.sampler import Evaluation, Sampler
@@ -251,6 +254,20 @@ def run_sampler(
         result = keep_images(result, kept)
     lost = [seed for seed, is_good in zip(seeds, good, strict=True) if not is_good]
     return Sampled(result, [seeds[k] for k in kept], lost, host_sampler.seconds)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keep out of the log what a sampler says of its timesteps, for one that runs many times."""
+    loggers = (pndm.logger, timesteps.logger)
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _sigmas(sampler: Sampler) -> Tensor:

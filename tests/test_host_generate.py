@@ -81,6 +81,15 @@ def test_a_cancelled_run_goes_on_with_what_is_missing(bench: Bench) -> None:
     assert before.items() <= after.items()
 
 
+def test_a_warning_about_the_timesteps_is_given_once_for_all_blocks(bench: Bench) -> None:
+    before = bench.host.log.read_text(errors="replace").count("The first timestep is 666")
+    wires = Wires()
+    many(wires, wires.model(), f"many/late {bench.host.version}", steps=3, batch_size=1)
+    bench.run(wires)
+    after = bench.host.log.read_text(errors="replace").count("The first timestep is 666")
+    assert after == before + 1
+
+
 @pytest.mark.parametrize(
     ("change", "words"), [({"steps": 5}, "steps was 4 and is now 5"), ({"batch_size": 2}, "batch")]
 )
