@@ -19,13 +19,14 @@ from pathlib import Path
 import psutil
 import torch
 from comfyui_unconditional.checkpoints.saving import save_model
+from comfyui_unconditional.generate.like import Like
 from comfyui_unconditional.generate.plan import Plan
 from comfyui_unconditional.generate.pool import Pool, draw_blocks
 from comfyui_unconditional.generate.processes import Processes, make_worker
 from comfyui_unconditional.generate.run_folder import RunFolder, encode
 from comfyui_unconditional.generate.seeds import Block, Seeds, blocks_of
 from comfyui_unconditional.generate.settings import Settings
-from comfyui_unconditional.generate.worker import Drawn
+from comfyui_unconditional.generate.worker import Drawn, kernels_of
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
@@ -50,7 +51,8 @@ def images_per_second(pool: Pool, blocks: Iterable[Block], workers: int) -> floa
 
 def begun(model: Path, settings: Settings, home: Path, batch: int) -> Plan:
     """Return the plan of a new run."""
-    plan = Plan.make(model, settings, home / str(time.time_ns()), device=CPU, batch=batch)
+    out, kernels = home / str(time.time_ns()), kernels_of(CPU)
+    plan = Plan.make(model, Like(settings), out, device="cpu", kernels=kernels, batch=batch)
     plan.folder.begin(plan.record)
     return plan
 
@@ -72,9 +74,10 @@ def processes(plan: Plan, count: int) -> Pool:
 
 def actors(plan: Plan, count: int) -> Pool:
     """Return workers that are actors of a Ray on this machine."""
-    from comfyui_unconditional.generate.on_ray import RayActors
+    from comfyui_unconditional.generate.on_ray import RayActors, connect
 
-    return RayActors(plan.task, count, None, "cpu", avx2=False)
+    connect(None, "cpu", avx2=False)
+    return RayActors(plan.task, count, "cpu")
 
 
 def workers(home: Path) -> None:

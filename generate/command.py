@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -27,7 +27,7 @@ from .processes import Processes, make_worker
 from .progress import Progress, duration
 from .seeds import Seeds, blocks_of
 from .settings import DType, SamplerName, Settings
-from .worker import OTHER_KERNELS
+from .worker import OTHER_KERNELS, kernels_of
 
 _INTERRUPTED = 130
 
@@ -56,17 +56,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     like = read_like(given.like) if given.like else Like(Settings())
-    device = _device(given)
+    device, kernels = _device(given), given.kernels
+    if given.ray is not None:
+        from .on_ray import connect
+
+        kernels = connect(given.ray or None, device.type, avx2=kernels == "avx2")
+    elif kernels == "avx2":
+        os.environ.update(OTHER_KERNELS)
+        kernels = "AVX2"
+    else:
+        kernels = kernels_of(device)
     plan = Plan.make(
         given.model,
-        _settings(given, like.settings),
+        replace(like, settings=_settings(given, like.settings)),
         given.out,
-        device=device,
+        device=device.type,
+        kernels=kernels,
         batch=given.batch,
         threads=given.threads,
-        avx2=given.kernels == "avx2",
-        sha256=like.sha256,
-        timesteps=like.timesteps,
     )
     if given.dry_run:
         return _dry_run(plan, given, device)
@@ -109,14 +116,10 @@ def _finish(plan: Plan, given: argparse.Namespace, reasons: set[str]) -> int:
 
 
 def _pool(plan: Plan, given: argparse.Namespace, device: torch.device) -> Pool:
-    avx2 = given.kernels == "avx2"
     if given.ray is not None:
         from .on_ray import RayActors
 
-        address = given.ray or None
-        return RayActors(plan.task, given.workers, address, device.type, avx2=avx2)
-    if avx2:
-        os.environ.update(OTHER_KERNELS)
+        return RayActors(plan.task, given.workers, device.type)
     os.environ["OMP_NUM_THREADS"] = str(given.threads)
     return Processes(partial(make_worker, plan.task), _devices(given, device))
 

@@ -10,6 +10,7 @@ from PIL import Image
 from ..pictures.metadata import read_texts
 from ..pictures.provenance import KEY
 from ..schedulers.errors import UserError
+from ..schedulers.sampler import Sampler
 from .settings import Settings
 
 _NODES = {f"Unconditional{name}Sampler": name for name in ("PNDM", "DDIM", "DDPM", "Consistency")}
@@ -38,6 +39,19 @@ class Like:
     settings: Settings
     sha256: str | None = None
     timesteps: tuple[int, ...] | None = None
+
+    def check(self, sha256: str | None, sampler: Sampler, model: Path) -> None:
+        """Raise ``UserError`` if a model, or its timesteps, are others than the picture's."""
+        if self.sha256 not in (None, sha256):
+            raise UserError(
+                f"{model} is another model than that of the picture: the sha256 of its weights is "
+                f"{sha256}, not {self.sha256}."
+            )
+        if self.timesteps not in (None, tuple(sampler.span.timesteps)):
+            raise UserError(
+                "The picture's timesteps were found by Optimise Timesteps, and this model's file "
+                "has others or none. Save the model with 'Save Unconditional UNet' and use that."
+            )
 
 
 def read_like(path: Path) -> Like:
@@ -79,6 +93,7 @@ def read_like(path: Path) -> Like:
             f"{path} was made by one of {len(nodes)} samplers with different noise schedules. Give "
             "the options of its own with --schedule, and the rest one by one."
         )
+    changes[0] |= record.get("schedule", {})  # in a picture of this command
     if _SAMPLING in record.get("patched", []) and not changes[0]:
         raise UserError(
             f"The noise schedule of {path} was changed, and the picture does not say how. Give its "

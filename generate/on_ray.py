@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,11 +13,36 @@ import ray
 import torch
 from ray.exceptions import RayError
 
+from ..checkpoints.files import find_files
 from .pool import Report
 from .processes import describe
 from .run_folder import RunFolder
 from .seeds import Block
-from .worker import OTHER_KERNELS, Drawn, Task, Worker
+from .worker import OTHER_KERNELS, Drawn, Task, Worker, kernels_of
+
+
+def connect(address: str | None, device: str, *, avx2: bool) -> str:
+    """Connect to a cluster, or start Ray on this machine; return the kernels of a worker there.
+
+    Args:
+        address: of a cluster; None starts Ray here.
+        device: "cpu" or "cuda".
+        avx2: whether to compute as on a processor without AVX-512.
+    """
+    ray.init(
+        address=address,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": OTHER_KERNELS} if avx2 else {},
+    )
+    needs: dict[str, Any] = {"num_gpus": 1} if device == "cuda" else {}
+    probe = ray.remote(_kernels).options(**needs)
+    return ray.get(probe.remote(device))
+
+
+def _kernels(device: str) -> str:
+    return kernels_of(torch.device(device))
 
 
 class RayActors:
@@ -28,22 +54,10 @@ class RayActors:
     Args:
         task: what to draw.
         count: the number of actors; None: as many as the cluster has room for.
-        address: of a cluster; None starts Ray on this machine.
         device: "cpu" or "cuda".
-        avx2: whether to compute as on a processor without AVX-512.
     """
 
-    def __init__(
-        self, task: Task, count: int | None, address: str | None, device: str, *, avx2: bool
-    ):
-        environment = {"env_vars": OTHER_KERNELS} if avx2 else {}
-        ray.init(
-            address=address,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env=environment,
-        )
+    def __init__(self, task: Task, count: int | None, device: str):
         self._task, self._device, self._folder = task, device, RunFolder(task.folder)
         # An actor on another machine sees this file only if it sees the folder itself.
         with tempfile.NamedTemporaryFile(
@@ -59,11 +73,6 @@ class RayActors:
         self._waiting: dict[Any, int] = {}
         for _ in range(count or max(1, int(room // next(iter(self._needs.values()))))):
             self._start()
-
-    @property
-    def count(self) -> int:
-        """The number of actors."""
-        return len(self._actors)
 
     def _start(self) -> None:
         # Each block is given to another actor if this one dies, so Ray need not try again.
@@ -118,15 +127,20 @@ class Actor:
 
 
 def model_contents(model: Path) -> dict[str, bytes]:
-    """Return a model's files by their paths below its folder; a single file is ``.``."""
-    paths = [model] if model.is_file() else [p for p in model.rglob("*") if p.is_file()]
-    return {path.relative_to(model).as_posix(): path.read_bytes() for path in paths}
+    """Return the files of a model, by their paths below the folder that the model is in."""
+    files = find_files(model)
+    paths = [files.config, files.weights, *files.shards, files.scheduler_config]
+    paths += [files.model_index, files.optimised_timesteps]
+    return {
+        os.path.relpath(path, model.parent): path.read_bytes() for path in paths if path is not None
+    }
 
 
 def _unpack(files: dict[str, bytes], name: str) -> Path:
-    home = Path(tempfile.mkdtemp(prefix="unconditional-")) / name
+    # A model may be the network's folder alone, whose scheduler is beside it.
+    home = Path(tempfile.mkdtemp(prefix="unconditional-")) / "models"
     for part, content in files.items():
-        path = home / part
+        path = Path(os.path.normpath(home / part))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    return home
+    return home / name

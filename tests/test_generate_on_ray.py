@@ -10,11 +10,12 @@ import pytest
 import torch
 import toys
 from comfyui_unconditional.generate import command
+from comfyui_unconditional.generate.like import Like
 from comfyui_unconditional.generate.on_ray import Actor, model_contents
 from comfyui_unconditional.generate.plan import Plan
 from comfyui_unconditional.generate.seeds import Block
 from comfyui_unconditional.generate.settings import Settings
-from comfyui_unconditional.generate.worker import Worker
+from comfyui_unconditional.generate.worker import Worker, kernels_of
 
 from devtools.environment import ROOT
 
@@ -24,7 +25,9 @@ def test_an_actor_that_sees_neither_the_model_nor_the_folder_returns_the_picture
 ) -> None:
     model, out, nowhere = tmp_path / "tiny", tmp_path / "out", tmp_path / "nowhere"
     toys.write_checkpoint(model, toys.TINY, scheduler={"num_train_timesteps": 20})
-    plan = Plan.make(model, Settings(steps=3), out, device=torch.device("cpu"), batch=4)
+    kernels = kernels_of(torch.device("cpu"))
+    like = Like(Settings(steps=3))
+    plan = Plan.make(model, like, out, device="cpu", kernels=kernels, batch=4)
     plan.folder.begin(plan.record)
     block = Block(range(4), (0, 3))
     Worker(plan.task, torch.device("cpu"))(block)
