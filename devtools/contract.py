@@ -152,6 +152,15 @@ NODES: dict[str, dict[str, Any]] = {
         "MODEL",
         optional={"class_label": -1},
     ),
+    "UnconditionalCompareSets": _node(
+        "Compare Image Sets",
+        {
+            **{"folder": "", "reference": "", "features": ["inception", "digits"]},
+            **{"ranges": 3, "inception_file": ""},
+        },
+        *("STRING", "IMAGE"),
+        optional={"images": "IMAGE"},
+    ),
 }
 
 

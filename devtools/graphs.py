@@ -68,6 +68,11 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
         case "OptimiseTimesteps":
             model = w(node, model=w.model())
             show(sample("PNDM", 6, model=model, method="iPNDM_v", spacing="optimised"))
+        case "CompareSets":
+            inputs = {"filename_prefix": "digits", "scale": 1}
+            images = w("UnconditionalImageOutput", samples=sample("PNDM", 20, 300), **inputs)
+            compared = w(node, images=images, reference="sklearn-digits", features="digits")
+            w("PreviewImage", images=[compared[0], 1])
         case "ShowSchedule":
             w(node, model=w.model())
         case "EmptyLatent" | "Conditioning":
@@ -163,4 +168,6 @@ def every_node() -> Graph:
     how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
     how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}
     w("UnconditionalTrain", folder="saved-pictures", name="saved/trained", seed=51, **how)
+    compared = {"folder": "saved-digits", "reference": "saved-digits", "features": "digits"}
+    w("UnconditionalCompareSets", **compared, ranges=2, inception_file="inception.pth")
     return w.graph

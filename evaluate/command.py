@@ -13,18 +13,12 @@ from ..schedulers.errors import UserError
 from ..training.processes import default_device
 from .comparison import FEWEST, RANGES, compare
 from .copies import Copies
+from .extra import needs_extra
 from .features import Features, FeaturesName, make_features
 from .image_sets import DIGITS, ImageSet, open_set
-from .measured import Measured, measure
+from .measured import Measured, Size, measure
 from .record import make_record, write_record
 
-# Packages of the `evaluate` extra, by module. Modules that need them are imported on use.
-_EXTRA = {
-    "sklearn": "scikit-learn",
-    "torch_fidelity": "torch-fidelity",
-    "torchvision": "torchvision",
-    "tqdm": "tqdm",
-}
 _INTERRUPTED = 130
 
 _KNOWN = f"""\
@@ -50,20 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return the exit status: 0, 1 for the user's errors, 130 for Ctrl-C."""
     given = _parser().parse_args(arguments)
     try:
-        return _evaluate(given)
+        with needs_extra():
+            return _evaluate(given)
     except ValueError as error:
         print(error, file=sys.stderr)
     except OSError as error:
         print(f"{error.filename}: {error.strerror}.", file=sys.stderr)
-    except ModuleNotFoundError as error:
-        package = _EXTRA.get((error.name or "").partition(".")[0])
-        if package is None:
-            raise
-        print(
-            f"This needs {package}, which is not installed. Install the `evaluate` extra: in this "
-            'pack\'s folder run pip install -e ".[evaluate]"',
-            file=sys.stderr,
-        )
     except KeyboardInterrupt:
         return _INTERRUPTED
     return 1
@@ -76,13 +62,13 @@ def _evaluate(given: argparse.Namespace) -> int:
             raise UserError(f"{run.name} has no pictures, only statistics. A run needs pictures.")
     features = make_features(given.features, given.inception, given.device or default_device())
     measured = [_measured(run, features) for run in runs]
-    against = _measured(reference, features, size=measured[0].size, fit=given.fit)
+    against = _measured(reference, features, measured[0].size, fit=given.fit)
     if given.write_statistics:
         against.to_statistics(features).write(given.write_statistics)
     comparison = compare(measured, against, features, given.ranges)
     copies = None
     if len(against) and not given.no_copies:
-        drawn = torch.cat([part.small for part in comparison.ranges])
+        drawn = torch.cat([run.small for run in measured])
         copies = Copies.find(drawn, against.small)
     out = given.out or _beside(given)
     write_record(make_record(comparison, features, copies), out)
@@ -97,7 +83,9 @@ def _evaluate(given: argparse.Namespace) -> int:
     return 0
 
 
-def _measured(images: ImageSet, features: Features, **how: object) -> Measured:
+def _measured(
+    images: ImageSet, features: Features, size: Size | None = None, *, fit: bool = False
+) -> Measured:
     from tqdm import tqdm
 
     with tqdm(total=len(images), desc=images.name, unit="image", disable=not len(images)) as bar:
@@ -105,13 +93,14 @@ def _measured(images: ImageSet, features: Features, **how: object) -> Measured:
         def progress(done: int, total: int) -> None:
             bar.update(done - bar.n)
 
-        return measure(images, features, on_progress=progress, **how)
+        return measure(images, features, size=size, fit=fit, on_progress=progress)
 
 
 def _beside(given: argparse.Namespace) -> Path:
     """Return the record's file, not in the run's folder, where the sheet would be part of it."""
-    run, reference = given.runs[0].resolve(), given.reference
-    return run.parent / f"{run.stem}-{reference.stem}-{given.features}.json"
+    run, reference = given.runs[0].resolve(), given.reference.resolve()
+    names = (path.name.removesuffix(".npz") for path in (run, reference))
+    return run.parent / f"{'-'.join(names)}-{given.features}.json"
 
 
 def _parser() -> argparse.ArgumentParser:

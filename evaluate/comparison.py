@@ -15,6 +15,7 @@ FEWEST = 10
 """Pictures in a range, and in the reference, below which no figure is given."""
 RANGES = 3
 _COMMON = 50_000
+_ROUGH = 1000
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,6 @@ class Range:
     def features(self) -> Tensor:
         """Those of its pictures."""
         return self.run.features[self.first : self.last]
-
-    @property
-    def small(self) -> Tensor:
-        """Its pictures, reduced."""
-        return self.run.small[self.first : self.last]
 
     def __len__(self) -> int:
         return self.last - self.first
@@ -164,6 +160,12 @@ def compare(
         if not figures:
             raise UserError(f"{refused} {use} It needs the reference's pictures.")
         notes.append(f"{refused} {use}")
+    if len(reference) and min(len(found[0]), len(reference)) < _ROUGH:
+        notes.append(
+            f"With fewer than {_ROUGH:,} images in a range or in the reference, kernel distance "
+            "(which may then be far below 0), precision and recall are rough. Compare more images."
+        )
+    notes += _set_notes(runs, reference)
     if len(found) == 1:
         notes.append("One range has no spread. Compare several to see what differences mean.")
     return Comparison(tuple(found), reference, tuple(figures), tuple(notes))
@@ -197,6 +199,22 @@ def _frechet_notes(ranges: Sequence[Range], reference: Measured) -> list[str]:
             "The Fréchet distance means something only if it was without antialiasing, as "
             "guided-diffusion's, and as clean-fid's with legacy_tensorflow in their names."
         )
+    return notes
+
+
+def _set_notes(runs: Sequence[Measured], reference: Measured) -> list[str]:
+    notes = []
+    if reference.fitted and (size := reference.size):
+        notes.append(
+            f"{reference.fitted:,} of {len(reference):,} pictures of the reference had another size"
+            f" and were resized and cropped to {size[0]} x {size[1]} (height x width)."
+        )
+    known = set(reference.digests)
+    if shared := sum(digest in known for run in runs for digest in run.digests):
+        notes.append(f"{shared:,} of the images are exactly pictures of the reference.")
+    drawn = [digest for run in runs for digest in run.digests]
+    if repeated := len(drawn) - len(set(drawn)):
+        notes.append(f"{repeated:,} of the images repeat another one exactly.")
     return notes
 
 

@@ -50,7 +50,9 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
         return (products / a.shape[1] + 1) ** 3
 
     def total(x: Tensor, y: Tensor) -> Tensor:
-        return sum((kernel(part @ y.T).sum() for part in _parts(x, len(y))), torch.tensor(0.0))
+        return sum(
+            (kernel(part @ y.T).sum() for part in _parts(x, len(y))), torch.zeros((), dtype=x.dtype)
+        )
 
     def among(x: Tensor) -> Tensor:
         n = len(x)

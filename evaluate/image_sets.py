@@ -20,7 +20,7 @@ from .distances import Gaussian
 
 RUN = "run.json"
 """What a folder of drawn pictures says of how they were drawn."""
-DIGITS = "digits"
+DIGITS = "sklearn-digits"
 """The name of scikit-learn's handwritten digits as a set."""
 
 
@@ -37,10 +37,10 @@ class Statistics:
 
     def write(self, path: Path) -> None:
         """Write a `.npz`, with mu and sigma as clean-fid and guided-diffusion name them."""
-        arrays = {"mu": self.gaussian.mean.numpy(), "sigma": self.gaussian.covariance.numpy()}
-        more = {"images": np.array(self.images or 0), "features": np.array(self.features or "")}
+        mu, sigma = self.gaussian.mean.numpy(), self.gaussian.covariance.numpy()
+        images, features = np.array(self.images or 0), np.array(self.features or "")
         with path.open("wb") as file:
-            np.savez(file, **arrays, **more)
+            np.savez(file, mu=mu, sigma=sigma, images=images, features=features)
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,14 @@ def open_set(path: Path) -> ImageSet:
     if path.exists():
         raise UserError(f"{path} is not a folder with pictures, and not a .npz file.")
     if str(path) == DIGITS:
-        return _digits()
+        return digits_set()
     raise UserError(
         f"{path} does not exist. Enter a folder with pictures, a .npz file, or {DIGITS} for "
         "scikit-learn's handwritten digits."
     )
 
 
-def images_set(images: Sequence[Tensor], name: str) -> ImageSet:
+def tensor_set(images: Sequence[Tensor], name: str) -> ImageSet:
     """Return batches of images as a set.
 
     Args:
@@ -119,10 +119,15 @@ def _folder(folder: Path) -> ImageSet:
     return ImageSet(str(folder), [PictureFile(path, folder) for path in files], made=made)
 
 
-def _digits() -> ImageSet:
+def digits_set() -> ImageSet:
+    """Return scikit-learn's 1,797 handwritten digits, with 16 x 16 pixels.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
     from ..models.digits import digits
 
-    return images_set([digits()[0].movedim(1, -1) / 2 + 0.5], DIGITS)
+    return tensor_set([digits()[0].movedim(1, -1) / 2 + 0.5], DIGITS)
 
 
 class _Pixels(Sequence[Source]):

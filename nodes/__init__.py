@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .compare import UnconditionalCompareSets
 from .consistency import UnconditionalConsistencySampler
 from .download import UnconditionalUNetDownload
 from .latents import (
@@ -63,4 +64,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalConsistencySampler,
             UnconditionalTrain,
             UnconditionalOptimiseTimesteps,
+            UnconditionalCompareSets,
         ]

@@ -1,9 +1,14 @@
-// Shows what a node says of its run: where a model was saved, how well its timesteps do.
+// Shows what a node says of its run: where a model was saved, how well its timesteps do, how near
+// images are to a reference.
 
 import { showNote } from "./note.js";
 import { showResults } from "./results.js";
 
-const SHOWS = ["UnconditionalUNetSave", "UnconditionalOptimiseTimesteps"];
+const SHOWS = [
+  "UnconditionalUNetSave",
+  "UnconditionalOptimiseTimesteps",
+  "UnconditionalCompareSets",
+];
 
 showResults({
   name: "Unconditional.TextReport",
