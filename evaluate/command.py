@@ -164,7 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=Path,
-        help="the record, a .json file; the nearest pairs are beside it (default: beside the run)",
+        help="the record, a .json file; the nearest pairs are beside it (default: beside "
+        "the run; an older one is replaced)",
     )
     parser.add_argument(
         "--device",

@@ -22,6 +22,8 @@ _ROUGH = 1000
 class Figure:
     """One figure, measured for each range."""
 
+    key: str
+    """In the record."""
     name: str
     values: tuple[float, ...]
     digits: int
@@ -97,10 +99,10 @@ def divide(runs: Sequence[Measured], ranges: int) -> tuple[list[Range], list[str
         (run,) = runs
         each = len(run) // ranges
         found = [Range(run, k * each, (k + 1) * each) for k in range(ranges)]
-        if left := len(run) - each * ranges:
+        if each * ranges < len(run):
             notes.append(
-                f"The last {left} of {len(run):,} images are left out, since {ranges} ranges of "
-                "equal length are compared."
+                f"The figures are of the first {each * ranges:,} of {len(run):,} images, since all "
+                "ranges have the same length."
             )
     else:
         found = [Range(run, 0, len(run)) for run in runs]
@@ -142,7 +144,7 @@ def compare(
     if refused is None:
         gaussian = reference.gaussian
         values = [frechet(Gaussian.of(part.features), gaussian) for part in found]
-        figures.append(Figure("Fréchet distance", tuple(values), 3))
+        figures.append(Figure("frechet", "Fréchet distance", tuple(values), 3))
         notes += _frechet_notes(found, reference)
     if len(reference):
         if len(reference) < FEWEST:
@@ -151,10 +153,10 @@ def compare(
                 "mean nothing. Add more."
             )
         values = [kernel_distance(part.features, reference.features) for part in found]
-        figures.append(Figure("Kernel distance (KID)", tuple(values), 5))
+        figures.append(Figure("kid", "Kernel distance (KID)", tuple(values), 5))
         pairs = [precision_recall(part.features, reference.features) for part in found]
         for name, shares in zip(("Precision", "Recall"), zip(*pairs, strict=True), strict=True):
-            figures.append(Figure(name, shares, 3))
+            figures.append(Figure(name.lower(), name, shares, 3))
     if refused is not None:
         use = "Use the kernel distance (KID), which any number of images estimates without bias."
         if not figures:
@@ -173,11 +175,11 @@ def compare(
 
 def _refusal(ranges: Sequence[Range], reference: Measured, features: Features) -> str | None:
     """Return why the Fréchet distance would mean nothing, or None."""
-    counts = {"a range": len(ranges[0])}
-    if reference.images.statistics is None:
-        counts["the reference"] = len(reference)
+    statistics = reference.images.statistics
+    counts: dict[str, int | None] = {"a range": len(ranges[0])}
+    counts["the reference"] = len(reference) if statistics is None else statistics.images
     for of, count in counts.items():
-        if count <= features.count:
+        if count is not None and count <= features.count:
             return (
                 f"No Fréchet distance: it needs more images than features ({features.count:,}), "
                 f"and {of} has {count:,}."

@@ -23,7 +23,7 @@ def make_record(
     runs = {id(part.run): part.run for part in comparison.ranges}.values()
     return {
         "figures": {
-            figure.name: {
+            figure.key: {
                 "mean": figure.mean,
                 "standard_deviation": figure.spread,
                 "ranges": list(figure.values),

@@ -140,20 +140,21 @@ def test_pictures_of_another_size_are_only_fitted_on_request(tmp_path):
     assert any("12 of 12 pictures of the reference had another size" in note for note in notes)
 
 
-def test_the_frechet_distance_of_fewer_images_than_features_is_refused():
-    run, reference = (
+def test_the_frechet_distance_of_fewer_images_than_features_is_refused(tmp_path):
+    few, many = (
         measure(tensor_set([real(*part)[..., None] / 255], "x"), FEATURES)
-        for part in ((0, 60), (100, 300))
+        for part in ((0, 30), (100, 300))
     )
-    found = compare([run], reference, FEATURES, 2)
-    assert [figure.name for figure in found.figures] == [
-        "Kernel distance (KID)",
-        "Precision",
-        "Recall",
-    ]
-    assert "needs more images than features (32), and a range has 30." in "".join(found.notes)
-    with pytest.raises(ValueError, match="A range has 6 images"):
-        compare([run], reference, FEATURES, 10)
+    for run, reference, of in ((few, many, "a range"), (many, few, "the reference")):
+        found = compare([run], reference, FEATURES, 1)
+        assert [figure.key for figure in found.figures] == ["kid", "precision", "recall"]
+        words = f"needs more images than features (32), and {of} has 30."
+        assert words in "".join(found.notes)
+    few.to_statistics(FEATURES).write(tmp_path / "few.npz")
+    with pytest.raises(ValueError, match="the reference has 30"):
+        compare([many], measure(open_set(tmp_path / "few.npz"), FEATURES), FEATURES, 2)
+    with pytest.raises(ValueError, match="A range has 3 images"):
+        compare([few], many, FEATURES, 10)
 
 
 def test_statistics_stand_for_the_reference_and_those_of_a_file_come_first(tmp_path):
@@ -206,11 +207,11 @@ def test_the_command_prints_mean_and_spread_and_writes_what_repeats_them(tmp_pat
     assert command.main(arguments) == 0
     said = capsys.readouterr().out
     record = json.loads((tmp_path / "found.json").read_text())
-    values = record["figures"]["Fréchet distance"]
+    values = record["figures"]["frechet"]
     assert len(values["ranges"]) == 3
     mean, spread = np.mean(values["ranges"]), np.std(values["ranges"], ddof=1)
     assert f"Fréchet distance: {mean:.3f} ± {spread:.3f} (3 ranges of 100 images" in said
-    assert "The last 1 of 301 images are left out" in said
+    assert "The figures are of the first 300 of 301 images" in said
     assert "301 of the images are exactly pictures of the reference" in said
     assert record["copies"]["copies"] > 250
     assert record["runs"][0]["made"] == {"seed": 5}
