@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from torch import Tensor
 
 from ..schedulers.errors import UserError
-from .distances import Gaussian, frechet, kernel_distance, precision_recall
+from .distances import Points, frechet, kernel_distance, precision_recall
 from .features import Features
 from .measured import Measured
 
@@ -140,10 +140,12 @@ def compare(
     """
     found, notes = divide(runs, ranges)
     figures: list[Figure] = []
+    parts, real = [Points.of(part.features) for part in found], Points.of(reference.features)
     refused = _refusal(found, reference, features)
     if refused is None:
-        gaussian = reference.gaussian
-        values = [frechet(Gaussian.of(part.features), gaussian) for part in found]
+        statistics = reference.images.statistics
+        gaussian = real.gaussian if statistics is None else statistics.gaussian
+        values = [frechet(part.gaussian, gaussian) for part in parts]
         figures.append(Figure("frechet", "Fréchet distance", tuple(values), 3))
         notes += _frechet_notes(found, reference)
     if len(reference):
@@ -152,9 +154,9 @@ def compare(
                 f"The reference has {len(reference)} images, and figures of fewer than {FEWEST} "
                 "mean nothing. Add more."
             )
-        values = [kernel_distance(part.features, reference.features) for part in found]
+        values = [kernel_distance(part, real) for part in parts]
         figures.append(Figure("kid", "Kernel distance (KID)", tuple(values), 5))
-        pairs = [precision_recall(part.features, reference.features) for part in found]
+        pairs = [precision_recall(part, real) for part in parts]
         for name, shares in zip(("Precision", "Recall"), zip(*pairs, strict=True), strict=True):
             figures.append(Figure(name.lower(), name, shares, 3))
     if refused is not None:

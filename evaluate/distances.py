@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,46 +39,71 @@ def frechet(a: Gaussian, b: Gaussian) -> float:
     return max(found.item(), 0.0)  # of equal sets, rounding may leave less
 
 
-def kernel_distance(a: Tensor, b: Tensor) -> float:
+@dataclass(frozen=True)
+class Points:
+    """A set's features. What each comparison needs of the set alone is computed once."""
+
+    features: Tensor
+    """Shape (n, d), float64."""
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Points":
+        """Take features of any dtype, shape (n, d)."""
+        return cls(features.double())
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """The Gaussian that is fitted to them."""
+        return Gaussian.of(self.features)
+
+    @cached_property
+    def own_kernel(self) -> Tensor:
+        """The mean of the kernel over all pairs of different images, 0-d."""
+        x, n = self.features, len(self.features)
+        own = _kernel(x.square().sum(1), x.shape[1]).sum()
+        return (_kernel_sum(x, x) - own) / (n * (n - 1))
+
+    @cached_property
+    def radii(self) -> Tensor:
+        """The squared distance of each image to its third nearest neighbour, shape (n,)."""
+        x = self.features
+        return _rows(x, x, lambda row: row.kthvalue(NEIGHBOURS + 1).values)  # itself is one
+
+
+def kernel_distance(a: Points, b: Points) -> float:
     """Return the unbiased kernel distance, KID (Bińkowski et al. 2018); may be below 0.
 
-    Args:
-        a, b: features, shapes (n, d) and (m, d). All pairs are used, not random subsets.
+    All pairs of images are used, not random subsets.
     """
-    a, b = a.double(), b.double()
-
-    def kernel(products: Tensor) -> Tensor:
-        return (products / a.shape[1] + 1) ** 3
-
-    def total(x: Tensor, y: Tensor) -> Tensor:
-        return sum(
-            (kernel(part @ y.T).sum() for part in _parts(x, len(y))), torch.zeros((), dtype=x.dtype)
-        )
-
-    def among(x: Tensor) -> Tensor:
-        n = len(x)
-        return (total(x, x) - kernel(x.square().sum(1)).sum()) / (n * (n - 1))
-
-    return (among(a) + among(b) - 2 * total(a, b) / (len(a) * len(b))).item()
+    x, y = a.features, b.features
+    between = _kernel_sum(x, y) / (len(x) * len(y))
+    return (a.own_kernel + b.own_kernel - 2 * between).item()
 
 
-def precision_recall(drawn: Tensor, real: Tensor) -> tuple[float, float]:
+def precision_recall(drawn: Points, real: Points) -> tuple[float, float]:
     """Return precision and recall (Kynkäänniemi et al. 2019), with three neighbours.
 
-    Precision is the share of drawn images that are nearer to a real one than that one's third
-    nearest real neighbour; recall is the same with drawn and real exchanged.
-
-    Args:
-        drawn, real: features, shapes (n, d) and (m, d), with n and m above 3.
+    Precision is the share of drawn images that are not farther from some real one than that one's
+    third nearest real neighbour; recall is the same with drawn and real exchanged. Both sets have
+    more than three images.
     """
-    drawn, real = drawn.double(), real.double()
     return _covered(drawn, real), _covered(real, drawn)
 
 
-def _covered(images: Tensor, others: Tensor) -> float:
+def _kernel(products: Tensor, d: int) -> Tensor:
+    return (products / d + 1) ** 3
+
+
+def _kernel_sum(x: Tensor, y: Tensor) -> Tensor:
+    sums = [_kernel(part @ y.T, x.shape[1]).sum() for part in _parts(x, len(y))]
+    return torch.stack(sums).sum()
+
+
+def _covered(images: Points, others: Points) -> float:
     """Return the share of images within the radius of any of the others."""
-    radii = _rows(others, others, lambda row: row.kthvalue(NEIGHBOURS + 1).values)  # itself is one
-    return _rows(images, others, lambda row: (row <= radii).any(1).double()).mean().item()
+    radii = others.radii
+    inside = _rows(images.features, others.features, lambda row: (row <= radii).any(1))
+    return inside.double().mean().item()
 
 
 def _rows(x: Tensor, y: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:

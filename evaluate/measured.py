@@ -52,17 +52,13 @@ class Measured:
             return statistics.sha256
         return hashlib.sha256(b"".join(self.digests)).hexdigest()
 
-    @property
-    def gaussian(self) -> Gaussian:
-        """The file's statistics, or else those of the features."""
-        statistics = self.images.statistics
-        return Gaussian.of(self.features) if statistics is None else statistics.gaussian
-
     def to_statistics(self, features: Features) -> Statistics:
         """Return what can stand for this set as a reference, in a file."""
-        gaussian = self.gaussian
+        if self.images.statistics is not None:
+            return self.images.statistics
+        gaussian = Gaussian.of(self.features)
         sha256 = statistics_sha256(gaussian.mean.numpy(), gaussian.covariance.numpy())
-        return Statistics(gaussian, sha256, len(self) or None, features.name)
+        return Statistics(gaussian, sha256, len(self), features.name)
 
 
 def measure(

@@ -11,7 +11,7 @@ from comfyui_unconditional.evaluate import command, distances
 from comfyui_unconditional.evaluate.comparison import compare
 from comfyui_unconditional.evaluate.copies import Copies
 from comfyui_unconditional.evaluate.distances import (
-    Gaussian,
+    Points,
     frechet,
     kernel_distance,
     precision_recall,
@@ -53,29 +53,33 @@ def test_the_figures_are_those_of_torch_fidelity(figure):
     drawn, reference = cloud(400, 1).double(), cloud(400, 2).double()
     statistics = map(metric_fid.fid_features_to_statistics, (drawn, reference))
     fid = metric_fid.fid_statistics_to_metric(*statistics, verbose=False)
-    ours = frechet(Gaussian.of(drawn), Gaussian.of(reference))
+    a, b = Points.of(drawn), Points.of(reference)
+    ours = frechet(a.gaussian, b.gaussian)
     figure("Fréchet distance", abs(ours / fid[metric_fid.KEY_METRIC_FID] - 1), 1e-6)
     whole = {"kid_subsets": 1, "kid_subset_size": 400, "verbose": False}
     kid = metric_kid.kid_features_to_metric(drawn, reference, **whole)
-    ours = kernel_distance(drawn, reference)
+    ours = kernel_distance(a, b)
     figure("KID", abs(ours / kid[metric_kid.KEY_METRIC_KID_MEAN] - 1), 1e-6)
     prc = metric_prc.prc_features_to_metric(drawn, reference, verbose=False)
     assert 0 < prc["precision"] < 1
-    assert precision_recall(drawn, reference) == pytest.approx((prc["precision"], prc["recall"]))
+    assert precision_recall(a, b) == pytest.approx((prc["precision"], prc["recall"]))
 
 
 def test_a_shift_moves_the_frechet_distance_by_its_square_and_equal_sets_have_none():
-    a, shift = cloud(300, 1).double(), torch.linspace(-1, 1, 24, dtype=torch.float64)
-    assert frechet(Gaussian.of(a), Gaussian.of(a)) == pytest.approx(0, abs=1e-9)
-    moved = frechet(Gaussian.of(a), Gaussian.of(a + shift))
-    assert moved == pytest.approx(shift.square().sum().item(), rel=1e-9)
+    x, shift = cloud(300, 1), torch.linspace(-1, 1, 24, dtype=torch.float64)
+    a, moved = Points.of(x).gaussian, Points.of(x + shift).gaussian
+    assert frechet(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet(a, moved) == pytest.approx(shift.square().sum().item(), rel=1e-9)
 
 
 def test_sets_are_compared_in_parts_with_the_same_result(monkeypatch):
-    a, b = cloud(70, 1), cloud(50, 2)
-    whole = kernel_distance(a, b), *precision_recall(a, b)
+    def compared() -> tuple[float, ...]:
+        a, b = Points.of(cloud(70, 1)), Points.of(cloud(50, 2))
+        return kernel_distance(a, b), *precision_recall(a, b)
+
+    whole = compared()
     monkeypatch.setattr(distances, "_VALUES", 500)
-    assert (kernel_distance(a, b), *precision_recall(a, b)) == pytest.approx(whole, rel=1e-12)
+    assert compared() == pytest.approx(whole, rel=1e-12)
 
 
 def test_the_same_pixels_are_the_same_set_in_a_folder_an_archive_and_a_batch(tmp_path):

@@ -56,7 +56,7 @@ def test_a_file_that_contains_code_is_not_opened(is_archive, tmp_path):
     if is_archive:
         torch.save(content, file)
     else:
-        file.write_bytes(pickle.dumps(_Code(mark)))
+        file.write_bytes(pickle.dumps(_Code(mark), protocol=2))
     with pytest.raises(ValueError, match="was not opened"):
         InceptionFeatures(file, CPU)
     assert not mark.exists()

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from comfyui_unconditional.evaluate.distances import Gaussian, frechet, kernel_distance
+from comfyui_unconditional.evaluate.distances import Points, frechet, kernel_distance
 from comfyui_unconditional.evaluate.features import DigitFeatures
 from comfyui_unconditional.models.digits import digits
 from comfyui_unconditional.models.sky import to_bytes
@@ -24,10 +24,8 @@ def real_features() -> Tensor:
 
 def distances(features: Tensor, real: Tensor) -> dict[str, float]:
     """Return both distances between two sets of features."""
-    return {
-        "frechet": frechet(Gaussian.of(features), Gaussian.of(real)),
-        "kid": kernel_distance(features, real),
-    }
+    a, b = Points.of(features), Points.of(real)
+    return {"frechet": frechet(a.gaussian, b.gaussian), "kid": kernel_distance(a, b)}
 
 
 def floor() -> dict[str, tuple[float, float]]:
