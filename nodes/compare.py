@@ -53,11 +53,9 @@ class UnconditionalCompareSets(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **given: Any) -> Any:
         """Return another value if the files have changed."""
-        try:
-            texts = {name: (given.get(name) or [""])[0] or "" for name in _ROOTS}
-            return [listing(find_entered(t, *_ROOTS[n])) for n, t in texts.items() if t.strip()]
-        except (ValueError, OSError):  # the run says what is wrong
-            return float("nan")
+        return [
+            _listed((given.get(name) or [""])[0] or "", roots) for name, roots in _ROOTS.items()
+        ]
 
     @classmethod
     def execute(cls, **given: Any) -> io.NodeOutput:
@@ -129,6 +127,13 @@ def _inputs() -> list[Any]:
             tooltip="Drawn images instead of a folder: a batch, or a list of batches of one size.",
         ),
     ]
+
+
+def _listed(text: str, roots: tuple[str, ...]) -> list[tuple[str, int, int]]:
+    try:
+        return sorted(listing(find_entered(text, *roots)))
+    except (ValueError, OSError):  # nothing is entered, or the run says what is wrong
+        return []
 
 
 def _drawn(folder: str, images: list[Tensor]) -> ImageSet:
