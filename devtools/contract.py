@@ -162,6 +162,15 @@ NODES: dict[str, dict[str, Any]] = {
         *("IMAGE", "STRING"),
         optional={"class_label": -1, **_SPACING},
     ),
+    "UnconditionalCompareSets": _node(
+        "Compare Image Sets",
+        {
+            **{"folder": "", "reference": "", "features": ["inception", "digits"]},
+            **{"ranges": 3, "inception_file": ""},
+        },
+        *("STRING", "IMAGE"),
+        optional={"images": "IMAGE"},
+    ),
 }
 
 

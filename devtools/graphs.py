@@ -71,6 +71,11 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
         case "GenerateMany":
             inputs = {"count": 64, "sampler": "iPNDM_v", "steps": 10, "spacing": "optimised"}
             w(node, model=w.model(), **inputs, name="my-digits")
+        case "CompareSets":
+            inputs = {"filename_prefix": "digits", "scale": 1}
+            images = w("UnconditionalImageOutput", samples=sample("PNDM", 20, 300), **inputs)
+            compared = w(node, images=images, reference="sklearn-digits", features="digits")
+            w("PreviewImage", images=[compared[0], 1])
         case "ShowSchedule":
             w(node, model=w.model())
         case "EmptyLatent" | "Conditioning":
@@ -169,4 +174,6 @@ def every_node() -> Graph:
     how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
     how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}
     w("UnconditionalTrain", folder="saved-pictures", name="saved/trained", seed=51, **how)
+    compared = {"folder": "saved-digits", "reference": "saved-digits", "features": "digits"}
+    w("UnconditionalCompareSets", **compared, ranges=2, inception_file="inception.pth")
     return w.graph

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .compare import UnconditionalCompareSets
 from .consistency import UnconditionalConsistencySampler
 from .download import UnconditionalUNetDownload
 from .generate import UnconditionalGenerateMany
@@ -65,4 +66,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalTrain,
             UnconditionalOptimiseTimesteps,
             UnconditionalGenerateMany,
+            UnconditionalCompareSets,
         ]

@@ -1,7 +1,6 @@
 """From a folder of pictures to a MODEL."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ..host.folders import model_files
 from ..host.model import own_schedule, unconditional_model, weights_as_loaded
+from ..host.picture_folders import listing
 from ..host.run_report import REPORTS
 from ..host.training import HostTraining
 from ..host.training_page import Reporter, serve
@@ -79,7 +79,7 @@ class UnconditionalTrain(io.ComfyNode):
         text = folder[0] if folder else None
         if not text or not text.strip():
             return ""
-        return sorted(_listing(_resolved(text)))
+        return sorted(listing(_resolved(text)))
 
     @classmethod
     def execute(cls, **given: Any) -> io.NodeOutput:
@@ -354,16 +354,3 @@ def _background(text: str) -> Colour | None:
 
 def _resolved(text: str) -> Path:
     return Path(folder_paths.get_input_directory()) / entered_folder(text)
-
-
-def _listing(folder: Path) -> list[tuple[str, int, int]]:
-    """Return the path, size and time of each file below a folder."""
-    found = []
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                stat = Path(place, name).stat()
-            except OSError:  # a broken link
-                continue
-            found.append((str(Path(place, name)), stat.st_size, stat.st_mtime_ns))
-    return found

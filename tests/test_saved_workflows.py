@@ -61,6 +61,10 @@ def test_a_saved_workflow_means_what_it_meant_and_runs(
     for k in range(3):
         picture = Image.new("RGB", (12, 10), (80 * k, 40, 200))
         picture.save(host.folder / "input" / "saved-pictures" / f"{k}.png")
+    (host.folder / "input" / "saved-digits").mkdir(parents=True, exist_ok=True)
+    for k in range(24):
+        digit = Image.new("L", (16, 16), 10 * k)
+        digit.save(host.folder / "input" / "saved-digits" / f"{k:02}.png")
     client.run(graph())  # after it nothing of another release is in the host's cache
     run = client.run(prompt)
     assert run.error is None, run.error

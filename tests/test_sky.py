@@ -26,7 +26,7 @@ from ours import DEEP_FIELD
 from torch.nn import functional as F
 from training_toys import UNET as GREY
 
-UNKNOWN = Copying(None, 0, 0, torch.empty(0))
+UNKNOWN = Copying.of(torch.empty(0), torch.empty(0))
 RGB = replace(GREY, in_channels=3, out_channels=3)
 
 

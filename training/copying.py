@@ -36,6 +36,20 @@ class Copying:
     nearest: Tensor
     """Of each sample the nearest training picture or crop, turned as it was nearest: uint8, shape
     (samples, C, H, W)."""
+    ratios: Tensor
+    """Of each sample this ratio, nan if there is none: shape (samples,)."""
+
+    @classmethod
+    def of(cls, ratios: Tensor, nearest: Tensor) -> "Copying":
+        """Count the samples with these ratios and nearest training pictures."""
+        known = ratios[ratios.isfinite()]
+        return cls(
+            ratio=float(known.median()) if len(known) else None,
+            copies=int((known < _COPY).sum()),
+            samples=len(ratios),
+            nearest=nearest,
+            ratios=ratios,
+        )
 
     @property
     def is_copying(self) -> bool:
@@ -83,16 +97,9 @@ class CopyGauge:
         matches = self._search.nearest(samples.detach().cpu().float().clamp(-1, 1))
         places = [match.place for match in matches]
         others = self._search.nearest(map(self._search.crop, places), own=places)
-        ratios = torch.tensor(
-            [
-                match.distance / max(other.distance, _SAME)
-                for match, other in zip(matches, others, strict=True)
-                if other.distance < torch.inf
-            ]
-        )
-        return Copying(
-            ratio=float(ratios.median()) if len(ratios) else None,
-            copies=int((ratios < _COPY).sum()),
-            samples=len(samples),
-            nearest=torch.stack([self._search.picture(match) for match in matches]),
-        )
+        ratios = [
+            match.distance / max(other.distance, _SAME) if other.distance < torch.inf else torch.nan
+            for match, other in zip(matches, others, strict=True)
+        ]
+        nearest = torch.stack([self._search.picture(match) for match in matches])
+        return Copying.of(torch.tensor(ratios), nearest)

@@ -369,7 +369,7 @@ def _read_one(source: Source, size: tuple[int, int], wish: _Wish, counts: _Count
     picture, is_animated = source.read()
     is_transparent = picture.mode == "RGBA"
     if is_transparent and not wish.keeps_transparency:
-        picture = _on_background(picture, wish.background or WHITE)
+        picture = on_background(picture, wish.background or WHITE)
     is_coloured = wish.channels in (None, 1) and picture.mode != "RGBA" and not _is_grey(picture)
     if wish.channels is not None:
         mode = _MODES[wish.channels]
@@ -456,6 +456,7 @@ def _with_channels(picture: Tensor, channels: int) -> Tensor:
     return picture.contiguous()
 
 
-def _on_background(picture: Image.Image, background: Colour) -> Image.Image:
+def on_background(picture: Image.Image, background: Colour) -> Image.Image:
+    """Return an RGBA picture as RGB, with a colour behind its transparent pixels."""
     behind = Image.new("RGBA", picture.size, (*background, 255))
     return Image.alpha_composite(behind, picture).convert("RGB")

@@ -1,4 +1,5 @@
-// Shows what a node says of its run: where a model was saved, how well its timesteps do, …
+// Shows what a node says of its run: where a model was saved, how well its timesteps do, how near
+// images are to a reference.
 
 import { showNote } from "./note.js";
 import { showResults } from "./results.js";
@@ -7,6 +8,7 @@ const SHOWS = [
   "UnconditionalUNetSave",
   "UnconditionalOptimiseTimesteps",
   "UnconditionalGenerateMany",
+  "UnconditionalCompareSets",
 ];
 
 showResults({

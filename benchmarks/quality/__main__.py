@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .convergence import LATE_END, SMOOTH_END, STEPS, measure, order
-from .distances import features_of, floor, frechet, kernel_distance, real_features
+from .distances import distances, features_of, floor, real_features
 from .samplers import (
     EXACT,
     FEW,
@@ -118,8 +118,7 @@ def measure_cell(cell: Cell) -> dict[str, float]:
     model, first = network(cell.model), cell.seed * SEEDS_APART
     if cell.kind == "sets":
         images = draw(cell.row, model, cell.steps, range(first, first + SET_IMAGES))
-        features, real = features_of(images), real_features()
-        return {"frechet": frechet(features, real), "kid": kernel_distance(features, real)}
+        return distances(features_of(images), real_features())
     seeds = range(first, first + DISTANCE_IMAGES[cell.model])
     reference = OTHER_SEEDS if cell.seed else FEW_REFERENCES.get(cell.model, REFERENCES[0])
     best = converged(*reference, model, seeds)

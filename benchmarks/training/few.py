@@ -19,7 +19,7 @@ from comfyui_unconditional.training.plan import SmallData
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import Tensor
 
-from ..quality.distances import features_of, frechet
+from ..quality.distances import distances, features_of
 from .ours import NODE_OPTIONS, begin, train_for
 from .script import Script
 
@@ -46,7 +46,7 @@ def measure(peers: list[str], device: torch.device, seconds: float, seeds: list[
     for seed in seeds:
         images, held_out = split(seed)
         features = features_of(held_out)
-        print(f"| {seed} | the 200 digits | | {frechet(features_of(images), features):.3f} | | |")
+        print(f"| {seed} | the 200 digits | | {apart(images, features):.3f} | | |")
         gauge = CopyGauge(PictureSet.of_tensor(images), flip=False, rotate=False)
         for peer in peers:
             network, scheduler, steps = PEERS[peer](images, device, seconds, seed)
@@ -54,10 +54,15 @@ def measure(peers: list[str], device: torch.device, seconds: float, seeds: list[
             copying = gauge.measure(samples)
             ratio = "-" if copying.ratio is None else f"{copying.ratio:.2f}"
             print(
-                f"| {seed} | {peer} | {steps} | {frechet(features_of(samples), features):.3f} | "
+                f"| {seed} | {peer} | {steps} | {apart(samples, features):.3f} | "
                 f"{copying.copies} of {copying.samples} | {ratio} |",
                 flush=True,
             )
+
+
+def apart(images: Tensor, features: Tensor) -> float:
+    """Return the Fréchet distance of images from a set with these features."""
+    return distances(features_of(images), features)["frechet"]
 
 
 def split(seed: int) -> tuple[Tensor, Tensor]:

@@ -1,24 +1,25 @@
-"""A small fixed digit classifier, whose features are used for distances between sets of images.
+"""A small fixed digit classifier, whose features compare sets of digits.
 
-`python -m benchmarks.quality.features` trains it again, with the same result, and prints its
-accuracy.
+`python -m comfyui_unconditional.evaluate.digit_classifier` trains it again, with the same result,
+and prints its accuracy.
 """
 
 from pathlib import Path
 
 import torch
-from comfyui_unconditional.models.digits import digits
-from comfyui_unconditional.models.judge import as_saved
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_WEIGHTS = Path(__file__).parent / "features.safetensors"
+WEIGHTS = Path(__file__).parent / "digits.safetensors"
 _HELD_OUT, _EPOCHS, _BATCH = 360, 40, 64
 
 
 class Classifier(nn.Module):
     """Two convolutions, 32 features, 10 classes."""
+
+    scale: Tensor
+    """The root of the features' mean variance over real digits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,6 +27,7 @@ class Classifier(nn.Module):
         self.conv_2 = nn.Conv2d(16, 32, 3, padding=1)
         self.to_features = nn.Linear(32 * 4 * 4, 32)
         self.to_classes = nn.Linear(32, 10)
+        self.register_buffer("scale", torch.tensor(1.0, dtype=torch.float64))
 
     def features(self, images: Tensor) -> Tensor:
         """Return the features of images in -1..1: (n, 1, 16, 16) -> (n, 32)."""
@@ -41,7 +43,7 @@ class Classifier(nn.Module):
 def load_classifier() -> Classifier:
     """Return the committed classifier."""
     model = Classifier().eval()
-    model.load_state_dict(load_file(_WEIGHTS))
+    model.load_state_dict(load_file(WEIGHTS))
     return model
 
 
@@ -67,14 +69,19 @@ def train(images: Tensor, labels: Tensor) -> Classifier:
 
 def main() -> None:
     """Train on four fifths of the digits, write the weights, and print the accuracy on the rest."""
+    from ..models.digits import digits
+    from ..models.judge import as_saved
+
     torch.set_num_threads(1)  # to sum in the same order everywhere
     images, labels = digits()
+    images = as_saved(images)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    images, labels = as_saved(images)[order], labels[order]
-    model = train(images[_HELD_OUT:], labels[_HELD_OUT:])
-    save_file(model.state_dict(), _WEIGHTS)
+    held_out, learned = order[:_HELD_OUT], order[_HELD_OUT:]
+    model = train(images[learned], labels[learned])
     with torch.inference_mode():
-        right = (model(images[:_HELD_OUT]).argmax(1) == labels[:_HELD_OUT]).double().mean()
+        right = (model(images[held_out]).argmax(1) == labels[held_out]).double().mean()
+        model.scale.copy_(model.features(images).double().var(0).mean().sqrt())
+    save_file(model.state_dict(), WEIGHTS)
     print(f"{right:.2%} accuracy on {_HELD_OUT} held-out digits")
 
 

@@ -1,0 +1,8 @@
+"""`python -m comfyui_unconditional.evaluate`: compare drawn pictures with a reference."""
+
+import sys
+
+from .command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

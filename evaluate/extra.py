@@ -1,0 +1,29 @@
+"""The packages that some features and sets need beyond ComfyUI's own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..schedulers.errors import UserError
+
+# Of the `evaluate` extra, by module. What needs them imports them on use.
+_PACKAGES = {
+    "sklearn": "scikit-learn",
+    "torch_fidelity": "torch-fidelity",
+    "torchvision": "torchvision",
+    "tqdm": "tqdm",
+}
+
+
+@contextmanager
+def needs_extra() -> Iterator[None]:
+    """Turn a missing package of the extra into a ``UserError`` that says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = _PACKAGES.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise
+        raise UserError(
+            f"This needs {package}, which is not installed. Install the `evaluate` extra: in this "
+            "pack's folder run pip install -e \".[evaluate]\" with ComfyUI's Python."
+        ) from error
