@@ -52,7 +52,7 @@ def read_texts(picture: Image.Image) -> dict[str, str]:
     """Return the metadata of an opened PNG or WebP by name."""
     if picture.format == "PNG":
         picture.load()  # a chunk may come after the pixels
-        return {name: text for name, text in picture.info.items() if isinstance(text, str)}
+        return {str(name): text for name, text in picture.info.items() if isinstance(text, str)}
     entries = (str(value).partition(":") for value in picture.getexif().values())
     return {name: text for name, separator, text in entries if separator}
 
