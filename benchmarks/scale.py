@@ -82,7 +82,7 @@ def actors(plan: Plan, count: int) -> Pool:
 
 def workers(home: Path) -> None:
     """Two workers against one, in turns: CIFAR's shape, one thread each."""
-    model, settings, rounds = cifar(home), Settings("ddim", steps=3), 3
+    model, settings, rounds = cifar(home), Settings("ddim", steps=4), 3
     for name, make in {"processes": processes, "Ray": actors}.items():
         ratios = []
         for _ in range(rounds):
@@ -160,7 +160,7 @@ def resuming(home: Path) -> None:
 
 def kills(home: Path) -> None:
     """5,000 digits; a worker is killed every 20 seconds, the driver twice, then a node of three."""
-    how = [str(DIGITS_FOLDER), "--seeds", "0-4999", "--sampler", "ddim", "--steps", "20"]
+    how = [str(DIGITS_FOLDER), "--seeds", "0-4999", "--sampler", "ddim", "--steps", "10"]
     how += ["--batch", "64"]
     whole = home / "whole"
     subprocess.run([*GENERATE, *how, "--out", str(whole)], check=True)
