@@ -1,0 +1,108 @@
+"""Padding at the edges of images: zeros or, where opposite edges are joined, the other side.
+
+A network whose every layer pads with the other side computes on a torus: a shifted input gives a
+shifted output, and its images tile without a seam.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass
+class Edges:
+    """Which opposite edges are joined. A network and all its layers that pad share one.
+
+    Attributes:
+        x: left and right.
+        y: top and bottom.
+    """
+
+    x: bool = False
+    y: bool = False
+
+    @property
+    def are_joined(self) -> bool:
+        """Whether any are."""
+        return self.x or self.y
+
+    @contextmanager
+    def joined(self, *, x: bool, y: bool) -> Iterator[None]:
+        """Join edges while the context lasts."""
+        before = self.x, self.y
+        self.x, self.y = x, y
+        try:
+            yield
+        finally:
+            self.x, self.y = before
+
+    def join(
+        self, image: Tensor, before: Sequence[int], after: Sequence[int] | None = None
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Pad an image with the other side where edges are joined.
+
+        Args:
+            image: shape (B, C, H, W).
+            before: rows above and columns left of it, at most H and W.
+            after: rows below and columns right of it; None: as many.
+
+        Returns:
+            The padded image, and how many rows and columns of ``after`` still need zeros.
+        """
+        left, zeros = list(before), list(before if after is None else after)
+        for axis, is_joined in enumerate((self.y, self.x)):
+            if is_joined:
+                image = _around(image, axis + 2, left[axis], zeros[axis])
+                zeros[axis] = 0
+        return image, (zeros[0], zeros[1])
+
+
+def _around(image: Tensor, dim: int, before: int, after: int) -> Tensor:
+    # Not F.pad, which loses the order of the memory.
+    size = image.shape[dim]
+    parts = (image.narrow(dim, size - before, before), image, image.narrow(dim, 0, after))
+    return torch.cat(parts, dim)
+
+
+class Convolution:
+    """Stands for ``_conv_forward`` of a layer, and joins the edges of its input.
+
+    Args:
+        layer: a convolution whose padding is zeros.
+        edges: of the whole network.
+    """
+
+    def __init__(self, layer: nn.Conv2d, edges: Edges):
+        self._layer, self._edges = layer, edges
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the convolution of x, shape (B, C, H, W)."""
+        layer = self._layer
+        if not self._edges.are_joined:
+            return type(layer)._conv_forward(layer, x, weight, bias)
+        x, zeros = self._edges.join(x, padding_of(layer))
+        return F.conv2d(x, weight, bias, layer.stride, zeros, layer.dilation, layer.groups)
+
+
+def padding_of(layer: nn.Conv2d) -> tuple[int, int]:
+    """Return the rows and columns that a layer pads on each side."""
+    assert not isinstance(layer.padding, str)
+    return layer.padding[0], layer.padding[1]
+
+
+def share_edges(network: nn.Module, edges: Edges) -> None:
+    """Let all layers of a network that pad follow ``edges``.
+
+    These are its convolutions, and the modules that have ``edges`` of their own.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            if any(module.padding):
+                # The seam of torch's layer, and of a host's that casts the weight for each call.
+                module.__dict__["_conv_forward"] = Convolution(module, edges)
+        elif "edges" in module.__dict__:
+            module.__dict__["edges"] = edges
