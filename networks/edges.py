@@ -7,10 +7,19 @@ shifted output, and its images tile without a seam.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Directions = Literal["both", "x", "y", "none"]
+"""Where an image continues over its edges: x is left and right, y is top and bottom."""
+
+
+def continues(directions: Directions, axis: Literal["x", "y"]) -> bool:
+    """Whether an image continues in this direction."""
+    return directions in (axis, "both")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .canvas import UnconditionalOffsetImage, UnconditionalSeamlessTiling, UnconditionalWindows
 from .consistency import UnconditionalConsistencySampler
 from .download import UnconditionalUNetDownload
 from .latents import (
@@ -63,4 +64,7 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalConsistencySampler,
             UnconditionalTrain,
             UnconditionalOptimiseTimesteps,
+            UnconditionalSeamlessTiling,
+            UnconditionalOffsetImage,
+            UnconditionalWindows,
         ]
