@@ -44,6 +44,8 @@ from .window_progress import WindowProgress
 
 _WINDOW_BYTES = 2**30
 """The most that the windows of an image take that are evaluated at once."""
+_STRIP = 256
+"""Rows of an image that are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,15 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         config = process_to_draw(self.model_sampling, self.scheduler_config)
         times = request.time_at(t, nearest) * config.timestep_scale
         cover = Canvas.of(options).cover(*x_t.shape[2:])
+        if (
+            any(cover.joined.values())
+            and patcher is not None
+            and "bypass_lora" in patcher.injections
+        ):
+            raise ConfigError(
+                "A LoRA in bypass mode sees zeros beyond the edges, so the image would not tile. "
+                "Use 'Load LoRA' instead of the bypass loader, or no Seamless Tiling."
+            )
         size = self._at_once(x_t, cover)
         predict = functools.partial(
             self.diffusion_model,
@@ -227,11 +238,23 @@ class UnconditionalModel(comfy.model_base.BaseModel):
                 (inputs,) = request.inputs(x_t, self.unet_config, len(x_t))
                 progress = WindowProgress(options, t, len(x_t) * len(cover))
                 output = predict_in_windows(predict, cover, x_t, times, inputs, size, progress)
-        output = output.to(x.dtype)
         channels = x.shape[1]
         if output.shape[1] > channels:
             request.keep_variance(output[:, channels:], options.get("cond_or_uncond") or [0])
-        return self.model_sampling.calculate_denoised(t, output[:, :channels], x)
+        del x_t
+        return self._denoised(t, output[:, :channels], x)
+
+    def _denoised(self, t: Tensor, output: Tensor, x: Tensor) -> Tensor:
+        """Return the image that the output predicts, in the precision of x.
+
+        It is computed in strips, because of a large image each intermediate copy counts.
+        """
+        denoised = torch.empty_like(x)
+        for top in range(0, x.shape[2], _STRIP):
+            rows = slice(top, top + _STRIP)
+            strip = output[:, :, rows].to(x.dtype)
+            denoised[:, :, rows] = self.model_sampling.calculate_denoised(t, strip, x[:, :, rows])
+        return denoised
 
     def _at_once(self, x_t: Tensor, cover: Cover) -> int:
         """Return how many images or windows to evaluate, considering the host's free memory."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .base import Network
-from .edges import Convolution, Edges, padding_of
+from .edges import Convolution, Edges, fill_edges, padding_of
 
 _TILE = 4
 """Outputs of a tile, in each direction."""
@@ -193,12 +193,9 @@ class FastConvolution(Convolution):
         padding = (0, 0, 1, right - x.shape[3], 1, below - x.shape[2])
         padded = F.pad(x.permute(0, 2, 3, 1), padding)
         if self._edges.y:
-            padded[:, 0], padded[:, x.shape[2] + 1] = padded[:, x.shape[2]], padded[:, 1]
+            fill_edges(padded, 1, 1, x.shape[2], 1)
         if self._edges.x:
-            padded[:, :, 0], padded[:, :, x.shape[3] + 1] = (
-                padded[:, :, x.shape[3]],
-                padded[:, :, 1],
-            )
+            fill_edges(padded, 2, 1, x.shape[3], 1)
         of_image, of_row, of_column, _ = padded.stride()
         y = x.new_empty(batch, rows * _TILE, columns * _TILE, out)
 

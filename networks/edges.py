@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -62,19 +61,26 @@ class Edges:
         Returns:
             The padded image, and how many rows and columns of ``after`` still need zeros.
         """
-        left, zeros = list(before), list(before if after is None else after)
-        for axis, is_joined in enumerate((self.y, self.x)):
-            if is_joined:
-                image = _around(image, axis + 2, left[axis], zeros[axis])
-                zeros[axis] = 0
-        return image, (zeros[0], zeros[1])
+        after = before if after is None else after
+        if not self.are_joined:
+            return image, (after[0], after[1])
+        height, width = image.shape[2:]
+        joined = self.y, self.x
+        (top, left), (bottom, right) = (
+            [count if is_joined else 0 for count, is_joined in zip(counts, joined, strict=True)]
+            for counts in (before, after)
+        )
+        # In one copy, which keeps the order of the memory; F.pad's own "circular" does not.
+        padded = F.pad(image, (left, right, top, bottom))
+        fill_edges(padded, 2, top, height, bottom)
+        fill_edges(padded, 3, left, width, right)
+        return padded, (0 if self.y else after[0], 0 if self.x else after[1])
 
 
-def _around(image: Tensor, dim: int, before: int, after: int) -> Tensor:
-    # Not F.pad, which loses the order of the memory.
-    size = image.shape[dim]
-    parts = (image.narrow(dim, size - before, before), image, image.narrow(dim, 0, after))
-    return torch.cat(parts, dim)
+def fill_edges(padded: Tensor, dim: int, before: int, size: int, after: int) -> None:
+    """Fill what is padded before and after the ``size`` rows of an image with its other side."""
+    padded.narrow(dim, 0, before).copy_(padded.narrow(dim, size, before))
+    padded.narrow(dim, before + size, after).copy_(padded.narrow(dim, before, after))
 
 
 class Convolution:
