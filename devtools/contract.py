@@ -171,6 +171,17 @@ NODES: dict[str, dict[str, Any]] = {
         *("STRING", "IMAGE"),
         optional={"images": "IMAGE"},
     ),
+    "UnconditionalSeamlessTiling": _node(
+        "Seamless Tiling", {"model": "MODEL", "directions": ["both", "x", "y", "none"]}, "MODEL"
+    ),
+    "UnconditionalOffsetImage": _node(
+        "Offset Image", {"image": "IMAGE", "x": 0.5, "y": 0.5}, "IMAGE"
+    ),
+    "UnconditionalWindows": _node(
+        "Windows",
+        {"model": "MODEL", "window": 0, "overlap": 0.25, "wrap": ["none", "both", "x", "y"]},
+        "MODEL",
+    ),
 }
 
 

@@ -78,6 +78,16 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             w("PreviewImage", images=[compared[0], 1])
         case "ShowSchedule":
             w(node, model=w.model())
+        case "SeamlessTiling" | "Windows" | "OffsetImage":
+            model = w.model("deep-field")
+            if kind != "OffsetImage":
+                model = w(node, model=model)
+            latent = w("UnconditionalEmptyLatent", model=model, width=304, height=208)
+            inputs = {"model": model, "latent": latent, "method": "iPNDM_v", "spacing": "power"}
+            sky = sample("PNDM", 15, 1, **inputs)
+            image = w("UnconditionalImageOutput", samples=sky, filename_prefix="sky")
+            if kind == "OffsetImage":  # the seam of a picture that was made without tiling
+                w("PreviewImage", images=w(node, image=image))
         case "EmptyLatent" | "Conditioning":
             model, nothing = w.model(), w("UnconditionalConditioning")
             inputs = {"model": model, "seed": 0, "steps": 20, "cfg": 1.0, "sampler_name": "euler"}
@@ -169,7 +179,11 @@ def every_node() -> Graph:
     w("UnconditionalUNetSave", model=found, filename_prefix="saved/classes")
     inputs = {"count": 3, "batch_size": 2, "sampler": "iPNDM_v", "steps": 6, "spacing": "power"}
     inputs |= {"name": "saved/many", "class_label": 1}
-    w("UnconditionalGenerateMany", model=classes, seed=71, **inputs)
+    w("UnconditionalGenerateMany", model=classes, seed=81, **inputs)
+    tiling = w("UnconditionalSeamlessTiling", model=found, directions="y")
+    windows = w("UnconditionalWindows", model=tiling, window=8, overlap=0.45, wrap="x")
+    sample("DDIM", 71, model=windows, steps=2, batch_size=2, class_label=1, denoise=0.4)
+    w("PreviewImage", images=w("UnconditionalOffsetImage", image=grey, x=0.25, y=-0.75))
     how = {"size": 8, "crop": "random", "network": "medium", "steps": 3, "batch_size": 2}
     how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
     how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}

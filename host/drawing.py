@@ -7,7 +7,6 @@ from torch import Tensor
 from ..schedulers.errors import UserError
 from ..schedulers.sampler import Sampler
 from .latents import empty_latent
-from .model import unconditional_model
 from .sampling import quietly, run_sampler
 
 
@@ -19,7 +18,7 @@ class Drawing:
     ):
         self._model, self._seed, self._images = model, seed, images
         self._label = None if class_label == -1 else class_label
-        self._latent = empty_latent(unconditional_model(model).unet_config, images)
+        self._latent = empty_latent(model, images)
         self._bar = comfy.utils.ProgressBar(evaluations)
 
     def __call__(self, sampler: Sampler, held_back: bool) -> Tensor:

@@ -54,11 +54,11 @@ class GuidedModel:
         # no digit of float32; not every device has it, and other models expect float32.
         ours = isinstance(guider.inner_model, UnconditionalModel)
         exact = ours and computes_float64(noise.device)
+        self._keeps_last = ours and guider.inner_model.unet_config.is_self_conditioned
         self._dtype = torch.float64 if exact else torch.float32
 
     def __call__(self, x_t: Tensor, t: float) -> Tensor:
         scale, sigma = self._sampler.level(t, self._dtype)
-        wide = x_t.to(self._dtype)
         sigma = sigma.to(x_t.device).expand(len(x_t))
 
         time = self._sampler.network_time(t)
@@ -66,7 +66,7 @@ class GuidedModel:
         options = self._extra_args["model_options"]
         transformer_options = {**options.get("transformer_options", {}), Request.KEY: request}
         x0 = self._model(
-            wide / scale,
+            x_t.to(self._dtype) / scale,  # not kept meanwhile: of a large image each copy counts
             sigma,
             self._mask,
             model_options={**options, "transformer_options": transformer_options},
@@ -74,9 +74,9 @@ class GuidedModel:
         )
 
         # A self-conditioned network was trained with what its own samplers pass: the clipped image.
-        if isinstance(self._sampler, ScheduleSampler):
+        if self._keeps_last and isinstance(self._sampler, ScheduleSampler):
             self._last_x0 = clip_x0(x0, self._sampler.config)
-        output = self._sampler.output_of(x0, wide, t).to(x_t.dtype)
+        output = self._sampler.output_of(x0, x_t.to(self._dtype), t).to(x_t.dtype)
         if request.learned_variance is None:
             return output
         if request.learned_variance.shape != x_t.shape:

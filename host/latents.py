@@ -7,25 +7,26 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..networks.base import NetworkConfig
-from .model import unconditional_model
+from .model import check_size, unconditional_model
 
 # A key of the host's empty latents: how many pixels a side of one entry covers.
 _RATIO = "downscale_ratio_spacial"
 
 
 def empty_latent(
-    config: NetworkConfig, batch_size: int, height: int = 0, width: int = 0
+    patcher: ModelPatcher, batch_size: int, height: int = 0, width: int = 0
 ) -> dict[str, Any]:
     """Return a LATENT of zeros, shape (B, C, H, W); a side of 0 means the model's own.
 
     Raises:
+        ValueError: the MODEL is of another kind.
         ConfigError: the network cannot halve this size at each level, or its own size is unknown.
     """
+    config = unconditional_model(patcher).unet_config
     if not (height and width):
         own_height, own_width = config.size
         height, width = height or own_height, width or own_width
-    config.check_size(height, width)
+    check_size(patcher, height, width)
     device = comfy.model_management.intermediate_device()
     return {"samples": torch.zeros(batch_size, config.in_channels, height, width, device=device)}
 
@@ -54,6 +55,6 @@ def fit_latent(patcher: ModelPatcher, latent: dict[str, Any]) -> dict[str, Any]:
                 "create it; a VAE's latents are not pixels."
             )
         batch, _, height, width = samples.shape
-        return {**rest, **empty_latent(config, batch, height * ratio, width * ratio)}
-    config.check_size(*samples.shape[-2:])
+        return {**rest, **empty_latent(patcher, batch, height * ratio, width * ratio)}
+    check_size(patcher, *samples.shape[-2:])
     return {**rest, "samples": samples.float()}

@@ -119,7 +119,7 @@ class ManyPictures:
             PromptServer.instance.send_progress_text(text, self._node)
 
     def _draw_block(self, block: Block, show: Any) -> None:
-        latent = empty_latent(self._config, len(block.seeds))
+        latent = empty_latent(self._model, len(block.seeds))
         try:
             sampled = run_sampler(
                 self._model,

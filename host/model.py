@@ -1,13 +1,16 @@
 """Our network as a ComfyUI MODEL, which the host loads, moves and casts like its own models."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.patcher_extension
 import comfy.supported_models_base
 import torch
 from comfy.cli_args import args
@@ -19,11 +22,14 @@ from ..checkpoints.reading import Checkpoint
 from ..networks.base import Network, NetworkConfig
 from ..networks.batch_parts import even_part, fastest_part
 from ..networks.convolution import Filters, bytes_to_make
-from ..networks.errors import CheckpointError
+from ..networks.edges import Directions
+from ..networks.errors import CheckpointError, ConfigError
 from ..networks.placement import place_weights
+from ..networks.windows import Cover, Windows, predict_in_windows
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.consistency_model import ConsistencyConfig
 from ..schedulers.process import Process
+from .canvas import Canvas
 from .model_sampling import (
     KINDS,
     carried_process,
@@ -34,6 +40,12 @@ from .model_sampling import (
     process_to_draw,
 )
 from .network import Request, host_class
+from .window_progress import WindowProgress
+
+_WINDOW_BYTES = 2**30
+"""The most that the windows of an image take that are evaluated at once."""
+_STRIP = 256
+"""Rows of an image that are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
 
         super().__init__(host_config, model_type(scheduler_config), unet_model=cast(Any, build))
         self._filters = filters
+        self._prepared: Canvas | None = None
         self.model_sampling = make_model_sampling(scheduler_config)
         self.scheduler_config = scheduler_config
         self.unet_config = checkpoint.config
@@ -117,6 +130,15 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         """The precision that the network computes in."""
         return self.manual_cast_dtype or self.get_dtype()
 
+    @contextmanager
+    def prepared_for(self, canvas: Canvas) -> Iterator[None]:
+        """Estimate the memory for this canvas while the context lasts."""
+        self._prepared = canvas
+        try:
+            yield
+        finally:
+            self._prepared = None
+
     def memory_required(
         self, input_shape: Sequence[int], cond_shapes: dict[str, Any] | None = None
     ) -> float:
@@ -124,14 +146,40 @@ class UnconditionalModel(comfy.model_base.BaseModel):
 
         The host frees that much before sampling.
         """
-        return self._memory_of_images(input_shape) + bytes_to_make(self.network)
+        batch, channels, height, width = input_shape
+        cover = self._canvas.cover(height, width)
+        at_once = batch
+        if len(cover) > 1:
+            device = comfy.model_management.get_torch_device()
+            at_once = self._fastest(batch * len(cover), channels, cover, device)
+        layers = at_once * self._bytes_of_one(channels, cover)
+        return (
+            layers + batch * _sampler_bytes(channels, height, width) + bytes_to_make(self.network)
+        )
 
-    def _memory_of_images(self, shape: Sequence[int]) -> float:
-        batch, channels, height, width = shape
-        layers = self.network.activation_bytes((batch, channels, height, width), self.compute_dtype)
-        # The kernels' workspaces; then the samplers' own x, x0, noise and history.
-        images = batch * channels * height * width
-        return 1.25 * layers + 16 * torch.float64.itemsize * images
+    @property
+    def _canvas(self) -> Canvas:
+        """That of the run that is being prepared, or that is going on."""
+        if self._prepared is not None or self.current_patcher is None:
+            return self._prepared or Canvas()
+        return Canvas.of(self.current_patcher.model_options["transformer_options"])
+
+    def _bytes_of_one(self, channels: int, cover: Cover) -> float:
+        """Return the memory that an image takes in the network, or one of its windows."""
+        layers = self.network.activation_bytes((1, channels, *cover.size), self.compute_dtype)
+        # The copies that are padded with the other side; then the kernels' workspaces.
+        padded = 1.7 if any(cover.joined.values()) else 1
+        return 1.25 * padded * layers
+
+    def _fastest(self, count: int, channels: int, cover: Cover, device: torch.device) -> int:
+        """Return how many of ``count`` images or windows to evaluate at once if memory is free."""
+        layers = self.network.activation_bytes((1, channels, *cover.size), self.compute_dtype)
+        fastest = fastest_part(count, layers, device)
+        if len(cover) == 1:
+            return fastest
+        return even_part(
+            count, min(fastest, int(_WINDOW_BYTES / self._bytes_of_one(channels, cover)))
+        )
 
     def _apply_model(
         self,
@@ -163,37 +211,66 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         x_t = self.model_sampling.calculate_input(t, x).to(self.compute_dtype)
         config = process_to_draw(self.model_sampling, self.scheduler_config)
         times = request.time_at(t, nearest) * config.timestep_scale
-        size = self._images_at_once(x_t)
-        outputs = [
-            self.diffusion_model(
-                x_part,
-                t_part,
-                context=c_crossattn,
-                control=control,
-                transformer_options=options,
-                **inputs,
+        cover = Canvas.of(options).cover(*x_t.shape[2:])
+        if (
+            any(cover.joined.values())
+            and patcher is not None
+            and "bypass_lora" in patcher.injections
+        ):
+            raise ConfigError(
+                "A LoRA in bypass mode sees zeros beyond the edges, so the image would not tile. "
+                "Use 'Load LoRA' instead of the bypass loader, or no Seamless Tiling."
             )
-            for x_part, t_part, inputs in zip(
-                x_t.split(size),
-                times.split(size),
-                request.inputs(x_t, self.unet_config, size),
-                strict=True,
-            )
-        ]
-        output = (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).to(x.dtype)
+        size = self._at_once(x_t, cover)
+        predict = functools.partial(
+            self.diffusion_model,
+            context=c_crossattn,
+            control=control,
+            transformer_options=options,
+        )
+        with self.network.edges.joined(**cover.joined):
+            if len(cover) == 1:
+                inputs = request.inputs(x_t, self.unet_config, size)
+                parts = zip(x_t.split(size), times.split(size), inputs, strict=True)
+                outputs = [predict(x_part, t_part, **more) for x_part, t_part, more in parts]
+                output = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+            else:
+                (inputs,) = request.inputs(x_t, self.unet_config, len(x_t))
+                progress = WindowProgress(options, t, len(x_t) * len(cover))
+                output = predict_in_windows(predict, cover, x_t, times, inputs, size, progress)
         channels = x.shape[1]
         if output.shape[1] > channels:
             request.keep_variance(output[:, channels:], options.get("cond_or_uncond") or [0])
-        return self.model_sampling.calculate_denoised(t, output[:, :channels], x)
+        del x_t
+        return self._denoised(t, output[:, :channels], x)
 
-    def _images_at_once(self, x_t: Tensor) -> int:
-        """Return how many images to evaluate at once, considering the host's free memory."""
+    def _denoised(self, t: Tensor, output: Tensor, x: Tensor) -> Tensor:
+        """Return the image that the output predicts, in the precision of x.
+
+        It is computed in strips, because of a large image each intermediate copy counts.
+        """
+        denoised = torch.empty_like(x)
+        for top in range(0, x.shape[2], _STRIP):
+            rows = slice(top, top + _STRIP)
+            strip = output[:, :, rows].to(x.dtype)
+            denoised[:, :, rows] = self.model_sampling.calculate_denoised(t, strip, x[:, :, rows])
+        return denoised
+
+    def _at_once(self, x_t: Tensor, cover: Cover) -> int:
+        """Return how many images or windows to evaluate, considering the host's free memory."""
         batch, channels, height, width = x_t.shape
-        for_one = self._memory_of_images([1, channels, height, width])
+        for_one = self._bytes_of_one(channels, cover)
+        if len(cover) == 1:
+            for_one += _sampler_bytes(channels, height, width)
         free = cast(float, comfy.model_management.get_free_memory(x_t.device))
-        layers = self.network.activation_bytes((1, channels, height, width), self.compute_dtype)
-        fastest = fastest_part(batch, layers, x_t.device)
-        return even_part(batch, min(fastest, int(free / for_one)))
+        count = batch * len(cover)
+        fastest = self._fastest(count, channels, cover, x_t.device)
+        return even_part(count, min(fastest, int(free / for_one)))
+
+
+def _sampler_bytes(channels: int, height: int, width: int) -> int:
+    """Return the memory of the samplers' own x, x0, noise and history of one image."""
+    return 16 * torch.float64.itemsize * channels * height * width
 
 
 def _free_memory() -> float:
@@ -236,11 +313,22 @@ def make_model(
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
+    wrapper = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
+    model.add_wrapper_with_key(wrapper, Canvas.KEY, _prepare_sampling)
     model.cached_patcher_init = (
         _load_again,
         (checkpoint.config, scheduler_config, source, reread),
     )
     return model
+
+
+def _prepare_sampling(
+    prepare: Callable[..., Any], model: comfy.model_patcher.ModelPatcher, *args: Any, **kwargs: Any
+) -> Any:
+    """Let the host estimate the memory for the canvas of this MODEL; it asks for the shape only."""
+    canvas = Canvas.of(model.model_options["transformer_options"])
+    with unconditional_model(model).prepared_for(canvas):
+        return prepare(model, *args, **kwargs)
 
 
 def _load_again(
@@ -338,6 +426,52 @@ def with_schedule(
     changed = patcher.clone()
     changed.add_object_patch("model_sampling", make_model_sampling(config))
     return changed
+
+
+def with_canvas(
+    patcher: comfy.model_patcher.ModelPatcher, **changes: Any
+) -> comfy.model_patcher.ModelPatcher:
+    """Return a MODEL of this pack with another ``Canvas``; the given one is not changed.
+
+    Raises:
+        ValueError: the MODEL is of another kind.
+    """
+    unconditional_model(patcher)
+    changed = patcher.clone()
+    options = changed.model_options["transformer_options"]
+    options[Canvas.KEY] = replace(Canvas.of(options), **changes)
+    return changed
+
+
+def with_windows(
+    patcher: comfy.model_patcher.ModelPatcher, window: int, overlap: float, wrap: Directions
+) -> comfy.model_patcher.ModelPatcher:
+    """Return a MODEL of this pack that covers an image with windows.
+
+    Args:
+        patcher: is not changed.
+        window: one side in pixels; 0 is the model's own size.
+        overlap: the part of a window that it shares with the next.
+        wrap: where windows continue over the image's edges.
+
+    Raises:
+        ValueError: the MODEL is of another kind.
+        ConfigError: the network cannot halve this size at each level, or its own size is unknown.
+    """
+    config = unconditional_model(patcher).unet_config
+    if window % config.size_multiple:
+        raise ConfigError(
+            f"window must be divisible by {config.size_multiple} for this model, not {window}. "
+            "0 is the model's own size."
+        )
+    height, width = (window, window) if window else config.size
+    return with_canvas(patcher, windows=Windows(height, width, overlap, wrap))
+
+
+def check_size(patcher: comfy.model_patcher.ModelPatcher, height: int, width: int) -> None:
+    """Raise ``ConfigError`` unless a MODEL of this pack can draw images of this size."""
+    canvas = Canvas.of(patcher.model_options["transformer_options"])
+    unconditional_model(patcher).unet_config.check_size(*canvas.cover(height, width).size)
 
 
 def weights_as_loaded(patcher: comfy.model_patcher.ModelPatcher) -> dict[str, Tensor]:

@@ -8,13 +8,14 @@ from comfy.model_patcher import ModelPatcher
 
 from ..pictures.provenance import Record
 from ..schedulers.errors import printable
+from .canvas import Canvas
 from .model import unconditional_model
 
 logger = logging.getLogger(__name__)
 
 
 def describe_model(model: ModelPatcher) -> Record:
-    """Return which weights a MODEL of this pack has, and how other nodes have patched it.
+    """Return which weights a MODEL of this pack has, and what nodes have put on it.
 
     This runs when the pictures are finished, so an error must not lose them: what cannot be
     determined is replaced by the reason.
@@ -36,15 +37,21 @@ def describe_model(model: ModelPatcher) -> Record:
             record[f"{name}_unknown"] = reason
     if not record.get("patched"):
         record.pop("patched", None)
-    return record
+    return {**record, **Canvas.of(model.model_options["transformer_options"]).record}
 
 
 def _patches(model: ModelPatcher) -> list[str]:
     """Return the host's names of what other nodes have patched on a MODEL."""
     options: dict[str, Any] = dict(model.model_options)
     transformer_options: dict[str, Any] = dict(options.pop("transformer_options", {}))
+    # What the record names on its own, and what each MODEL of this pack has.
+    transformer_options.pop(Canvas.KEY, None)
+    wrappers = {
+        kind: {key: found for key, found in by_key.items() if key != Canvas.KEY and found}
+        for kind, by_key in model.wrappers.items()
+    }
     inner = [transformer_options.pop(name, {}) for name in ("patches", "patches_replace")]
-    changed = [options, transformer_options, *inner, model.object_patches, model.wrappers]
+    changed = [options, transformer_options, *inner, model.object_patches, wrappers]
     changed += [model.injections, model.additional_models]
     names = {str(name) for part in changed for name, content in part.items() if content}
     if model.patches or model.weight_wrapper_patches or model.hook_patches:

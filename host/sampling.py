@@ -63,7 +63,7 @@ def sample(
             )
         if batch_size < 1:
             raise ScheduleError(f"batch_size must be at least 1, not {batch_size}.")
-        latent = empty_latent(unconditional_model(model).unet_config, batch_size)
+        latent = empty_latent(model, batch_size)
     if stretch.begins_with_image:
         settings["denoise"] = denoise
     if stretch.steps < steps:

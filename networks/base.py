@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .edges import Edges
 from .errors import ConfigError
 
 
@@ -106,6 +107,9 @@ class Network(nn.Module, ABC):
         operations: provides ``Conv2d``, ``Linear``, ``GroupNorm`` and ``Embedding``; a host passes
             its own, which cast and move weights when they are used.
         dtype, device: of the parameters.
+
+    Attributes:
+        edges: of the images; its layers follow them after ``place_weights``.
     """
 
     @abstractmethod
@@ -120,6 +124,7 @@ class Network(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.dtype = dtype or torch.get_default_dtype()
+        self.edges = Edges()
 
     @abstractmethod
     def activation_bytes(self, shape: tuple[int, int, int, int], dtype: torch.dtype) -> int:

@@ -15,11 +15,14 @@ oneDNN's direct kernels need them, which else reorder them at each call.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .base import Network
+from .edges import Convolution, Edges, fill_edges, padding_of
 
 _TILE = 4
 """Outputs of a tile, in each direction."""
@@ -34,6 +37,15 @@ _BLOCK_BYTES = 4 * 2**20
 """Of the transformed tiles at once; they should stay in the cache."""
 _RESERVE, _SHARE = 2**30, 0.05
 """Of the free memory: the bytes that stay free, and the part of the rest that a layer may take."""
+
+
+class _Size(NamedTuple):
+    """What filters in the kernels' own order are for."""
+
+    shape: torch.Size
+    """Of the input, with the other side where edges are joined."""
+    zeros: tuple[int, int]
+    """How many rows and columns of zeros the kernel adds on each side."""
 
 
 @dataclass
@@ -82,7 +94,7 @@ _OF_TILE, _OF_FILTER, _OF_OUTPUTS = _matrices()
 _ENLARGED = torch.eye(_TILE, dtype=torch.float64)[[0, 1, 1, 2, 2, 3]]
 
 
-class FastConvolution:
+class FastConvolution(Convolution):
     """Stands for ``_conv_forward`` of a layer, and takes over where it is faster.
 
     The filters serve only the layer's own weight: another tensor, as a host passes it that casts or
@@ -92,14 +104,24 @@ class FastConvolution:
         layer: a convolution with zero padding, not in groups.
         settings: of the whole network.
         enlarges: whether the input is enlarged by 2 first, by nearest neighbour.
+        edges: of the whole network; None: never joined.
     """
 
-    def __init__(self, layer: nn.Conv2d, settings: Filters, *, enlarges: bool):
-        self._layer, self._settings = layer, settings
+    def __init__(
+        self,
+        layer: nn.Conv2d,
+        settings: Filters,
+        *,
+        enlarges: bool,
+        edges: Edges | None = None,
+    ):
+        super().__init__(layer, edges or Edges())
+        self._settings = settings
         self._filters: Tensor | None = None
         self._made_from: Tensor | None = None
         """The weight's memory, kept so that no other weight can come to lie there."""
-        self._for_size: torch.Size | None = None
+        self._for_size: _Size | None = None
+        """None: the filters are for tiles."""
         self._enlargement = 2 if enlarges else 1
         tile = _OF_TILE @ _ENLARGED if enlarges else _OF_TILE
         self._tile, self._outputs = tile.float(), _OF_OUTPUTS.float()
@@ -115,10 +137,12 @@ class FastConvolution:
         if self._enlargement > 1:
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         if not in_tiles:
-            filters = self._filters_for(x, weight, for_size=x.shape)
+            padded, zeros = self._edges.join(x, padding_of(self._layer))
+            size = _Size(padded.shape, zeros)
+            filters = self._filters_for(x, weight, for_size=size)
             if filters is not None:
-                return _convolve_directly(self._layer, x, filters, bias)
-        return type(self._layer)._conv_forward(self._layer, x, weight, bias)
+                return _convolve_directly(self._layer, padded, filters, bias, zeros)
+        return super().__call__(x, weight, bias)
 
     @property
     def bytes_to_make(self) -> int:
@@ -130,9 +154,7 @@ class FastConvolution:
         """Whether the last call went through tiles."""
         return self._filters is not None and self._for_size is None
 
-    def _filters_for(
-        self, x: Tensor, weight: Tensor, *, for_size: torch.Size | None
-    ) -> Tensor | None:
+    def _filters_for(self, x: Tensor, weight: Tensor, *, for_size: "_Size | None") -> Tensor | None:
         """Return the filters for tiles, or in the order for a size; None: the layer does it."""
         if (
             not self._settings.enabled
@@ -170,6 +192,10 @@ class FastConvolution:
         below, right = ((n * stride + size - stride - 1) for n in (rows, columns))
         padding = (0, 0, 1, right - x.shape[3], 1, below - x.shape[2])
         padded = F.pad(x.permute(0, 2, 3, 1), padding)
+        if self._edges.y:
+            fill_edges(padded, 1, 1, x.shape[2], 1)
+        if self._edges.x:
+            fill_edges(padded, 2, 1, x.shape[3], 1)
         of_image, of_row, of_column, _ = padded.stride()
         y = x.new_empty(batch, rows * _TILE, columns * _TILE, out)
 
@@ -237,22 +263,25 @@ def _gains_from_order(layer: nn.Conv2d) -> bool:
     return wide and torch.backends.mkldnn.is_available()
 
 
-def _geometry(layer: nn.Conv2d) -> tuple[list[int], list[int], list[int], int]:
-    assert not isinstance(layer.padding, str)
-    return [*layer.padding], [*layer.stride], [*layer.dilation], 1
+def _geometry(
+    layer: nn.Conv2d, zeros: tuple[int, int]
+) -> tuple[list[int], list[int], list[int], int]:
+    return [*zeros], [*layer.stride], [*layer.dilation], 1
 
 
-def _in_order(layer: nn.Conv2d, size: torch.Size) -> Tensor:
+def _in_order(layer: nn.Conv2d, size: _Size) -> Tensor:
     return torch.ops.mkldnn._reorder_convolution_weight(
-        layer.weight.detach(), *_geometry(layer), [*size]
+        layer.weight.detach(), *_geometry(layer, size.zeros), [*size.shape]
     )
 
 
-def _convolve_directly(layer: nn.Conv2d, x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
+def _convolve_directly(
+    layer: nn.Conv2d, x: Tensor, filters: Tensor, bias: Tensor | None, zeros: tuple[int, int]
+) -> Tensor:
     # In another order oneDNN may have no kernel for these filters but its reference.
     x = x.contiguous(memory_format=torch.channels_last)
     return torch.ops.mkldnn._convolution_pointwise(
-        x, filters, bias, *_geometry(layer), "none", [], ""
+        x, filters, bias, *_geometry(layer, zeros), "none", [], ""
     )
 
 
@@ -262,7 +291,7 @@ def filter_bytes(weight: Tensor) -> int:
     return weight.numel() // largest * (_SIZE**2 if largest == 9 else largest) * 4
 
 
-def accelerate(network: nn.Module, settings: Filters) -> None:
+def accelerate(network: Network, settings: Filters) -> None:
     """Let the convolutions of a network on a CPU use fast filters.
 
     A layer's filters are made when it first runs, belong to it, and take up to four times the
@@ -278,7 +307,9 @@ def accelerate(network: nn.Module, settings: Filters) -> None:
     for module in network.modules():
         if _suits(module):
             # The seam of torch's layer, and of a host's that casts the weight for each call.
-            fast = FastConvolution(module, settings, enlarges=module in enlarged)
+            fast = FastConvolution(
+                module, settings, enlarges=module in enlarged, edges=network.edges
+            )
             module.__dict__["_conv_forward"] = fast
 
 

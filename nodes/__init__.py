@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .canvas import UnconditionalOffsetImage, UnconditionalSeamlessTiling, UnconditionalWindows
 from .compare import UnconditionalCompareSets
 from .consistency import UnconditionalConsistencySampler
 from .download import UnconditionalUNetDownload
@@ -67,4 +68,7 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalOptimiseTimesteps,
             UnconditionalGenerateMany,
             UnconditionalCompareSets,
+            UnconditionalSeamlessTiling,
+            UnconditionalOffsetImage,
+            UnconditionalWindows,
         ]

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..host.latents import empty_latent
-from ..host.model import unconditional_model
+from ..host.model import check_size, unconditional_model
 from ..pictures.images import image_to_latent, to_channels
 from ..pictures.resizing import Fit, resize
 from ..schedulers.errors import check_choice
@@ -43,13 +43,12 @@ class UnconditionalEmptyLatent(io.ComfyNode):
     def execute(
         cls, model: ModelPatcher, width: int, height: int, batch_size: int
     ) -> io.NodeOutput:
-        config = unconditional_model(model).unet_config
         if min(width, height) < 0 or batch_size < 1:
             raise ValueError(
                 f"width and height must be 0 or more and batch_size 1 or more, not {width}, "
                 f"{height} and {batch_size}."
             )
-        return io.NodeOutput(empty_latent(config, batch_size, height, width))
+        return io.NodeOutput(empty_latent(model, batch_size, height, width))
 
 
 class UnconditionalConditioning(io.ComfyNode):
@@ -108,7 +107,7 @@ class UnconditionalImageToLatent(io.ComfyNode):
         check_choice("fit", fit, get_args(Fit))
         config = unconditional_model(model).unet_config
         height, width = image.shape[1:3] if fit == "keep size" else config.size
-        config.check_size(height, width)
+        check_size(model, height, width)
         resized = resize(image, height, width, fit)
         return _latent(image_to_latent(to_channels(resized, config.in_channels)))
 

@@ -54,4 +54,5 @@ class DDIM(ScheduleSampler):
             x = a_prev.sqrt() * x0 + (1 - a_prev - sigma**2).clamp(min=0).sqrt() * eps
             if eta > 0:
                 x = x + sigma * noise().to(x)
+            del output, x0, eps  # before the next call: of a large image each copy counts
         return x

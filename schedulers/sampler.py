@@ -193,3 +193,4 @@ def drain(sampling: Sampling, on_evaluation: Callable[[Evaluation], object] = id
         except StopIteration as end:
             return end.value
         on_evaluation(evaluation)
+        del evaluation  # before the next call: of a large image each copy counts

@@ -19,6 +19,10 @@ SHORTER: dict[str, dict[str, dict[str, Any]]] = {
         "UnconditionalPNDMSampler": {"steps": 10},
     },
     "few_steps": {"UnconditionalOptimiseTimesteps": {"images": 4, "teacher_evaluations": 20}},
+    "seamless_wallpaper": {
+        "UnconditionalEmptyLatent": {"width": 128, "height": 64},
+        "UnconditionalPNDMSampler": {"steps": 5},
+    },
     "train_on_your_pictures": {
         "UnconditionalTrain": {"size": 8, "steps": 12, "batch_size": 2, "preview_every": 0},
         "UnconditionalPNDMSampler": {"steps": 5},

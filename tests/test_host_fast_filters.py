@@ -81,6 +81,15 @@ def test_a_hook_that_writes_into_the_weights_acts_and_is_gone_without_it(wires, 
     assert torch.equal(before, after)
 
 
+def test_a_lora_in_bypass_mode_is_rejected_where_images_tile(wires, bench, lora):
+    bypassed = wires(
+        "LoraLoaderBypassModelOnly", model=wires.model(), lora_name=lora, strength_model=1.0
+    )
+    tiling = wires("UnconditionalSeamlessTiling", model=bypassed)
+    node = sampler(wires, "DDIM", tiling, steps=2)
+    bench.fails(wires, node, "A LoRA in bypass mode", node=node[0])
+
+
 def test_the_memory_of_the_filters_is_asked_for_until_they_are_made(bench, models):
     fields = {**toys.TINY, "block_out_channels": [64, 64], "norm_num_groups": 32}
     toys.write_checkpoint(models / "wide", {**fields, "sample_size": 16})

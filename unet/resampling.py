@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..networks.edges import Edges
+
 
 class Downsample(nn.Module):
     """A 3x3 convolution of stride 2: (B, C, H, W) to (B, C, H/2, W/2).
@@ -19,10 +21,14 @@ class Downsample(nn.Module):
     def __init__(self, channels: int, *, padding: int, operations: Any, **factory: Any):
         super().__init__()
         self.padding = padding
+        self.edges = Edges()
         self.conv = operations.Conv2d(channels, channels, 3, stride=2, padding=padding, **factory)
 
     def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.padding == 0 else x)
+        if self.padding == 0:
+            x, (below, right) = self.edges.join(x, (0, 0), (1, 1))
+            x = F.pad(x, (0, right, 0, below))
+        return self.conv(x)
 
 
 class Upsample(nn.Module):
@@ -47,14 +53,30 @@ def average_down(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 2)
 
 
-def fir_up(x: Tensor) -> Tensor:
+class FIRUp(nn.Module):
     """Twice the size through the (1, 3, 3, 1) filter (Karras et al. 2019; Song et al. 2021)."""
-    return F.conv_transpose2d(x, 4 * _fir_kernel(x), stride=2, padding=1, groups=x.shape[1])
+
+    def __init__(self):
+        super().__init__()
+        self.edges = Edges()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, zeros = self.edges.join(x, (1, 1))
+        # Of a joined edge's output, the padded pixel's two are cut off too.
+        cut = [1 if zero else 3 for zero in zeros]
+        return F.conv_transpose2d(x, 4 * _fir_kernel(x), stride=2, padding=cut, groups=x.shape[1])
 
 
-def fir_down(x: Tensor) -> Tensor:
-    """Half the size through the same filter, with zero padding."""
-    return F.conv2d(x, _fir_kernel(x), stride=2, padding=1, groups=x.shape[1])
+class FIRDown(nn.Module):
+    """Half the size through the same filter."""
+
+    def __init__(self):
+        super().__init__()
+        self.edges = Edges()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, zeros = self.edges.join(x, (1, 1))
+        return F.conv2d(x, _fir_kernel(x), stride=2, padding=zeros, groups=x.shape[1])
 
 
 def _fir_kernel(x: Tensor) -> Tensor:

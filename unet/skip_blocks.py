@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .config import SKIP_IMAGE_CHANNELS
 from .level import Level, make_attention, make_resnet
 from .normalization import group_norm, quarter_groups
-from .resampling import fir_down, fir_up
+from .resampling import FIRDown, FIRUp
 from .resnet import Resample, ResnetBlock
 
 # The sum of two branches of equal variance keeps that variance.
@@ -34,9 +34,10 @@ class SkipDownBlock(nn.Module):
         self.attentions = (
             nn.ModuleList(_attention(level, **layers) for _ in self.resnets) if attention else None
         )
+        self.fir_down = FIRDown()
         self.resnet_down = self.skip_conv = None
         if not level.is_last:
-            self.resnet_down = _resampling_resnet(level, fir_down, **layers)
+            self.resnet_down = _resampling_resnet(level, self.fir_down, **layers)
             self.skip_conv = _conv(SKIP_IMAGE_CHANNELS, level.out_channels, 1, **layers)
 
     def forward(
@@ -50,7 +51,7 @@ class SkipDownBlock(nn.Module):
                 x = self.attentions[i](x)
             skips.append(x)
         if self.resnet_down is not None and self.skip_conv is not None:
-            image = fir_down(image)
+            image = self.fir_down(image)
             x = self.skip_conv(image) + self.resnet_down(x, temb)
             skips.append(x)
         return x, skips, image
@@ -70,9 +71,10 @@ class SkipUpBlock(nn.Module):
             resnets.append(_resnet(level, channels, groups, **layers))
         self.resnets = nn.ModuleList(resnets)
         self.attentions = nn.ModuleList([_attention(level, **layers)]) if attention else None
+        self.fir_up = FIRUp()
         self.resnet_up = self.skip_norm = self.skip_conv = None
         if not level.is_last:
-            self.resnet_up = _resampling_resnet(level, fir_up, **layers)
+            self.resnet_up = _resampling_resnet(level, self.fir_up, **layers)
             self.skip_norm = group_norm(quarter_groups(out), out, eps=config.norm_eps, **layers)
             self.skip_conv = _conv(out, SKIP_IMAGE_CHANNELS, 3, **layers)
 
@@ -91,7 +93,7 @@ class SkipUpBlock(nn.Module):
         if self.attentions is not None:
             x = self.attentions[0](x)
         if image is not None:
-            image = fir_up(image)
+            image = self.fir_up(image)
         if self.resnet_up is not None and self.skip_norm is not None and self.skip_conv is not None:
             part = self.skip_conv(F.silu(self.skip_norm(x)))
             image = part if image is None else image + part

@@ -30,6 +30,11 @@ def low_vram(model: Any) -> io.NodeOutput:
 @node(inputs=(io.Model.Input("model"), io.Latent.Input("latent")), is_output_node=True)
 def memory(model: Any, latent: Any) -> io.NodeOutput:
     """Shows the host's estimate of the memory that sampling (B, C, H, W) needs."""
+    from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
-    shape = list(latent["samples"].shape)
-    return io.NodeOutput(ui={"bytes": [model.model.memory_required(shape)]})
+    def estimate(model: Any, shape: list[int]) -> float:
+        return model.model.memory_required(shape)
+
+    wrappers = model.get_all_wrappers(WrappersMP.PREPARE_SAMPLING)
+    executor = WrapperExecutor.new_executor(estimate, wrappers)
+    return io.NodeOutput(ui={"bytes": [executor.execute(model, list(latent["samples"].shape))]})
