@@ -16,6 +16,7 @@ from ..schedulers.timesteps import END
 from . import leftover
 from .guided_model import GuidedModel
 from .noise import BatchSeed
+from .restoration import finish
 
 logger = logging.getLogger(__name__)
 
@@ -131,8 +132,10 @@ class HostSampler(comfy.samplers.Sampler):
                 # As the next sampler will be given it.
                 left = host.process_latent_in(host.process_latent_out(x))
                 leftover.remember(left, denoise_mask)
-        elif denoise_mask is not None:
-            x = torch.where(denoise_mask == 0, known, x)
+        else:
+            x = finish(x, extra_args["model_options"])
+            if denoise_mask is not None:
+                x = torch.where(denoise_mask == 0, known, x)
         _check_finite(x, seeds)
         self.seconds = time.perf_counter() - started
         return x

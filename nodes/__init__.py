@@ -13,6 +13,7 @@ from .latents import (
 from .load import UnconditionalUNetLoader
 from .optimise import UnconditionalOptimiseTimesteps
 from .output import UnconditionalImageOutput
+from .restore import UnconditionalRestore
 from .sample import (
     UnconditionalDDIMSampler,
     UnconditionalDDPMSampler,
@@ -65,4 +66,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalTrain,
             UnconditionalOptimiseTimesteps,
             UnconditionalGenerateMany,
+            UnconditionalRestore,
         ]
