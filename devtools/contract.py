@@ -162,6 +162,16 @@ NODES: dict[str, dict[str, Any]] = {
         *("IMAGE", "STRING"),
         optional={"class_label": -1, **_SPACING},
     ),
+    "UnconditionalRestore": _node(
+        "Restore",
+        {
+            **{"model": "MODEL", "image": "IMAGE"},
+            "task": [*(f"enlarge x{n}" for n in (2, 4, 8)), "colour", "holes", "layout"],
+            **{"noise": 0.0, "until": 1.0, "block_size": 8},
+        },
+        "MODEL",
+        optional={"mask": "MASK"},
+    ),
 }
 
 

@@ -71,6 +71,14 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
         case "GenerateMany":
             inputs = {"count": 64, "sampler": "iPNDM_v", "steps": 10, "spacing": "optimised"}
             w(node, model=w.model(), **inputs, name="my-digits")
+        case "Restore":
+            model, inputs = w.model(), {"filename_prefix": "digit", "scale": 1}
+            digits = sample("PNDM", 50, batch_size=4, model=model, seed=4)
+            image = w("UnconditionalImageOutput", samples=digits, **inputs)
+            size = {"width": 4, "height": 4, "upscale_method": "area", "crop": "disabled"}
+            small = w("ImageScale", image=image, **size)
+            restoring = w(node, model=model, image=small, task="enlarge x4")
+            show(sample("DDIM", 50, model=restoring, eta=1.0))
         case "ShowSchedule":
             w(node, model=w.model())
         case "EmptyLatent" | "Conditioning":
@@ -165,6 +173,12 @@ def every_node() -> Graph:
     inputs = {"count": 3, "batch_size": 2, "sampler": "iPNDM_v", "steps": 6, "spacing": "power"}
     inputs |= {"name": "saved/many", "class_label": 1}
     w("UnconditionalGenerateMany", model=classes, seed=71, **inputs)
+    part = w("SolidMask", value=1.0, width=12, height=10)
+    inputs = {"task": "layout", "noise": 0.05, "until": 0.6, "block_size": 4, "mask": part}
+    restoring = w("UnconditionalRestore", model=classes, image=grey, **inputs)
+    inputs = {"seed": 81, "steps": 4, "batch_size": 2, "class_label": 1, "denoise": 0.9}
+    inputs |= {"eta": 0.85, "spacing": "power", "latent": picture}
+    output(w("UnconditionalDDIMSampler", model=restoring, **inputs), "restored")
     how = {"size": 8, "crop": "random", "network": "medium", "steps": 3, "batch_size": 2}
     how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
     how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}
