@@ -58,11 +58,10 @@ class Restoration:
         if x0.shape[-2:] != self.size:
             height, width = self.size
             raise UserError(
-                f"Restore ({self.record['task']}) is for pictures of {width} x {height} pixels "
-                f"(width x height), as its image says, but the sampler draws {x0.shape[-1]} x "
-                f"{x0.shape[-2]}. Connect 'Empty Pixel Latent' with width {width} and height "
-                f"{height} to the sampler's latent, or resize the image before 'Restore' with "
-                "'Upscale Image'."
+                f"With this image, Restore ({self.record['task']}) is for pictures of {width} x "
+                f"{height} pixels, but the sampler draws {x0.shape[-1]} x {x0.shape[-2]}. Connect "
+                f"'Empty Pixel Latent' with width {width} and height {height} to the sampler's "
+                "latent, or resize the image before 'Restore' with 'Upscale Image'."
             )
         return self.measurement.project(x0)
 
@@ -170,8 +169,12 @@ def finish(x: Tensor, model_options: dict[str, Any]) -> Tensor:
     """Return finished images with the measurements that they must have.
 
     A sampler whose last step combines several evaluations comes only near them.
+
+    Args:
+        x: shape (B, C, H, W), in the model's range.
+        model_options: the host's, of the MODEL that drew them.
     """
     for restoration in restorations(model_options):
         if restoration.reaches_end:
-            x = restoration.project(x)
+            x = restoration.measurement.project_into_range(x)
     return x

@@ -12,6 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Usually leaves less than a step of 8 bits. Always as many, so that an image does not depend on the
+# others of its batch.
+_ROUNDS = 50
+
 
 class Linear(Protocol):
     """A linear map A of images whose pseudo-inverse A+ is known: A A+ A = A."""
@@ -98,6 +102,16 @@ class Measurement:
     def project(self, x0: Tensor) -> Tensor:
         """Return the nearest images with this measurement, shape (B, C, H, W)."""
         return x0 - self.operator.back(self.residual(x0), *x0.shape[-2:])
+
+    def project_into_range(self, x0: Tensor) -> Tensor:
+        """Return images with this measurement that hardly leave -1..1, shape (B, C, H, W).
+
+        So clamping, as in a saved picture, hardly changes the measurement. Both are convex sets,
+        and projections onto one and the other in turn approach their intersection.
+        """
+        for _ in range(_ROUNDS):
+            x0 = self.project(x0.clamp(-1, 1))
+        return x0
 
 
 def _batch(tensor: Tensor, count: int) -> Tensor:

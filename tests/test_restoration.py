@@ -60,3 +60,12 @@ def test_the_noise_of_a_measurement_is_stronger_in_the_image_by_its_gain(operato
     y = operator.measure(_images(1, 28, 28))
     gain = operator.back(y, 28, 28).norm() / y.norm()
     assert gain == pytest.approx(operator.noise_gain, rel=1e-5)
+
+
+@pytest.mark.parametrize("operator", OPERATORS[1:])
+def test_a_finished_picture_has_the_measurement_also_as_it_is_saved(operator: Linear):
+    true = _images(2, 12, 20).clamp(-1, 1)
+    measurement = Measurement(operator, operator.measure(true))
+    finished = measurement.project_into_range(true + 0.2 * _images(2, 12, 20, seed=1))
+    assert measurement.residual(finished).abs().max() < 1e-5
+    assert measurement.residual(finished.clamp(-1, 1)).abs().max() < 2 / 255
