@@ -1,7 +1,6 @@
 """A MODEL whose images keep a measurement: a post-CFG function, which all samplers pass through."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal, cast
 
@@ -15,7 +14,9 @@ from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import UserError
 from ..schedulers.prediction import clip_x0
 from ..schedulers.restoration import Blocks, Linear, Measurement, WeightedChannels
-from .model import own_process, unconditional_model, with_schedule
+from ..schedulers.sampler import Sampler, ScheduleSampler
+from .model import unconditional_model
+from .model_sampling import process_to_draw
 
 Task = Literal["enlarge x2", "enlarge x4", "enlarge x8", "colour", "holes", "layout"]
 _FACTORS: dict[str, int] = {f"enlarge x{factor}": factor for factor in (2, 4, 8)}
@@ -29,7 +30,6 @@ class Restoration:
     Attributes:
         measurement: of the images, in the model's range.
         size: height and width of the images.
-        clipping: the options that say how to clip; None: do not.
         noise: the measurement's, as a standard deviation in -1..1.
         until: the part of the schedule in which images are projected, from its start; 0..1.
         record: what a picture's record says of it.
@@ -37,16 +37,17 @@ class Restoration:
 
     measurement: Measurement
     size: tuple[int, int]
-    clipping: SchedulerConfig | None
     noise: float
     until: float
     record: Record
 
     def __call__(self, args: dict[str, Any]) -> Tensor:
         x0: Tensor = args["denoised"]
-        if self.clipping is not None:
-            x0 = clip_x0(x0, self.clipping)
-        last = max(self._last_level(args["model"].model_sampling), self._noise_level)
+        sampling = args["model"].model_sampling
+        process = process_to_draw(sampling, args["model"].scheduler_config)
+        if isinstance(process, SchedulerConfig):
+            x0 = clip_x0(x0, process)
+        last = max(self._last_level(sampling), self._noise_level)
         return self.project(x0) if args["sigma"].max().item() >= last else x0
 
     def project(self, x0: Tensor) -> Tensor:
@@ -110,7 +111,7 @@ def restore(
         ValueError: the MODEL is of another kind, or its channels are not those of an image.
         ConfigError: the model cannot draw the size that the image asks for.
     """
-    process, config = own_process(patcher), unconditional_model(patcher).unet_config
+    config = unconditional_model(patcher).unet_config
     factor = _FACTORS.get(task, 1)
     size = (image.shape[1] * factor, image.shape[2] * factor)
     config.check_size(*size)
@@ -120,20 +121,13 @@ def restore(
             "mask of 'Load Image', or any other."
         )
     measurement = _measure(image, task, config.in_channels, block_size, mask)
-    clipping = process if isinstance(process, SchedulerConfig) else None
     record: Record = {"task": task, "image": digest(measurement.y), "noise": noise, "until": until}
     if task == "layout":
         record["block_size"] = block_size
     if measurement.known is not None:
         record["mask"] = digest(measurement.known)
-    function = Restoration(measurement, size, clipping, 2 * noise, until, record)
-
-    # The sampler must not clip after the projection.
-    restored = (
-        patcher.clone()
-        if clipping is None
-        else with_schedule(patcher, clipping.changed(clip_sample=False, thresholding=False))
-    )
+    restored = patcher.clone()
+    function = Restoration(measurement, size, 2 * noise, until, record)
     restored.set_model_sampler_post_cfg_function(cast(Any, function))
     return restored
 
@@ -160,9 +154,16 @@ def _measure(
     return Measurement(operator, y, white < 0.5)
 
 
-def restorations(model_options: dict[str, Any]) -> Iterable[Restoration]:
-    """Yield those that a MODEL has, from its options."""
-    return (f for f in model_options.get(_KEY, []) if isinstance(f, Restoration))
+def restorations(model_options: dict[str, Any]) -> list[Restoration]:
+    """Return those that a MODEL has, from its options."""
+    return [f for f in model_options.get(_KEY, []) if isinstance(f, Restoration)]
+
+
+def without_clipping(sampler: Sampler, model_options: dict[str, Any]) -> Sampler:
+    """Return the sampler for a MODEL that may have restorations, which must come after clipping."""
+    if not restorations(model_options) or not isinstance(sampler, ScheduleSampler):
+        return sampler
+    return replace(sampler, config=sampler.config.changed(clip_sample=False, thresholding=False))
 
 
 def finish(x: Tensor, model_options: dict[str, Any]) -> Tensor:
