@@ -20,8 +20,9 @@ def _mask(bench: Bench, wires: Wires, mask: Tensor) -> Link:
     return wires("ImageToMask", image=image, channel="red")
 
 
-def _restore(wires: Wires, image: Link, task: str, model: str = "digits-16", **how) -> Link:
-    return wires("UnconditionalRestore", model=wires.model(model), image=image, task=task, **how)
+def _restore(wires: Wires, image: Link, task: str, model: str | Link = "digits-16", **how) -> Link:
+    link = wires.model(model) if isinstance(model, str) else model
+    return wires("UnconditionalRestore", model=link, image=image, task=task, **how)
 
 
 def test_results_of_all_samplers_keep_the_small_picture_exactly(wires, bench, figure):
@@ -48,6 +49,19 @@ def test_results_of_all_samplers_keep_the_small_picture_exactly(wires, bench, fi
             figure("restore: |A x - y|", apart.abs().max().item(), 1e-5)
         # The first and the last are of the same small picture, and of other seeds.
         assert (samples[0] - samples[2]).abs().max() > 0.1
+
+
+def test_our_samplers_do_not_clip_what_was_projected(wires, bench):
+    schedule = {"timestep_spacing": "trailing", "set_alpha_to_one": "true", "clip_sample": "true"}
+    small = _image(bench, wires, Blocks(4).measure(some_images(1)))
+    # With noise, nothing is done to the finished image.
+    model = _restore(wires, small, "enlarge x4", model=wires.model(**schedule), noise=0.01)
+    ddim = wires("KSamplerSelect", sampler_name="ddim")
+    empty = bench.put(wires, torch.zeros(1, 1, 16, 16))
+    native = wires.custom(model, ddim, wires.timesteps(model, 20), empty, seed=7)
+    one, two = bench.get(wires, native, sampler(wires, "DDIM", model, steps=20, eta=0.0))
+    assert two.abs().max() > 1.01
+    assert (one - two).abs().max() < 1e-3
 
 
 def test_holes_are_filled_and_the_rest_stays(wires, bench):
