@@ -47,7 +47,7 @@ class Restoration:
         process = process_to_draw(sampling, args["model"].scheduler_config)
         if isinstance(process, SchedulerConfig):
             x0 = clip_x0(x0, process)
-        last = max(self._last_level(sampling), self._noise_level)
+        last = max(self._last_level(sampling), self.noise)
         return self.project(x0) if args["sigma"].max().item() >= last else x0
 
     def project(self, x0: Tensor) -> Tensor:
@@ -70,10 +70,6 @@ class Restoration:
     def reaches_end(self) -> bool:
         """Whether the finished image has exactly this measurement."""
         return self.until >= 1 and not self.noise
-
-    @property
-    def _noise_level(self) -> float:
-        return self.noise * self.measurement.operator.noise_gain
 
     def _last_level(self, sampling: Any) -> float:
         """Return the lowest noise level at which images are projected."""

@@ -20,14 +20,6 @@ _ROUNDS = 50
 class Linear(Protocol):
     """A linear map A of images whose pseudo-inverse A+ is known: A A+ A = A."""
 
-    @property
-    def noise_gain(self) -> float:
-        """How much stronger noise of a measurement is in the image A+ y.
-
-        That is in each direction that is measured: 1 / its singular value of A.
-        """
-        ...
-
     def measure(self, x: Tensor) -> Tensor:
         """Return A x for images of shape (B, C, H, W); shape (B, c, h, w)."""
         ...
@@ -46,10 +38,6 @@ class Blocks:
 
     size: int
 
-    @property
-    def noise_gain(self) -> float:
-        return float(self.size)
-
     def measure(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, self.size, ceil_mode=True, count_include_pad=False)
 
@@ -64,15 +52,12 @@ class WeightedChannels:
 
     weights: tuple[float, ...]
 
-    @property
-    def noise_gain(self) -> float:
-        return sum(w * w for w in self.weights) ** -0.5
-
     def measure(self, x: Tensor) -> Tensor:
         return (self._column(x) * x).sum(1, keepdim=True)
 
     def back(self, y: Tensor, height: int, width: int) -> Tensor:
-        return self._column(y) * y * self.noise_gain**2
+        w = self._column(y)
+        return w * y / (w * w).sum()
 
     def _column(self, like: Tensor) -> Tensor:
         return like.new_tensor(self.weights)[:, None, None]

@@ -55,13 +55,6 @@ def test_the_measurements_of_a_batch_are_used_in_turn(count):
         assert (Blocks(2).measure(image[None]) - y[k % 2]).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
-def test_the_noise_of_a_measurement_is_stronger_in_the_image_by_its_gain(operator: Linear):
-    y = operator.measure(_images(1, 28, 28))
-    gain = operator.back(y, 28, 28).norm() / y.norm()
-    assert gain == pytest.approx(operator.noise_gain, rel=1e-5)
-
-
 @pytest.mark.parametrize("operator", OPERATORS[1:])
 def test_a_finished_picture_has_the_measurement_also_as_it_is_saved(operator: Linear):
     true = _images(2, 12, 20).clamp(-1, 1)
