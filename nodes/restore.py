@@ -57,7 +57,7 @@ class UnconditionalRestore(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     tooltip="For which part of the noise schedule, from its start, the image "
-                    "counts. 1: to the end. For a layout about 0.5: the model then finishes the "
+                    "counts. 1: to the end. For a layout about 0.6: the model then finishes the "
                     "picture as it likes.",
                 ),
                 io.Int.Input(
