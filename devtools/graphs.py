@@ -72,7 +72,7 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             inputs = {"count": 64, "sampler": "iPNDM_v", "steps": 10, "spacing": "optimised"}
             w(node, model=w.model(), **inputs, name="my-digits")
         case "Restore":
-            model, inputs = w.model(), {"filename_prefix": "digit", "scale": 1}
+            model, inputs = w.model(), {"filename_prefix": "digit", "scale": 8}
             digits = sample("PNDM", 50, batch_size=4, model=model, seed=4)
             image = w("UnconditionalImageOutput", samples=digits, **inputs)
             size = {"width": 4, "height": 4, "upscale_method": "area", "crop": "disabled"}
