@@ -173,9 +173,10 @@ def every_node() -> Graph:
     inputs = {"count": 3, "batch_size": 2, "sampler": "iPNDM_v", "steps": 6, "spacing": "power"}
     inputs |= {"name": "saved/many", "class_label": 1}
     w("UnconditionalGenerateMany", model=classes, seed=71, **inputs)
-    part = w("SolidMask", value=1.0, width=12, height=10)
+    layout = w("EmptyImage", width=8, height=8, batch_size=1, color=8947848)
+    part = w("SolidMask", value=0.0, width=4, height=4)
     inputs = {"task": "layout", "noise": 0.05, "until": 0.6, "block_size": 4, "mask": part}
-    restoring = w("UnconditionalRestore", model=classes, image=grey, **inputs)
+    restoring = w("UnconditionalRestore", model=classes, image=layout, **inputs)
     inputs = {"seed": 81, "steps": 4, "batch_size": 2, "class_label": 1, "denoise": 0.9}
     inputs |= {"eta": 0.85, "spacing": "power", "latent": picture}
     output(w("UnconditionalDDIMSampler", model=restoring, **inputs), "restored")
