@@ -182,6 +182,16 @@ NODES: dict[str, dict[str, Any]] = {
         {"model": "MODEL", "window": 0, "overlap": 0.25, "wrap": ["none", "both", "x", "y"]},
         "MODEL",
     ),
+    "UnconditionalRestore": _node(
+        "Restore",
+        {
+            **{"model": "MODEL", "image": "IMAGE"},
+            "task": [*(f"enlarge x{n}" for n in (2, 4, 8)), "colour", "holes", "layout"],
+            **{"noise": 0.0, "until": 1.0, "block_size": 8},
+        },
+        "MODEL",
+        optional={"mask": "MASK"},
+    ),
 }
 
 

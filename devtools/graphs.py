@@ -76,6 +76,14 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             images = w("UnconditionalImageOutput", samples=sample("PNDM", 20, 300), **inputs)
             compared = w(node, images=images, reference="sklearn-digits", features="digits")
             w("PreviewImage", images=[compared[0], 1])
+        case "Restore":
+            model, inputs = w.model(), {"filename_prefix": "digit", "scale": 8}
+            digits = sample("PNDM", 50, batch_size=4, model=model, seed=4)
+            image = w("UnconditionalImageOutput", samples=digits, **inputs)
+            size = {"width": 4, "height": 4, "upscale_method": "area", "crop": "disabled"}
+            small = w("ImageScale", image=image, **size)
+            restoring = w(node, model=model, image=small, task="enlarge x4")
+            show(sample("DDIM", 50, model=restoring, eta=1.0))
         case "ShowSchedule":
             w(node, model=w.model())
         case "SeamlessTiling" | "Windows" | "OffsetImage":
@@ -179,11 +187,18 @@ def every_node() -> Graph:
     w("UnconditionalUNetSave", model=found, filename_prefix="saved/classes")
     inputs = {"count": 3, "batch_size": 2, "sampler": "iPNDM_v", "steps": 6, "spacing": "power"}
     inputs |= {"name": "saved/many", "class_label": 1}
-    w("UnconditionalGenerateMany", model=classes, seed=81, **inputs)
+    w("UnconditionalGenerateMany", model=classes, seed=91, **inputs)
     tiling = w("UnconditionalSeamlessTiling", model=found, directions="y")
     windows = w("UnconditionalWindows", model=tiling, window=8, overlap=0.45, wrap="x")
     sample("DDIM", 71, model=windows, steps=2, batch_size=2, class_label=1, denoise=0.4)
     w("PreviewImage", images=w("UnconditionalOffsetImage", image=grey, x=0.25, y=-0.75))
+    layout = w("EmptyImage", width=8, height=8, batch_size=1, color=8947848)
+    part = w("SolidMask", value=0.0, width=4, height=4)
+    inputs = {"task": "layout", "noise": 0.05, "until": 0.6, "block_size": 4, "mask": part}
+    restoring = w("UnconditionalRestore", model=classes, image=layout, **inputs)
+    inputs = {"seed": 81, "steps": 4, "batch_size": 2, "class_label": 1, "denoise": 0.9}
+    inputs |= {"eta": 0.85, "spacing": "power", "latent": picture}
+    output(w("UnconditionalDDIMSampler", model=restoring, **inputs), "restored")
     how = {"size": 8, "crop": "random", "network": "medium", "steps": 3, "batch_size": 2}
     how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
     how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}

@@ -16,6 +16,7 @@ from ..schedulers.timesteps import END
 from . import leftover
 from .guided_model import GuidedModel
 from .noise import BatchSeed
+from .restoration import finish, without_clipping
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ class HostSampler(comfy.samplers.Sampler):
         """
         model_sampling = model_wrap.inner_model.model_sampling
         started = time.perf_counter()
-        sampler = self._make_sampler(model_sampling, sigmas)
+        model_options = extra_args["model_options"]
+        sampler = without_clipping(self._make_sampler(model_sampling, sigmas), model_options)
         latent = torch.zeros_like(noise) if latent_image is None else latent_image
         start = self._start
         if start is None:
@@ -131,8 +133,10 @@ class HostSampler(comfy.samplers.Sampler):
                 # As the next sampler will be given it.
                 left = host.process_latent_in(host.process_latent_out(x))
                 leftover.remember(left, denoise_mask)
-        elif denoise_mask is not None:
-            x = torch.where(denoise_mask == 0, known, x)
+        else:
+            x = finish(x, model_options)
+            if denoise_mask is not None:
+                x = torch.where(denoise_mask == 0, known, x)
         _check_finite(x, seeds)
         self.seconds = time.perf_counter() - started
         return x

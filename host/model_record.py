@@ -10,6 +10,7 @@ from ..pictures.provenance import Record
 from ..schedulers.errors import printable
 from .canvas import Canvas
 from .model import unconditional_model
+from .restoration import restorations
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ def describe_model(model: ModelPatcher) -> Record:
         "sha256": lambda: ours.source.sha256,
         "dtype": lambda: str(ours.get_dtype()).removeprefix("torch."),
         "patched": lambda: _patches(model),
+        "restored": lambda: [found.record for found in restorations(model.model_options)],
     }
     record: Record = {}
     for name, find in parts.items():
@@ -35,8 +37,9 @@ def describe_model(model: ModelPatcher) -> Record:
             reason = printable(str(error))
             logger.warning("The pictures do not record the %s of their model: %s", name, reason)
             record[f"{name}_unknown"] = reason
-    if not record.get("patched"):
-        record.pop("patched", None)
+    for name in ("patched", "restored"):
+        if not record.get(name):
+            record.pop(name, None)
     return {**record, **Canvas.of(model.model_options["transformer_options"]).record}
 
 

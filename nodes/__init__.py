@@ -15,6 +15,7 @@ from .latents import (
 from .load import UnconditionalUNetLoader
 from .optimise import UnconditionalOptimiseTimesteps
 from .output import UnconditionalImageOutput
+from .restore import UnconditionalRestore
 from .sample import (
     UnconditionalDDIMSampler,
     UnconditionalDDPMSampler,
@@ -71,4 +72,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalSeamlessTiling,
             UnconditionalOffsetImage,
             UnconditionalWindows,
+            UnconditionalRestore,
         ]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 # ITU-R BT.601's luminance of red, green and blue: Pillow's "L".
-_LUMINANCE = (0.299, 0.587, 0.114)
+LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def latent_to_image(samples: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def to_channels(images: Tensor, channels: int) -> Tensor:
     if images.shape[-1] == channels:
         return images
     if channels == 1:
-        return (images[..., :3] * images.new_tensor(_LUMINANCE)).sum(-1, keepdim=True)
+        return (images[..., :3] * images.new_tensor(LUMINANCE)).sum(-1, keepdim=True)
     colour = to_rgb(images)
     return colour if channels == 3 else torch.cat((colour, torch.ones_like(colour[..., :1])), -1)
 
