@@ -190,7 +190,8 @@ def every_node() -> Graph:
     w("UnconditionalGenerateMany", model=classes, seed=91, **inputs)
     tiling = w("UnconditionalSeamlessTiling", model=found, directions="y")
     windows = w("UnconditionalWindows", model=tiling, window=8, overlap=0.45, wrap="x")
-    sample("DDIM", 71, model=windows, steps=2, batch_size=2, class_label=1, denoise=0.4)
+    values = {"steps": 2, "batch_size": 2, "class_label": 1, "denoise": 0.4, "eta": 0.6}
+    sample("DDIM", 71, model=windows, **values, spacing="trailing")
     w("PreviewImage", images=w("UnconditionalOffsetImage", image=grey, x=0.25, y=-0.75))
     layout = w("EmptyImage", width=8, height=8, batch_size=1, color=8947848)
     part = w("SolidMask", value=0.0, width=4, height=4)
