@@ -154,8 +154,33 @@ def test_an_example_that_trains_draws_with_its_model(name, size, host, client):
     assert picture_of_short_example(name, host, client).size == size
 
 
+def test_the_example_of_a_wallpaper_draws_a_sky_whose_opposite_edges_meet(host, client):
+    sky = picture_of_short_example("seamless_wallpaper", host, client)
+    assert sky.size == (128, 64)
+    pixels = np.asarray(sky.convert("L")).astype(int)
+    inner = np.abs(np.diff(pixels, axis=1)).mean()
+    assert np.abs(pixels[:, 0] - pixels[:, -1]).mean() < 2 * inner
+
+
+def test_the_example_that_restores_draws_digits_with_the_small_pictures_it_was_given(host, client):
+    prompt = to_prompt(saved("restore"), client.get("/object_info"))
+    names = ("digits_whole", "digits_restored")
+    keys = [
+        next(k for k, n in prompt.items() if n["inputs"].get("filename_prefix") == name)
+        for name in names
+    ]
+    for key in keys:
+        prompt[key]["inputs"] |= {"grid": False, "scale": 1}
+    run = client.run(prompt)
+    whole, restored = ([np.asarray(Image.open(p)) for p in files(host, run, k)] for k in keys)
+    assert (len(whole), len(restored)) == (4, 16)
+    small = [digit.reshape(4, 4, 4, 4).mean((1, 3)) for digit in (*whole, *restored)]
+    for k, found in enumerate(small[4:]):
+        assert np.abs(found - small[k % 4]).max() <= 1.5
+
+
 def test_every_example_is_run_by_a_test():
-    elsewhere = {"pndm_on_a_checkpoint", "progressive_generation"}
+    elsewhere = {"pndm_on_a_checkpoint", "progressive_generation", "restore"}
     assert set(NAMES) == {*EXAMPLES, *SHORTER, *elsewhere}
 
 
