@@ -211,6 +211,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*names, []], default=names)
     given = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # as the command sets it, and Ray
     home = Path(tempfile.mkdtemp(prefix="scale-"))
     try:
         for measure in MEASUREMENTS:
