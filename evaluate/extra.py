@@ -16,7 +16,7 @@ _PACKAGES = {
 
 @contextmanager
 def needs_extra() -> Iterator[None]:
-    """Turn a missing package of the extra into a ``UserError`` that says what to install."""
+    """Turn a missing or unfit package of the extra into a ``UserError`` that says what to do."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -26,4 +26,11 @@ def needs_extra() -> Iterator[None]:
         raise UserError(
             f"This needs {package}, which is not installed. Install the `evaluate` extra: in this "
             "pack's folder run pip install -e \".[evaluate]\" with ComfyUI's Python."
+        ) from error
+    except RuntimeError as error:
+        if "torchvision" not in str(error):
+            raise
+        raise UserError(
+            f"torchvision does not fit this torch ({error}). Install the release that belongs to "
+            "it, from the same place as torch."
         ) from error

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from comfyui_unconditional.evaluate.extra import needs_extra
 from comfyui_unconditional.evaluate.features import make_features
 from comfyui_unconditional.evaluate.inception import InceptionFeatures
+from comfyui_unconditional.schedulers.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -25,6 +27,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save(FeatureExtractorInceptionV3("random", ["2048"]).state_dict(), path)
     patch.undo()
     return path
+
+
+def test_a_torchvision_that_does_not_fit_is_an_error_that_says_so():
+    with pytest.raises(UserError, match="does not fit this torch"), needs_extra():
+        raise RuntimeError("operator torchvision::nms does not exist")
+    with pytest.raises(RuntimeError, match="another"), needs_extra():
+        raise RuntimeError("another")
 
 
 def test_the_features_are_those_that_torch_fidelity_computes_with_this_file(weights):
