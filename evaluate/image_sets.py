@@ -13,13 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from ..checkpoints.files import read_json
+from ..generate.run_folder import RUN
 from ..schedulers.errors import UserError
 from ..training.picture_sources import KINDS, PictureFile, PictureTensor, Source, find_files, reason
 from ..training.pictures import WHITE, on_background
 from .distances import Gaussian
 
-RUN = "run.json"
-"""What a folder of drawn pictures says of how they were drawn."""
 DIGITS = "sklearn-digits"
 """The name of scikit-learn's handwritten digits as a set."""
 

@@ -18,6 +18,7 @@ from ..schedulers.errors import UserError
 from ..schedulers.pndm import Method
 from ..schedulers.pndm_grid import Convention
 from ..schedulers.timesteps import Spacing
+from ..training.processes import default_device
 from .archive import write_archive
 from .drawing import DrawingModel
 from .like import Like, read_like
@@ -135,10 +136,7 @@ def _devices(given: argparse.Namespace, device: torch.device) -> list[torch.devi
 
 
 def _device(given: argparse.Namespace) -> torch.device:
-    if given.device is not None:
-        return given.device
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")
+    return given.device or default_device()
 
 
 def _settings(given: argparse.Namespace, like: Settings) -> Settings:

@@ -65,18 +65,13 @@ class DrawingModel:
         )
 
     @torch.inference_mode()
-    def draw(self, seeds: Sequence[int], on_evaluation: Any = id) -> Tensor:
+    def draw(self, seeds: Sequence[int]) -> Tensor:
         """Return an image of each seed, not clamped, float32 on the CPU, shape (B, C, H, W)."""
         device = next(self.network.parameters()).device
         noise = SeededNoise(seeds, self.shape)
         network = _Network(self)
-
-        def after(evaluation: Evaluation) -> None:
-            network.remember(evaluation.x0)
-            on_evaluation(evaluation)
-
         first = self.sampler.begin(noise().to(device))
-        return drain(self.sampler.sample(network, first, noise), after).float().cpu()
+        return drain(self.sampler.sample(network, first, noise), network.remember).float().cpu()
 
     @torch.inference_mode()
     def seconds_per_evaluation(self, batch: int) -> float:
@@ -122,10 +117,10 @@ class _Network:
             outputs.append(network(own, time, **inputs))
         return torch.cat(outputs).to(x.dtype)
 
-    def remember(self, x0: Tensor) -> None:
+    def remember(self, evaluation: Evaluation) -> None:
         """Keep a predicted image for a self-conditioned network, which was trained with it."""
         if self._self_conditioned and isinstance(self._owner.sampler, ScheduleSampler):
-            self._last_x0 = clip_x0(x0, self._owner.sampler.config)
+            self._last_x0 = clip_x0(evaluation.x0, self._owner.sampler.config)
 
 
 def read_model(path: Path, settings: Settings) -> Checkpoint:

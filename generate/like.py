@@ -28,6 +28,8 @@ _INPUTS = (
 )
 # What a run from an image, or in parts, has in its record.
 _FROM_IMAGE = ("denoise", "start_at_step", "add_noise", "show")
+# What nodes before the sampler have put on its MODEL.
+_ON_MODEL = ("seamless", "windows", "restored")
 
 Graph = dict[str, Any]
 
@@ -78,7 +80,11 @@ def read_like(path: Path) -> Like:
         )
     record = _parsed(texts[KEY], path)
     graph = _parsed(texts["prompt"], path) if "prompt" in texts else {}
-    reasons = [name for name in (*_FROM_IMAGE, "images", "one_of") if name in record]
+    reasons = [name for name in (*_FROM_IMAGE, *_ON_MODEL, "images", "one_of") if name in record]
+    nodes = [
+        node for node in _samplers(graph) if _NODES[node["class_type"]] == record.get("sampler")
+    ]
+    reasons += ["a latent"] if any("latent" in node["inputs"] for node in nodes) else []
     reasons += [f"patched {what}" for what in record.get("patched", []) if what != _SAMPLING]
     if reasons:
         raise UserError(
@@ -86,7 +92,6 @@ def read_like(path: Path) -> Like:
             "Use the node 'Generate Many' in its workflow."
         )
     sampler = str(record.get("sampler"))
-    nodes = [node for node in _samplers(graph) if _NODES[node["class_type"]] == sampler]
     changes = [_schedule_changes(graph, node, path) for node in nodes] or [{}]
     if any(other != changes[0] for other in changes):
         raise UserError(
@@ -125,6 +130,8 @@ def _settings(
             chosen.pop("steps", None)
     defaults = {"spacing": "model", "class_label": -1}
     chosen = {n: v for n, v in chosen.items() if v != defaults.get(n) and v != "model"}
+    if "size" in inputs:
+        chosen["size"] = tuple(inputs["size"])
     if "dtype" in inputs:
         chosen["dtype"] = inputs["dtype"]
     return Settings(sampler.lower(), schedule=tuple(changes.items()), **chosen)  # type: ignore[arg-type]

@@ -147,6 +147,7 @@ def _of_picture(
     chosen = {
         "spacing": settings.spacing,
         "class_label": settings.class_label,
+        "size": settings.size and list(settings.size),
         "schedule": dict(settings.schedule) or None,
         "timesteps": list(sampler.span.timesteps) if settings.spacing == "optimised" else None,
     }

@@ -9,6 +9,7 @@ import torch
 
 from ..pictures.images import latent_to_image
 from ..schedulers.errors import UserError
+from ..training.precision import repeatable
 from .drawing import DrawingModel
 from .run_folder import RunFolder, encode
 from .seeds import Block
@@ -79,6 +80,7 @@ class Worker:
 
     def __init__(self, task: Task, device: torch.device, *, writes: bool = True):
         torch.set_num_threads(task.threads)
+        self._device = device
         found = kernels_of(device)
         if found != task.kernels:
             raise UserError(
@@ -96,7 +98,7 @@ class Worker:
         Raises:
             OSError: a picture cannot be written.
         """
-        with _repeatable():
+        with repeatable(self._device):
             samples = self._model.draw(block.seeds)
         failed: dict[int, str] = {}
         pngs: dict[int, bytes] = {}
@@ -121,10 +123,3 @@ def kernels_of(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return device.type
-
-
-def _repeatable() -> Any:
-    """Return the context in which equal batches give equal bits on a GPU."""
-    return torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )

@@ -12,6 +12,7 @@ import latent_preview
 import torch
 from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
+from comfy_execution.graph_utils import is_link
 from PIL import Image
 from server import PromptServer
 from torch import Tensor
@@ -201,7 +202,7 @@ def graph_before(prompt: dict[str, Any] | None, node: str) -> Record:
         return {
             "node": made.get("class_type"),
             **{
-                key: inputs_of(str(value[0])) if isinstance(value, list) else value
+                key: inputs_of(value[0]) if is_link(value) else value
                 for key, value in made.get("inputs", {}).items()
             },
         }

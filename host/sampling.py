@@ -54,7 +54,7 @@ def sample(
         The LATENT, with a record of how each image was made, and the report of the run.
     """
     stretch = Stretch.of_denoise(steps, denoise, own_process(model).num_train_timesteps)
-    settings: Record = {"steps": steps, **_chosen(spacing)}
+    settings: Record = {"steps": steps, **chosen_settings(spacing)}
     if latent is None:
         if stretch.begins_with_image:
             raise ScheduleError(
@@ -101,7 +101,7 @@ def sample_part(
     stretch = Stretch(steps, start_at_step, end_at_step, leftover)
     settings = {
         "steps": steps,
-        **_chosen(spacing),
+        **chosen_settings(spacing),
         "add_noise": add_noise,
         "start_at_step": start_at_step,
         "end_at_step": min(end_at_step, steps),
@@ -115,7 +115,7 @@ def sample_part(
     return _run(model, make_sampler(stretch), latent, start, seed, class_label, settings, None)
 
 
-def _chosen(spacing: str) -> Record:
+def chosen_settings(spacing: str) -> Record:
     """Return what a record says of the spacing; the model's own is in its file."""
     return {} if spacing == "model" else {"spacing": spacing}
 

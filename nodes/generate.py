@@ -9,7 +9,7 @@ from ..generate.seeds import Seeds
 from ..host.many import ManyPictures, folder_of, graph_before
 from ..host.model import own_schedule
 from ..host.run_report import REPORTS
-from ..host.sampling import record_of
+from ..host.sampling import chosen_settings, record_of
 from ..schedulers.errors import UserError
 from ..schedulers.span import Stretch
 from .inputs import (
@@ -125,7 +125,7 @@ class UnconditionalGenerateMany(io.ComfyNode):
         _check(seed, count, batch_size)
         made = sampler_maker(sampler, own_schedule(model), spacing)(Stretch(steps))
         label = None if class_label == -1 else class_label
-        chosen = {"steps": steps, **({} if spacing == "model" else {"spacing": spacing})}
+        chosen = {"steps": steps, **chosen_settings(spacing)}
         record, node = record_of(model, made, label, chosen), cls.hidden.unique_id
         graph = graph_before(cls.hidden.prompt, node)
         how: Any = {"name": name, "batch_size": batch_size, "class_label": label, "node": node}

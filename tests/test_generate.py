@@ -360,12 +360,12 @@ def test_the_settings_of_a_workflow_or_a_picture_are_taken_over(kind: str, tmp_p
         assert read_like(path).settings == WANTED
         return
     record = {"sampler": "DDIM", "eta": 0.5, "steps": 7, "spacing": "power", "sha256": "ab"}
-    record |= {"dtype": "bfloat16", "seed": 4, "evaluations": 7}
+    record |= {"dtype": "bfloat16", "seed": 4, "evaluations": 7, "size": [8, 16]}
     texts = metadata_texts(GraphMetadata(GRAPH), record)
     with path.open("wb") as file:
         picture_writer(torch.rand(8, 8, 3), kind, 1, texts)(file)
     like = read_like(path)
-    assert like.settings == WANTED.changed(dtype="bfloat16")
+    assert like.settings == WANTED.changed(dtype="bfloat16", size=(8, 16))
     assert like.sha256 == "ab"
 
 
@@ -376,6 +376,8 @@ def test_the_settings_of_a_workflow_or_a_picture_are_taken_over(kind: str, tmp_p
         ({"sampler": "DDIM", "denoise": 0.5}, "denoise"),
         ({"sampler": "DDIM", "patched": ["weights"]}, "patched weights"),
         ({"sampler": "DDIM", "patched": ["model_sampling"]}, "does not say how"),
+        ({"sampler": "DDIM", "seamless": "both"}, "seamless"),
+        ({"sampler": "DDIM", "windows": {"width": 64}}, "windows"),
         ({"sampler": "Euler"}, "Euler"),
     ],
 )
@@ -387,6 +389,16 @@ def test_a_picture_that_a_command_cannot_repeat_is_rejected(
         texts = metadata_texts(GraphMetadata(), record)
         picture_writer(torch.rand(8, 8, 3), "png", 1, texts)(file)
     with pytest.raises(UserError, match=words):
+        read_like(path)
+
+
+def test_a_picture_of_a_latent_whose_size_it_does_not_say_is_rejected(tmp_path: Path) -> None:
+    sampler = {**GRAPH["3"], "inputs": {**GRAPH["3"]["inputs"], "latent": ["4", 0]}}
+    texts = metadata_texts(GraphMetadata({**GRAPH, "3": sampler}), {"sampler": "DDIM", "eta": 0.5})
+    path = tmp_path / "like.png"
+    with path.open("wb") as file:
+        picture_writer(torch.rand(8, 8, 3), "png", 1, texts)(file)
+    with pytest.raises(UserError, match="a latent"):
         read_like(path)
 
 
