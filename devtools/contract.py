@@ -101,6 +101,7 @@ NODES: dict[str, dict[str, Any]] = {
             **{"clip_sample": _SWITCH, "clip_sample_range": -1, "thresholding": _SWITCH},
             "rescale_betas_zero_snr": _SWITCH,
             "timestep_scale": -1,
+            "preset": ["none", "dark or bright pictures"],
         },
         "MODEL",
     ),

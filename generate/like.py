@@ -9,6 +9,7 @@ from PIL import Image
 
 from ..pictures.metadata import read_texts
 from ..pictures.provenance import KEY
+from ..schedulers.config import PRESETS
 from ..schedulers.errors import UserError
 from ..schedulers.sampler import Sampler
 from .settings import Settings
@@ -149,11 +150,15 @@ def _schedule_changes(graph: Graph, node: dict[str, Any], path: Path) -> dict[st
                 "this command does not have. Use the node 'Generate Many' there."
             )
         if node.get("class_type") == _SCHEDULE:
-            for name, value in node["inputs"].items():
-                if _is_link(value) and name != "model":
+            options = {name: value for name, value in node["inputs"].items() if name != "model"}
+            for name, value in options.items():
+                if _is_link(value):
                     raise UserError(f"In {path}, {name} comes from another node. Enter it there.")
-                if not _is_link(value) and value not in ("model", -1):
+            preset = PRESETS.get(options.pop("preset", "none"), {})
+            for name, value in options.items():
+                if value not in ("model", -1):
                     changes.setdefault(name, {"true": True, "false": False}.get(value, value))
+            changes = preset | changes
         link = node["inputs"].get("model")
     return changes
 

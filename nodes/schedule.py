@@ -6,7 +6,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.model import own_schedule, with_schedule
-from ..schedulers.config import BetaSchedule, PredictionType, TimestepSpacing
+from ..schedulers.config import PRESETS, BetaSchedule, PredictionType, TimestepSpacing
 from ..schedulers.errors import check_choice
 
 _KEEP = "model"
@@ -119,13 +119,22 @@ class UnconditionalNoiseSchedule(io.ComfyNode):
                     "trained with 4000 steps and expects t * 1000 / 4000.",
                     advanced=True,
                 ),
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    optional=True,
+                    tooltip="dark or bright pictures: for a model whose pictures are mostly dark "
+                    "or bright and come out too grey. Starts at the last timestep (trailing) and does "
+                    "not clip. Options that you set above count more.",
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model with this schedule.")],
         )
 
     @classmethod
-    def execute(cls, model: ModelPatcher, **options: Any) -> io.NodeOutput:
-        changes = {
+    def execute(cls, model: ModelPatcher, preset: str = "none", **options: Any) -> io.NodeOutput:
+        check_choice("preset", preset, PRESETS)
+        changes = PRESETS[preset] | {
             name: value == "true" if name in _SWITCHES else value
             for name, value in options.items()
             if value not in (_KEEP, _KEEP_NUMBER)

@@ -14,6 +14,20 @@ VarianceType = Literal[
 ]
 TimestepSpacing = Literal["leading", "linspace", "trailing"]
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "dark or bright pictures": {
+        "timestep_spacing": "trailing",
+        "clip_sample": False,
+        "thresholding": False,
+    },
+}
+"""Options that belong together, by the name that the user sees.
+
+Clipping and a list that starts below T - 1 draw the brightness of pictures towards the middle grey
+(Lin et al. 2024, arXiv 2305.08891), which shows where the model's pictures are far from it.
+"""
+
 _BETAS = {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule"}
 _NOT_IN_FILE = {"optimised", "warnings"}
 

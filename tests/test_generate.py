@@ -352,6 +352,14 @@ WANTED = Settings(
 )
 
 
+def test_options_count_more_than_their_nodes_preset(tmp_path: Path) -> None:
+    inputs = {"model": ["1", 0], "preset": "dark or bright pictures", "clip_sample": "true"}
+    path = tmp_path / "like.json"
+    path.write_text(json.dumps(GRAPH | {"2": GRAPH["2"] | {"inputs": inputs}}))
+    schedule = dict(read_like(path).settings.schedule)
+    assert schedule == {"timestep_spacing": "trailing", "clip_sample": True, "thresholding": False}
+
+
 @pytest.mark.parametrize("kind", ["json", "png", "webp"])
 def test_the_settings_of_a_workflow_or_a_picture_are_taken_over(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"like.{kind}"

@@ -179,8 +179,17 @@ def test_the_example_that_restores_draws_digits_with_the_small_pictures_it_was_g
         assert np.abs(found - small[k % 4]).max() <= 1.5
 
 
+def test_the_example_that_enlarges_draws_a_large_sky_that_is_the_small_one_in_small(host, client):
+    run = client.run(to_prompt(saved("enlarge"), client.get("/object_info")))
+    assert run.error is None, run.error
+    small, large = (np.asarray(Image.open(files(host, run, k)[0])) for k in ("3", "7"))
+    assert large.shape == (256, 256, 3)
+    again = large.reshape(64, 4, 64, 4, 3).mean((1, 3))
+    assert np.abs(again - small).max() <= 1.5
+
+
 def test_every_example_is_run_by_a_test():
-    elsewhere = {"pndm_on_a_checkpoint", "progressive_generation", "restore"}
+    elsewhere = {"enlarge", "pndm_on_a_checkpoint", "progressive_generation", "restore"}
     assert set(NAMES) == {*EXAMPLES, *SHORTER, *elsewhere}
 
 

@@ -30,6 +30,14 @@ SHAPE = (1, 16, 16)
             {"rescale_betas_zero_snr": "true", "prediction_type": "v_prediction"},
             {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
         ),
+        (
+            {"preset": "dark or bright pictures"},
+            {"timestep_spacing": "trailing", "clip_sample": False},
+        ),
+        (
+            {"preset": "dark or bright pictures", "timestep_spacing": "leading"},
+            {"timestep_spacing": "leading", "clip_sample": False},
+        ),
     ],
     ids=str,
 )
