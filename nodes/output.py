@@ -122,21 +122,20 @@ class UnconditionalImageOutput(io.ComfyNode):
         records, frames = find_records(samples), find_frames(samples)
         graph = GraphMetadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
         how: Any = {"prefix": filename_prefix, "scale": scale, "graph": graph}
-        ui: dict[str, Any] = {}
         if format == "npy":
-            ui["images"] = save_array(images, filename_prefix, scale=scale)
+            ui = {"images": save_array(images, filename_prefix, scale=scale)}
         elif format == _ANIMATED:
             films, records = arrange_films(
                 images, records, frames=frames, grid=grid, columns=columns
             )
             durations = frame_durations(films.shape[1], fps, hold_last=frames > 1)
-            ui["images"] = save_animations(films, durations=durations, records=records, **how)
-            ui["animated"] = (True,)
+            saved = save_animations(films, durations=durations, records=records, **how)
+            ui = {"images": saved, "animated": (True,)}
         else:
             pictures = images
             if grid:
                 pictures, records = arrange_sheet(images, records, frames=frames, columns=columns)
-            ui["images"] = save_pictures(pictures, file_format=format, records=records, **how)
+            ui = {"images": save_pictures(pictures, file_format=format, records=records, **how)}
         return io.NodeOutput(to_rgb(images), ui=ui)
 
 

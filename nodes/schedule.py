@@ -124,8 +124,8 @@ class UnconditionalNoiseSchedule(io.ComfyNode):
                     options=list(PRESETS),
                     optional=True,
                     tooltip="dark or bright pictures: for a model whose pictures are mostly dark "
-                    "or bright and come out too grey. Starts at the last timestep (trailing) and does "
-                    "not clip. Options that you set above count more.",
+                    "or bright and come out too grey. Starts at the last timestep (trailing) and "
+                    "does not clip. Options that you set above count more.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model with this schedule.")],
