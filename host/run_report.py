@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..schedulers.drift import Cause
 from ..schedulers.sampler import Sampler
 from ..schedulers.timesteps import END
 from .page import Ui, for_page
@@ -21,6 +22,7 @@ def run_report(
     *,
     asked: int | None = None,
     lost: Sequence[int] = (),
+    drift: Cause | None = None,
 ) -> Ui:
     """Return what a run did; ``end`` is None where it went all the way to the image.
 
@@ -29,6 +31,7 @@ def run_report(
         seconds_per_image: how long it took.
         asked: how many steps were asked for, where fewer timesteps than that lie below its start.
         lost: the seeds of the images that are left out since they are not finite.
+        drift: what may have moved the brightness of the images.
     """
     span = sampler.span
     return _ui(
@@ -39,6 +42,7 @@ def run_report(
         end=None if span.end == END else span.end,
         asked=asked,
         lost=[str(seed) for seed in lost],  # a page's numbers end at 2^53
+        drift=drift,
     )
 
 
@@ -52,6 +56,7 @@ def no_run_report() -> Ui:
         end=None,
         asked=None,
         lost=[],
+        drift=None,
     )
 
 

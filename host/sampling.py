@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ..pictures.provenance import KEY, Record, make_records
 from ..schedulers import pndm, timesteps
+from ..schedulers.drift import Cause, Drift
 from ..schedulers.errors import ScheduleError, check_choice
 from ..schedulers.randomness import SeededNoise
 from ..schedulers.sampler import Evaluation, Sampler
@@ -23,7 +25,7 @@ from ..schedulers.timesteps import END
 from . import leftover
 from .driver import HostSampler, Start, finite
 from .latents import empty_latent, fit_latent
-from .model import own_process, unconditional_model
+from .model import UnconditionalModel, own_process, unconditional_model
 from .model_record import describe_model
 from .noise import keep_images, seeds_of
 from .page import Ui
@@ -141,6 +143,7 @@ def _run(
         sampled.seconds / len(latent["samples"]),
         asked=settings["steps"] if "steps_run" in settings else None,
         lost=sampled.lost,
+        drift=sampled.drift,
     )
     return kept, report
 
@@ -179,12 +182,14 @@ class Sampled:
         lost: the seeds of images that contain NaN or infinite values; the LATENT is without them,
             and has a ``batch_index`` from which the others keep their seeds.
         seconds: how long it took, without loading the model.
+        drift: what may have moved the brightness of the images.
     """
 
     latent: dict[str, Any]
     seeds: Sequence[int]
     lost: Sequence[int]
     seconds: float
+    drift: Cause | None
 
 
 def run_sampler(
@@ -221,13 +226,20 @@ def run_sampler(
         samples, known = leftover.find_known(latent)
     seeds = seeds_of(seed, latent)
     initial = SeededNoise(seeds, tuple(samples.shape[1:]))()
+    drift = Drift(sampler, _values_of_image(model, samples))
+
+    def follow(evaluation: Evaluation) -> None:
+        drift(evaluation)
+        if on_evaluation is not None:
+            on_evaluation(evaluation)
+
     host_sampler = HostSampler(
         lambda *_: sampler,
         start,
         class_label=class_label,
         known=known,
         seeds=seeds,
-        on_evaluation=on_evaluation,
+        on_evaluation=follow,
     )
     guider = comfy.samplers.CFGGuider(patcher)
     guider.set_conds([[None, {}]], [[None, {}]])
@@ -253,7 +265,16 @@ def run_sampler(
     if len(kept) < len(good):
         result = keep_images(result, kept)
     lost = [seed for seed, is_good in zip(seeds, good, strict=True) if not is_good]
-    return Sampled(result, [seeds[k] for k in kept], lost, host_sampler.seconds)
+    cause = drift.cause(result["samples"], from_noise=start == "noise")
+    return Sampled(result, [seeds[k] for k in kept], lost, host_sampler.seconds, cause)
+
+
+def _values_of_image(model: UnconditionalModel, samples: Tensor) -> int:
+    """Return how many values an image has at most by which the model judges its brightness."""
+    pixels = samples.shape[-2] * samples.shape[-1]
+    if model.unet_config.sample_size is not None:
+        pixels = min(pixels, math.prod(model.unet_config.size))
+    return samples.shape[1] * pixels
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import shutil
 import threading
 from typing import Any
@@ -179,6 +180,15 @@ def test_the_example_that_restores_draws_digits_with_the_small_pictures_it_was_g
         assert np.abs(found - small[k % 4]).max() <= 1.5
 
 
+def test_the_example_of_dark_pictures_is_grey_before_says_so_and_is_dark_after(host, client):
+    run = client.run(to_prompt(saved("dark_pictures"), client.get("/object_info")))
+    assert run.error is None, run.error
+    told = [json.loads(run.outputs[k]["unconditional_run"][0])["drift"] for k in ("4", "5")]
+    assert told == ["late_start", None]
+    before, after = (np.asarray(Image.open(files(host, run, k)[0])).mean() for k in ("6", "7"))
+    assert before > 1.5 * after
+
+
 def test_the_example_that_enlarges_draws_a_large_sky_that_is_the_small_one_in_small(host, client):
     run = client.run(to_prompt(saved("enlarge"), client.get("/object_info")))
     assert run.error is None, run.error
@@ -189,7 +199,13 @@ def test_the_example_that_enlarges_draws_a_large_sky_that_is_the_small_one_in_sm
 
 
 def test_every_example_is_run_by_a_test():
-    elsewhere = {"enlarge", "pndm_on_a_checkpoint", "progressive_generation", "restore"}
+    elsewhere = {
+        "dark_pictures",
+        "enlarge",
+        "pndm_on_a_checkpoint",
+        "progressive_generation",
+        "restore",
+    }
     assert set(NAMES) == {*EXAMPLES, *SHORTER, *elsewhere}
 
 

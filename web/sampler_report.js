@@ -15,7 +15,7 @@ showResults({
   show: async (node, [report]) => {
     const run = JSON.parse(report);
     const say = await words();
-    if (node.graph) showNote(node, lines(say, run), { more: details(say, run) });
+    if (node.graph) showNote(node, lines(say, run), { more: details(say, run), wraps: !!run.drift });
   },
 });
 
@@ -31,11 +31,13 @@ function lines(say, run) {
   const times = [`t = ${briefly(run.timesteps)}`];
   if (run.lost.length) times.unshift(say("run.lost", { seeds: briefly(run.lost) }));
   if (run.end !== null) times.push(say("run.noise_left", { t: run.end }));
-  return [done.join(" · "), times.join(" · ")];
+  const doubts = run.drift ? [say(`run.${run.drift}`, { t: run.timesteps[0] })] : [];
+  return [done.join(" · "), times.join(" · "), ...doubts];
 }
 
 function details(say, run) {
   const shown = lines(say, run);
   if (!run.steps) return shown[0];
-  return [shown[0], say("run.all_timesteps", { list: fully(run.timesteps) })].join("\n");
+  const times = say("run.all_timesteps", { list: fully(run.timesteps) });
+  return [shown[0], times, ...shown.slice(2)].join("\n");
 }
