@@ -18,6 +18,7 @@ SHORTER: dict[str, dict[str, dict[str, Any]]] = {
         "UnconditionalEmptyLatent": {"width": 128, "height": 64},
         "UnconditionalPNDMSampler": {"steps": 10},
     },
+    "dark_pictures": {"UnconditionalDDIMSampler": {"steps": 10}},
     "few_steps": {"UnconditionalOptimiseTimesteps": {"images": 4, "teacher_evaluations": 20}},
     "seamless_wallpaper": {
         "UnconditionalEmptyLatent": {"width": 128, "height": 64},
