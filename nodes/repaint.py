@@ -23,7 +23,7 @@ from .sample import SamplerNode
 _CUSTOM = "custom"
 
 
-def _presets() -> dict[str, dict[str, int]]:
+def _presets() -> dict[str, dict[str, Any]]:
     """Return the inputs that each preset stands for; the page reads them too."""
     names = ("steps", "jump_length", "resamplings")
     return {name: dict(zip(names, values, strict=True)) for name, values in PRESETS.items()}
