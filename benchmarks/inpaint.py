@@ -40,7 +40,7 @@ class Case:
     settings: dict[str, Any]
 
     def __str__(self) -> str:
-        words = [self.how, self.kind.__name__, f"{self.steps} steps"]
+        words = dict.fromkeys([self.how, self.kind.__name__, f"{self.steps} steps"])
         return ", ".join([*words, *(f"{name} {value}" for name, value in self.settings.items())])
 
 
