@@ -193,6 +193,16 @@ NODES: dict[str, dict[str, Any]] = {
         "MODEL",
         optional={"mask": "MASK"},
     ),
+    "UnconditionalRePaintSampler": _node(
+        "RePaint Sampler",
+        {
+            **{"model": "MODEL", "latent": "LATENT", "seed": 0},
+            "preset": ["draft", "good", "paper", "custom"],
+            **{"steps": 20, "jump_length": 5, "resamplings": 3, "eta": 1.0},
+        },
+        "LATENT",
+        optional={"class_label": -1, **_SPACING},
+    ),
 }
 
 

@@ -84,6 +84,19 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             small = w("ImageScale", image=image, **size)
             restoring = w(node, model=model, image=small, task="enlarge x4")
             show(sample("DDIM", 50, model=restoring, eta=1.0))
+        case "RePaintSampler":
+            model, inputs = w.model(), {"filename_prefix": "digits", "scale": 1}
+            digits = sample("PNDM", 50, batch_size=4, model=model, seed=4)
+            image = w("UnconditionalImageOutput", samples=digits, **inputs)
+            latent = w("UnconditionalImageToLatent", image=image, model=model, fit="crop")
+            # The right half is to be made.
+            whole = w("SolidMask", value=1.0, width=16, height=16)
+            left = w("SolidMask", value=0.0, width=8, height=16)
+            inputs = {"destination": whole, "source": left, "x": 0, "y": 0}
+            mask = w("MaskComposite", **inputs, operation="multiply")
+            masked = w("SetLatentNoiseMask", samples=latent, mask=mask)
+            again = w("RepeatLatentBatch", samples=masked, amount=4)
+            show(w(node, model=model, latent=again))
         case "ShowSchedule":
             w(node, model=w.model())
         case "SeamlessTiling" | "Windows" | "OffsetImage":
@@ -206,4 +219,8 @@ def every_node() -> Graph:
     w("UnconditionalTrain", folder="saved-pictures", name="saved/trained", seed=51, **how)
     compared = {"folder": "saved-digits", "reference": "saved-digits", "features": "digits"}
     w("UnconditionalCompareSets", **compared, ranges=2, inception_file="inception.pth")
+    hole = w("SetLatentNoiseMask", samples=picture, mask=part)
+    inputs = {"steps": 9, "jump_length": 2, "resamplings": 4, "eta": 0.7, "class_label": 1}
+    inputs |= {"model": classes, "latent": hole, "preset": "custom", "spacing": "trailing"}
+    output(w("UnconditionalRePaintSampler", **inputs, seed=101), "repainted")
     return w.graph

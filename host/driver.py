@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import comfy.model_management
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..schedulers.randomness import SeededNoise
+from ..schedulers.repaint import Known, RePaint
 from ..schedulers.sampler import Evaluation, Sampler, ScheduleSampler, drain
 from ..schedulers.timesteps import END
 from . import leftover
@@ -101,6 +103,10 @@ class HostSampler(comfy.samplers.Sampler):
         if self._start is None and denoise_mask is not None and not noise.any():
             leftover.check_known(latent, denoise_mask)
             known_noise = SeededNoise(seeds, tuple(noise.shape[1:]))().to(noise)
+        mask_of_model = denoise_mask
+        if isinstance(sampler, RePaint) and denoise_mask is not None:
+            sampler = replace(sampler, known=Known(known, denoise_mask))
+            mask_of_model = None  # it puts the known image there itself
 
         # The first x_t.
         if start == "noise":
@@ -121,7 +127,7 @@ class HostSampler(comfy.samplers.Sampler):
             extra_args=extra_args,
             noise=known_noise,
             known=known,
-            mask=denoise_mask,
+            mask=mask_of_model,
             class_label=self._class_label,
         )
         progress = _Progress(sampler, seeds, callback, self._on_evaluation)

@@ -43,20 +43,23 @@ def sample(
     *,
     seed: int,
     steps: int,
-    batch_size: int,
+    batch_size: int = 1,
     class_label: int,
     latent: dict[str, Any] | None = None,
     denoise: float = 1.0,
     spacing: str = "model",
+    inputs: Record | None = None,
     on_evaluation: OnEvaluation | None = None,
 ) -> tuple[dict[str, Any], Ui]:
     """Sample from noise, or from a noised latent where ``denoise`` is below 1.
+
+    ``inputs`` is what a picture's record says of other inputs.
 
     Returns:
         The LATENT, with a record of how each image was made, and the report of the run.
     """
     stretch = Stretch.of_denoise(steps, denoise, own_process(model).num_train_timesteps)
-    settings: Record = {"steps": steps, **chosen_settings(spacing)}
+    settings: Record = {"steps": steps, **chosen_settings(spacing), **(inputs or {})}
     if latent is None:
         if stretch.begins_with_image:
             raise ScheduleError(

@@ -129,6 +129,19 @@ def compare(samples: Tensor, images: Tensor, labels: Tensor) -> Judgement:
     )
 
 
+def unanimous_votes(samples: Tensor, images: Tensor, labels: Tensor, *, without: Tensor) -> float:
+    """Return the share of samples whose five nearest real digits are all the same digit.
+
+    Args:
+        samples: shape (n, 1, 16, 16), in -1..1.
+        images, labels: real digits, as for ``compare``.
+        without: for each sample the index of a real digit that is not counted, shape (n,).
+    """
+    distances = _distances(samples, images)
+    distances[torch.arange(len(samples)), without] = torch.inf
+    return _unanimous(_votes(distances, labels))
+
+
 def _distances(a: Tensor, b: Tensor) -> Tensor:
     """Return Euclidean distances, shape (len(a), len(b))."""
     # By differences: the faster way, with matrix products, rounds small distances away.

@@ -15,6 +15,7 @@ from .latents import (
 from .load import UnconditionalUNetLoader
 from .optimise import UnconditionalOptimiseTimesteps
 from .output import UnconditionalImageOutput
+from .repaint import UnconditionalRePaintSampler
 from .restore import UnconditionalRestore
 from .sample import (
     UnconditionalDDIMSampler,
@@ -73,4 +74,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalOffsetImage,
             UnconditionalWindows,
             UnconditionalRestore,
+            UnconditionalRePaintSampler,
         ]

@@ -20,6 +20,11 @@ SHORTER: dict[str, dict[str, dict[str, Any]]] = {
     },
     "dark_pictures": {"UnconditionalDDIMSampler": {"steps": 10}},
     "few_steps": {"UnconditionalOptimiseTimesteps": {"images": 4, "teacher_evaluations": 20}},
+    "outpainting": {
+        "UnconditionalEmptyLatent": {"width": 64, "height": 64},
+        "ImagePadForOutpaint": {"left": 16, "top": 16, "right": 16, "bottom": 16},
+        "UnconditionalPNDMSampler": {"steps": 10},
+    },
     "seamless_wallpaper": {
         "UnconditionalEmptyLatent": {"width": 128, "height": 64},
         "UnconditionalPNDMSampler": {"steps": 5},

@@ -163,6 +163,24 @@ def test_the_example_of_a_wallpaper_draws_a_sky_whose_opposite_edges_meet(host, 
     assert np.abs(pixels[:, 0] - pixels[:, -1]).mean() < 2 * inner
 
 
+def test_the_example_of_outpainting_keeps_the_sky_that_it_continues(host, client):
+    prompt = to_prompt(saved("outpainting"), client.get("/object_info"))
+    shorten("outpainting", prompt)
+    for node in prompt.values():
+        if node["class_type"] == "UnconditionalImageOutput":
+            node["inputs"]["scale"] = 1
+    run = client.run(prompt)
+    part, whole = (
+        np.asarray(Image.open(files(host, run, key)[0]))
+        for key, node in sorted(prompt.items())
+        if node["class_type"] == "UnconditionalImageOutput"
+    )
+    assert (part.shape, whole.shape) == ((64, 64, 3), (96, 96, 3))
+    assert np.abs(whole[16:80, 16:80].astype(int) - part).max() <= 1
+    assert np.median(whole) < 30
+    assert whole[:16].max() > 60
+
+
 def test_the_example_that_restores_draws_digits_with_the_small_pictures_it_was_given(host, client):
     prompt = to_prompt(saved("restore"), client.get("/object_info"))
     names = ("digits_whole", "digits_restored")

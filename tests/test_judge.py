@@ -4,7 +4,7 @@ import pytest
 import torch
 from comfyui_unconditional.checkpoints.saving import save_model
 from comfyui_unconditional.models.__main__ import main
-from comfyui_unconditional.models.judge import as_saved, compare
+from comfyui_unconditional.models.judge import as_saved, compare, unanimous_votes
 from comfyui_unconditional.unet.unet2d import UNet2D
 from training_toys import SCHEDULER, UNET
 
@@ -41,3 +41,11 @@ def test_samples_are_judged_as_saved_pictures():
     x = torch.tensor([-3.0, -1.0, 0.001, 1.0, 2.0])
     expected = torch.tensor([-1, -1, 1 / 255, 1, 1])
     torch.testing.assert_close(as_saved(x), expected, rtol=0, atol=1e-6)
+
+
+def test_a_digit_that_is_left_out_has_no_vote():
+    images = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 0, 0, 0, 0, 1])
+    sample = images[5:]
+    assert unanimous_votes(sample, images, labels, without=torch.tensor([5])) == 1
+    assert unanimous_votes(sample, images, labels, without=torch.tensor([0])) == 0
