@@ -35,6 +35,7 @@ from .sampler_custom import (
 from .save import UnconditionalUNetSave
 from .schedule import UnconditionalNoiseSchedule
 from .show_schedule import UnconditionalShowSchedule
+from .steer import UnconditionalSteer
 from .train import UnconditionalTrain
 from .trajectory import UnconditionalTrajectory
 
@@ -73,4 +74,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalOffsetImage,
             UnconditionalWindows,
             UnconditionalRestore,
+            UnconditionalSteer,
         ]

@@ -1,0 +1,108 @@
+"""From a MODEL and a score to a MODEL that draws what the score likes."""
+
+from typing import Any, get_args
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from ..checkpoints.files import fingerprint
+from ..host.folders import classifier_names, classifier_path
+from ..host.steering import Through, class_score, steer
+from ..schedulers.errors import UserError, check_choice
+from .inputs import CATEGORY, model_input
+
+_NONE = "none"
+
+
+class UnconditionalSteer(io.ComfyNode):
+    """Steer."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UnconditionalSteer",
+            display_name="Steer",
+            category=CATEGORY,
+            description="Makes a model draw what a classifier or a text asks for: a class of a "
+            "classifier (a 7), or a text through CLIP and CLIP Vision. In every sampler; the model "
+            "itself learns nothing new.",
+            search_aliases=[
+                *("classifier guidance", "clip guidance", "disco diffusion", "guidance", "prompt"),
+            ],
+            inputs=[
+                model_input(),
+                io.Combo.Input(
+                    "classifier",
+                    options=[_NONE, *classifier_names()],
+                    tooltip="What recognises the class: a bundled classifier (digits-16), or a "
+                    "file in ComfyUI/models/classifiers, by 'training classifier' or OpenAI's. "
+                    "none: a text steers. Press R after adding a file.",
+                ),
+                io.Int.Input(
+                    "class_number",
+                    default=0,
+                    min=0,
+                    max=2**31 - 1,
+                    tooltip="The class to draw, counted from 0. In digits-16 it is the digit.",
+                ),
+                io.Float.Input(
+                    "weight",
+                    default=5.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.1,
+                    tooltip="How strongly to steer. 1 is the classifier guidance of the paper; 0 "
+                    "changes nothing. If the images do not follow, raise it; if they look "
+                    "overdone, lower it.",
+                ),
+                io.Combo.Input(
+                    "through",
+                    options=list(get_args(Through)),
+                    tooltip="image: the predicted image is moved directly. network: the gradient "
+                    "goes back through the model too, which takes about four times as long and "
+                    "much more memory, and follows what the model can draw; it needs less weight. "
+                    "A classifier that sees noise (OpenAI's) ignores this.",
+                    advanced=True,
+                ),
+                io.Float.Input(
+                    "start",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="After which part of the noise schedule the steering starts. 0: at "
+                    "once.",
+                    advanced=True,
+                ),
+                io.Float.Input(
+                    "until",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="For which part of the noise schedule, from its start, it lasts. 1: to "
+                    "the end. Lower values let the model finish the image.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The steered model, for any sampler.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, classifier: str | None = None, **_: Any) -> str:
+        return "" if classifier in (None, _NONE) else fingerprint(classifier_path(classifier))
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        classifier: str,
+        class_number: int,
+        through: Any,
+        **how: Any,
+    ) -> io.NodeOutput:
+        check_choice("through", through, get_args(Through))
+        if classifier == _NONE:
+            raise UserError("Choose a classifier.")
+        score = class_score(classifier_path(classifier), classifier, class_number, model)
+        return io.NodeOutput(steer(model, score, through=through, **how))
