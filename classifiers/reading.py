@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..checkpoints.tensor_files import read_content, read_metadata
 from ..networks.errors import CheckpointError, shown
+from . import openai
 from .base import Classifier
 from .image_classifier import ImageClassifier, ImageClassifierConfig
 
@@ -23,6 +24,8 @@ def read_classifier(path: Path) -> Classifier:
     fields = read_metadata(path)
     if fields.get("_class_name") == ImageClassifierConfig.CLASS_NAME:
         classifier = ImageClassifier(ImageClassifierConfig.from_dict(fields), device="meta")
+    elif openai.matches(weights):
+        classifier = openai.OpenAIClassifier(openai.OpenAIConfig.of(weights), device="meta")
     else:
         raise CheckpointError(
             f"{path} is not a classifier that can steer: neither one of "

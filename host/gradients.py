@@ -9,8 +9,13 @@ from torch import Tensor, nn
 
 @contextlib.contextmanager
 def with_gradients() -> Iterator[None]:
-    """Record operations while the context lasts. Tensors from outside must be cloned in it."""
-    with torch.inference_mode(False), torch.enable_grad():
+    """Record operations while the context lasts; gradients are computed in it too.
+
+    Tensors from outside must be cloned in it. The host's networks add in place, to what was
+    recorded.
+    """
+    recording = torch.autograd.graph.allow_mutation_on_saved_tensors
+    with torch.inference_mode(False), torch.enable_grad(), recording():
         yield
 
 

@@ -1,4 +1,4 @@
-"""What a MODEL does with each image that it predicts: the host's post-CFG functions of this pack."""
+"""What a MODEL does with each image that it predicts: this pack's post-CFG functions."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace

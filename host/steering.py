@@ -186,7 +186,10 @@ def _noisy(args: dict[str, Any], x: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _predicted(args: dict[str, Any], x: Tensor, sigma: Tensor) -> Tensor:
-    """Return the images that the network predicts, clipped; the gradient ignores the clipping."""
+    """Return the images that the network predicts, clipped.
+
+    Where they are, the gradient is 0: at high noise most of what the network says is out of range.
+    """
     model: UnconditionalModel = args["model"]
     options = {**args["model_options"]["transformer_options"], "cond_or_uncond": [0]}
     if Request.KEY in options:  # its answer is that of the evaluation that is steered
@@ -194,7 +197,7 @@ def _predicted(args: dict[str, Any], x: Tensor, sigma: Tensor) -> Tensor:
     x0 = through(
         model.network, lambda x: model.apply_model(x, sigma, transformer_options=options), x
     )
-    return x0 + (clipped({**args, "denoised": x0}) - x0).detach()
+    return clipped({**args, "denoised": x0})
 
 
 def steer(

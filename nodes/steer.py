@@ -6,6 +6,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..checkpoints.files import fingerprint
+from ..host.clip_score import TextScore
 from ..host.folders import classifier_names, classifier_path
 from ..host.steering import Through, class_score, steer
 from ..schedulers.errors import UserError, check_choice
@@ -84,6 +85,34 @@ class UnconditionalSteer(io.ComfyNode):
                     "the end. Lower values let the model finish the image.",
                     advanced=True,
                 ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="Reads the text. It must be the CLIP that clip_vision belongs to, with "
+                    "its text projection.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="Sees the images: CLIP's ViT-L, ViT-H or ViT-bigG.",
+                ),
+                io.String.Input(
+                    "text",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    tooltip="What to draw, for clip and clip_vision. A classifier ignores it.",
+                ),
+                io.Int.Input(
+                    "cutouts",
+                    default=16,
+                    min=1,
+                    max=256,
+                    optional=True,
+                    tooltip="How many random parts of each image CLIP Vision sees in each step. "
+                    "More give cleaner images and take longer.",
+                    advanced=True,
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The steered model, for any sampler.")],
         )
@@ -99,10 +128,35 @@ class UnconditionalSteer(io.ComfyNode):
         classifier: str,
         class_number: int,
         through: Any,
+        clip: Any = None,
+        clip_vision: Any = None,
+        text: str = "",
+        cutouts: int = 16,
         **how: Any,
     ) -> io.NodeOutput:
         check_choice("through", through, get_args(Through))
-        if classifier == _NONE:
-            raise UserError("Choose a classifier.")
-        score = class_score(classifier_path(classifier), classifier, class_number, model)
+        file = None if classifier == _NONE else classifier_path(classifier)
+        _check_one_score(file is not None, clip, clip_vision, text)
+        if file is None:
+            score = TextScore(clip, clip_vision, text, cutouts)
+        else:
+            score = class_score(file, classifier, class_number, model)
         return io.NodeOutput(steer(model, score, through=through, **how))
+
+
+def _check_one_score(has_classifier: bool, clip: Any, clip_vision: Any, text: str) -> None:
+    """Raise ``UserError`` unless there is either a classifier, or all that a text needs."""
+    parts = {"clip": clip is not None, "clip_vision": clip_vision is not None}
+    if has_classifier and any(parts.values()):
+        connected = " and ".join(name for name, given in parts.items() if given)
+        raise UserError(
+            f"A classifier is chosen, and {connected} connected too. Set classifier to 'none' to "
+            "steer by the text, or remove the connection. For both, use two Steer nodes."
+        )
+    parts["text"] = bool(text.strip())
+    if not has_classifier and not all(parts.values()):
+        missing = ", ".join(name for name, given in parts.items() if not given)
+        raise UserError(
+            "Choose a classifier, or connect clip and clip_vision and enter a text. Missing for a "
+            f"text: {missing}."
+        )

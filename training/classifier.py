@@ -54,8 +54,8 @@ def read_labelled(folder: Path, *, size: Size | None, channels: int) -> Labelled
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
     if len(folders) < 2:
         raise UserError(
-            f"A classifier needs at least two classes, and {folder} has {len(folders)} folders. Put "
-            "the pictures of each class into a folder of its own there, named as the class."
+            f"A classifier needs at least two classes, but {folder} has {len(folders)} folders. "
+            "Put the pictures of each class into a folder of its own there, named as the class."
         )
     sets = [read_folder(path, size=chosen, channels=channels) for path in folders]
     images = torch.cat([as_floats(torch.stack(pictures.pixels)) for pictures in sets])
