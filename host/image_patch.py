@@ -68,7 +68,8 @@ def with_patch(patcher: ModelPatcher, patch: ImagePatch) -> ModelPatcher:
     """Return a MODEL with one more patch, which is called in the order of its ``rank``."""
     changed = patcher.clone()
     changed.set_model_sampler_post_cfg_function(cast(Any, patch))
-    changed.model_options[_KEY].sort(key=lambda function: getattr(function, "rank", 0))
+    functions = cast("list[Any]", changed.model_options[_KEY])
+    functions.sort(key=lambda function: getattr(function, "rank", 0))
     return changed
 
 

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import ours
 import pytest
+import torch
 import toys
+from comfyui_unconditional.models.digits import digits as real_digits
+from comfyui_unconditional.models.judge import as_saved, compare
 from graphs import digits, files, graph, model_names
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -179,8 +182,21 @@ def test_the_example_that_restores_draws_digits_with_the_small_pictures_it_was_g
         assert np.abs(found - small[k % 4]).max() <= 1.5
 
 
+def test_the_example_on_demand_draws_sevens(host, client):
+    prompt = to_prompt(saved("a_seven_on_demand"), client.get("/object_info"))
+    key = next(k for k, n in prompt.items() if n["class_type"] == "UnconditionalImageOutput")
+    prompt[key]["inputs"] |= {"grid": False, "scale": 1}
+    sampler = next(n for n in prompt.values() if n["class_type"] == "UnconditionalDDIMSampler")
+    sampler["inputs"]["batch_size"] = 20
+    paths = files(host, client.run(prompt), key)
+    drawn = torch.stack([torch.from_numpy(np.array(Image.open(path))) for path in paths])
+    real, labels = real_digits()
+    found = compare(drawn[:, None] / 127.5 - 1, as_saved(real), labels)
+    assert found.shares[7] >= 0.95
+
+
 def test_every_example_is_run_by_a_test():
-    elsewhere = {"pndm_on_a_checkpoint", "progressive_generation", "restore"}
+    elsewhere = {"pndm_on_a_checkpoint", "progressive_generation", "restore", "a_seven_on_demand"}
     assert set(NAMES) == {*EXAMPLES, *SHORTER, *elsewhere}
 
 
