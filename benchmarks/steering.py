@@ -69,7 +69,7 @@ def draw(client: Client, host: Host, setting: Setting, digit: int, count: int) -
     images = torch.from_numpy(np.concatenate([np.load(path) for path in found]))
     for path in found:
         path.unlink()
-    return as_saved(images)
+    return as_saved(images.movedim(-1, 1) * 2 - 1)
 
 
 def main() -> None:

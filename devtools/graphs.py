@@ -84,6 +84,10 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             small = w("ImageScale", image=image, **size)
             restoring = w(node, model=model, image=small, task="enlarge x4")
             show(sample("DDIM", 50, model=restoring, eta=1.0))
+        case "Steer":
+            inputs = {"classifier": "digits-16", "class_number": 7, "weight": 10.0}
+            steering = w(node, model=w.model(), **inputs)
+            show(sample("DDIM", 20, model=steering, eta=1.0, spacing="power"))
         case "ShowSchedule":
             w(node, model=w.model())
         case "SeamlessTiling" | "Windows" | "OffsetImage":
