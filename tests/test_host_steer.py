@@ -101,15 +101,15 @@ def test_a_classifier_of_openai_is_given_the_noisy_image_and_its_time(wires, ben
 
 def test_the_similarity_to_a_text_rises_with_the_weight(wires, bench):
     clip = tiny_clip(wires)
-    models = [wires.model(), *(steer(wires, weight=w, **clip) for w in (30.0, 100.0))]
+    models = [wires.model(), *(steer(wires, weight=w, **clip) for w in (10.0, 60.0))]
     given = {name: clip[name] for name in ("clip", "clip_vision", "text")}
     found = [
         wires("TestSimilarity", samples=sampler(wires, "DDIM", model, batch_size=4), **given)
         for model in models
     ]
     plain, little, much = bench.get(wires, *found)
-    assert (little > plain).all()
-    assert (much > little).all()
+    assert plain.mean() < little.mean() < much.mean()
+    assert (much > plain).all()
 
 
 def test_the_cut_outs_of_an_image_depend_on_its_own_seed(wires, bench):
