@@ -43,7 +43,7 @@ def settings() -> Iterator[Setting]:
     """Yield what the table has, from top to bottom."""
     yield Setting(*_DDIM, steer=None)
     for sampler in (_DDIM, _IPNDM):
-        for weight in (1.0, 3.0, 10.0):
+        for weight in (1.0, 3.0, 5.0, 10.0):
             yield Setting(*sampler, steer={"through": "image", "weight": weight})
     yield Setting(*_DDIM, steer={"through": "network", "weight": 1.0})
     yield Setting("DDPM, 100 steps", "DDPM", {"steps": 100}, {"through": "image", "weight": 10.0})

@@ -85,7 +85,7 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             restoring = w(node, model=model, image=small, task="enlarge x4")
             show(sample("DDIM", 50, model=restoring, eta=1.0))
         case "Steer":
-            inputs = {"classifier": "digits-16", "class_number": 7, "weight": 10.0}
+            inputs = {"classifier": "digits-16", "class_number": 7}
             steering = w(node, model=w.model(), **inputs)
             show(sample("DDIM", 20, model=steering, eta=1.0, spacing="power"))
         case "ShowSchedule":
