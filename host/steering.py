@@ -20,7 +20,7 @@ from ..schedulers.errors import UserError
 from ..schedulers.steering import moved_by_image, moved_by_input
 from .gradients import through, with_gradients
 from .image_patch import ImagePatch, clipped, level_after, noise_level, with_patch
-from .model import UnconditionalModel, unconditional_model
+from .model import unconditional_model
 from .model_sampling import network_times
 from .network import Request
 from .noise import BatchSeed
@@ -152,7 +152,7 @@ class Steering(ImagePatch):
         elif self.through == "network":
             gradient = self._gradient(args, args["input"], _predicted)
         else:
-            gradient = self._gradient(args, x0, lambda args, x, sigma: x)
+            gradient = self._gradient(args, x0, lambda args, x, some: x)
             return moved_by_image(x0, gradient, sigma, self.weight)
         return moved_by_input(x0, gradient, sigma, self.weight)
 
@@ -164,6 +164,8 @@ class Steering(ImagePatch):
         time = network_times(args["model"].model_sampling, args["sigma"][:1]).item()
         seeds = args["model_options"]["transformer_options"][_SEEDS]
         size = self.score.at_once or len(x)
+        if seen_of is _predicted:
+            size = min(size, args["model"].images_with_gradients(x))
         gradients = []
         for begin in range(0, len(x), size):
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -171,29 +173,31 @@ class Steering(ImagePatch):
             moment = Moment(noise_level(args), time, seeds[some])
             with with_gradients():
                 part = x[some].clone().requires_grad_()
-                seen = seen_of(args, part, args["sigma"][some].clone())
+                seen = seen_of(args, part, some)
                 gradients.append(torch.autograd.grad(self.score(seen, moment).sum(), part)[0])
         return torch.cat(gradients).to(x)
 
 
-SeenOf = Callable[[dict[str, Any], Tensor, Tensor], Tensor]
-"""(the host's arguments, x, noise levels of shape (B,)) -> what a score sees of x."""
+SeenOf = Callable[[dict[str, Any], Tensor, slice], Tensor]
+"""(the host's arguments, x of some of the images, which) -> what a score sees of them."""
 
 
-def _noisy(args: dict[str, Any], x: Tensor, sigma: Tensor) -> Tensor:
+def _noisy(args: dict[str, Any], x: Tensor, some: slice) -> Tensor:
     """Return x_t."""
-    return args["model"].model_sampling.calculate_input(sigma, x)
+    return args["model"].model_sampling.calculate_input(args["sigma"][some].clone(), x)
 
 
-def _predicted(args: dict[str, Any], x: Tensor, sigma: Tensor) -> Tensor:
+def _predicted(args: dict[str, Any], x: Tensor, some: slice) -> Tensor:
     """Return the images that the network predicts, clipped.
 
     Where they are, the gradient is 0: at high noise most of what the network says is out of range.
     """
-    model: UnconditionalModel = args["model"]
+    model, sigma = args["model"], args["sigma"][some].clone()
     options = {**args["model_options"]["transformer_options"], "cond_or_uncond": [0]}
-    if Request.KEY in options:  # its answer is that of the evaluation that is steered
-        options[Request.KEY] = replace(options[Request.KEY], learned_variance=None)
+    request: Request | None = options.get(Request.KEY)
+    if request is not None:  # its answer is that of the evaluation that is steered
+        last = None if request.last_x0 is None else request.last_x0[some].clone()
+        options[Request.KEY] = replace(request, last_x0=last, learned_variance=None)
     x0 = through(
         model.network, lambda x: model.apply_model(x, sigma, transformer_options=options), x
     )
