@@ -190,7 +190,9 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         Args:
             x: images, shape (B, C, H, W).
         """
-        layers = self.network.activation_bytes((1, *x.shape[1:]), self.compute_dtype)
+        _, channels, height, width = x.shape
+        shape = (1, channels, height, width)
+        layers = self.network.activation_bytes(shape, self.compute_dtype)
         free = cast(float, comfy.model_management.get_free_memory(x.device))
         return even_part(len(x), max(1, int(free / (_KEPT * layers))))
 
