@@ -72,11 +72,8 @@ def draw(client: Client, host: Host, setting: Setting, digit: int, count: int) -
     return as_saved(images.movedim(-1, 1) * 2 - 1)
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.steering", description=__doc__)
-    parser.add_argument("--images", type=int, default=30, help="of each digit (default: 30)")
-    count = parser.parse_args().images
+def print_settings(client: Client, host: Host, count: int) -> None:
+    """Print a row for each setting."""
     real, labels = digits()
     real, other = as_saved(real), load_classifier()
     scale = other.scale.item()
@@ -84,27 +81,49 @@ def main() -> None:
         reference = Gaussian.of(other.features(real).double() / scale)
     print("| sampler | through | weight | right | rarest digit | second judge | Fréchet distance |")
     print("|---|---|---|---|---|---|---|")
+    for setting in settings():
+        drawn = [draw(client, host, setting, digit, count) for digit in range(10)]
+        shares = [compare(x, real, labels).shares[k] for k, x in enumerate(drawn)]
+        images = torch.cat(drawn)
+        wanted = torch.arange(10).repeat_interleave(count)
+        with torch.inference_mode():
+            second = (other(images).argmax(1) == wanted).double().mean().item()
+            features = other.features(images).double() / scale
+        worst = min(range(10), key=shares.__getitem__)
+        steer = setting.steer or {"through": "not steered", "weight": ""}
+        print(
+            f"| {setting.name} | {steer['through']} | {steer['weight']} | "
+            f"{sum(shares) / 10:.1%} | {worst}: {shares[worst]:.0%} | {second:.1%} | "
+            f"{frechet(Gaussian.of(features), reference):.2f} |",
+            flush=True,
+        )
+
+
+def print_digits(client: Client, host: Host, count: int) -> None:
+    """Print what was drawn for each digit, with the settings of the template."""
+    real, labels = digits()
+    real = as_saved(real)
+    setting = Setting(*_DDIM, steer={"through": "image", "weight": 5.0})
+    print("| asked for | " + " | ".join(map(str, range(10))) + " |")
+    print("|---" * 11 + "|")
+    for digit in range(10):
+        shares = compare(draw(client, host, setting, digit, count), real, labels).shares
+        cells = " | ".join(f"{share:.0%}" if share else "" for share in shares)
+        print(f"| {digit} | {cells} |", flush=True)
+
+
+def main() -> None:
+    """Print one of the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.steering", description=__doc__)
+    parser.add_argument("--images", type=int, default=30, help="of each digit (default: 30)")
+    parser.add_argument("--digits", action="store_true", help="what was drawn for each digit")
+    given = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary,
         Host(Path(temporary), environment={"OMP_NUM_THREADS": "1"}) as host,
     ):
-        client = Client(host.url)
-        for setting in settings():
-            drawn = [draw(client, host, setting, digit, count) for digit in range(10)]
-            shares = [compare(x, real, labels).shares[k] for k, x in enumerate(drawn)]
-            images = torch.cat(drawn)
-            wanted = torch.arange(10).repeat_interleave(count)
-            with torch.inference_mode():
-                second = (other(images).argmax(1) == wanted).double().mean().item()
-                features = other.features(images).double() / scale
-            worst = min(range(10), key=shares.__getitem__)
-            steer = setting.steer or {"through": "not steered", "weight": ""}
-            print(
-                f"| {setting.name} | {steer['through']} | {steer['weight']} | "
-                f"{sum(shares) / 10:.1%} | {worst}: {shares[worst]:.0%} | {second:.1%} | "
-                f"{frechet(Gaussian.of(features), reference):.2f} |",
-                flush=True,
-            )
+        table = print_digits if given.digits else print_settings
+        table(Client(host.url), host, given.images)
 
 
 if __name__ == "__main__":
