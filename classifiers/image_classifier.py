@@ -104,5 +104,5 @@ class ImageClassifier(Classifier):
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished(path) as whole:
-            whole.write_bytes(save(tensors, {"format": "pt", "config": json.dumps(fields)}))
+            whole.write_bytes(save(tensors, {"config": json.dumps(fields)}))
             whole.replace(path)
