@@ -56,7 +56,7 @@ def test_a_steered_image_does_not_depend_on_the_others_of_its_batch(through, wir
         sampler(wires, "DDIM", model, batch_size=2, seed=7),
         sampler(wires, "DDIM", model, batch_size=1, seed=8),
     )
-    figure("steer: alone or in a batch", (both[1] - alone[0]).abs().max().item(), 1e-4)
+    figure("steer: alone or in a batch", (both[1] - alone[0]).abs().max().item(), 5e-4)
 
 
 def test_with_weight_0_nothing_changes(wires, bench):
