@@ -95,11 +95,13 @@ class ModelFiles:
         schedule = (self.scheduler_config, self.optimised_timesteps)
         present = [path for path in (self.config, self.weights, *schedule) if path]
         present += self.shards
-        stats = [path.stat() for path in present]
-        return ", ".join(
-            f"{path.name} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
-            for path, stat in zip(present, stats, strict=True)
-        )
+        return ", ".join(map(fingerprint, present))
+
+
+def fingerprint(path: Path) -> str:
+    """Return what changes when a file does: its size, times and inode."""
+    stat = path.stat()
+    return f"{path.name} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
 
 
 @lru_cache  # log each only once

@@ -203,6 +203,15 @@ NODES: dict[str, dict[str, Any]] = {
         "LATENT",
         optional={"class_label": -1, **_SPACING},
     ),
+    "UnconditionalSteer": _node(
+        "Steer",
+        {
+            **{"model": "MODEL", "classifier": None, "class_number": 0, "weight": 5.0},
+            **{"through": ["image", "network"], "start": 0.0, "until": 1.0},
+        },
+        "MODEL",
+        optional={"clip": "CLIP", "clip_vision": "CLIP_VISION", "text": "", "cutouts": 16},
+    ),
 }
 
 

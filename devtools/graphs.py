@@ -97,6 +97,10 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             masked = w("SetLatentNoiseMask", samples=latent, mask=mask)
             again = w("RepeatLatentBatch", samples=masked, amount=4)
             show(w(node, model=model, latent=again))
+        case "Steer":
+            inputs = {"classifier": "digits-16", "class_number": 7}
+            steering = w(node, model=w.model(), **inputs)
+            show(sample("DDIM", 20, model=steering, eta=1.0, spacing="power"))
         case "ShowSchedule":
             w(node, model=w.model())
         case "SeamlessTiling" | "Windows" | "OffsetImage":
@@ -213,6 +217,11 @@ def every_node() -> Graph:
     inputs = {"seed": 81, "steps": 4, "batch_size": 2, "class_label": 1, "denoise": 0.9}
     inputs |= {"eta": 0.85, "spacing": "power", "latent": picture}
     output(w("UnconditionalDDIMSampler", model=restoring, **inputs), "restored")
+    inputs = {"classifier": "digits-16", "class_number": 7, "weight": 4.5, "through": "network"}
+    inputs |= {"start": 0.1, "until": 0.9, "text": "seven", "cutouts": 3}
+    steering = w("UnconditionalSteer", model=schedule, **inputs)
+    inputs = {"seed": 95, "steps": 3, "batch_size": 2, "denoise": 0.8, "eta": 0.7}
+    output(w("UnconditionalDDIMSampler", model=steering, **inputs, spacing="trailing"), "steered")
     how = {"size": 8, "crop": "random", "network": "medium", "steps": 3, "batch_size": 2}
     how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
     how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}

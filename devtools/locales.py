@@ -21,7 +21,7 @@ LOCALES = ROOT / "locales"
 ENGLISH = LOCALES / "en" / "nodeDefs.json"
 
 # Lists of the user's own files, whose names are not translated.
-_NAMES_OF_FILES = {("UnconditionalUNetLoader", "model_name")}
+_NAMES_OF_FILES = {("UnconditionalUNetLoader", "model_name"), ("UnconditionalSteer", "classifier")}
 
 
 def write_english() -> int:

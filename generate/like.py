@@ -30,7 +30,7 @@ _INPUTS = (
 # What a run from an image, or in parts, has in its record.
 _FROM_IMAGE = ("denoise", "start_at_step", "add_noise", "show")
 # What nodes before the sampler have put on its MODEL.
-_ON_MODEL = ("seamless", "windows", "restored")
+_ON_MODEL = ("seamless", "windows", "restored", "steered")
 
 Graph = dict[str, Any]
 

@@ -17,8 +17,9 @@ from ..schedulers.sampler import Evaluation, Sampler, ScheduleSampler, drain
 from ..schedulers.timesteps import END
 from . import leftover
 from .guided_model import GuidedModel
+from .image_patch import without_clipping
 from .noise import BatchSeed
-from .restoration import finish, without_clipping
+from .restoration import finish
 
 logger = logging.getLogger(__name__)
 

@@ -29,6 +29,8 @@ from ..networks.errors import CheckpointError, shown
 
 _BUNDLED = Path(__file__).resolve().parent.parent / "models"
 _DEPTH = 4
+_CLASSIFIER = "classifier.safetensors"
+"""Of a bundled model, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,42 @@ def model_files(name: str) -> ModelFiles:
 def check_name(name: str) -> None:
     """Raise ``CheckpointError`` if no model has this name, without reading the model."""
     _find(name)
+
+
+def classifier_names() -> list[str]:
+    """Return the names of the classifiers: those of the bundled models, then those of files."""
+    bundled = [path.parent.name for path in sorted(_BUNDLED.glob(f"*/{_CLASSIFIER}"))]
+    return [*bundled, *sorted(_classifier_files())]
+
+
+def classifier_path(name: str) -> Path:
+    """Return the file of the classifier with this name.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    check_not_code(name)
+    bundled = _BUNDLED / name / _CLASSIFIER
+    if _is_part(name) and bundled.is_file():
+        return bundled
+    path = _classifier_files().get(name)
+    if path is None:
+        folders = ", ".join(folder_paths.get_folder_paths("classifiers"))
+        raise CheckpointError(
+            f"The classifier '{shown(name)}' was not found. Put its file into {folders}, press R "
+            "in the editor, and choose it again."
+        )
+    return path
+
+
+def _classifier_files() -> dict[str, Path]:
+    """Return the files in the host's `classifiers` folders by name; the first of a name counts."""
+    found: dict[str, Path] = {}
+    for root in map(Path, folder_paths.get_folder_paths("classifiers")):
+        for path in sorted(root.rglob("*")):
+            if is_single_file(path) and path.is_file():
+                found.setdefault(path.relative_to(root).as_posix(), path)
+    return found
 
 
 class LoadedFiles:

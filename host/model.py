@@ -44,6 +44,9 @@ from .window_progress import WindowProgress
 
 _WINDOW_BYTES = 2**30
 """The most that the windows of an image take that are evaluated at once."""
+_KEPT = 12
+"""What a gradient keeps of all layers, as a multiple of the peak without one: 10 to 12 for networks
+of 16 to 256 pixels."""
 _STRIP = 256
 """Rows of an image that are computed at once."""
 
@@ -180,6 +183,18 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         return even_part(
             count, min(fastest, int(_WINDOW_BYTES / self._bytes_of_one(channels, cover)))
         )
+
+    def images_with_gradients(self, x: Tensor) -> int:
+        """Return of how many images the free memory holds what a gradient by them needs.
+
+        Args:
+            x: images, shape (B, C, H, W).
+        """
+        _, channels, height, width = x.shape
+        shape = (1, channels, height, width)
+        layers = self.network.activation_bytes(shape, self.compute_dtype)
+        free = cast(float, comfy.model_management.get_free_memory(x.device))
+        return even_part(len(x), max(1, int(free / (_KEPT * layers))))
 
     def _apply_model(
         self,

@@ -9,8 +9,10 @@ from comfy.model_patcher import ModelPatcher
 from ..pictures.provenance import Record
 from ..schedulers.errors import printable
 from .canvas import Canvas
+from .image_patch import patches_of
 from .model import unconditional_model
-from .restoration import restorations
+from .restoration import Restoration
+from .steering import Steering
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ def describe_model(model: ModelPatcher) -> Record:
         "sha256": lambda: ours.source.sha256,
         "dtype": lambda: str(ours.get_dtype()).removeprefix("torch."),
         "patched": lambda: _patches(model),
-        "restored": lambda: [found.record for found in restorations(model.model_options)],
+        "restored": lambda: [p.record for p in patches_of(model.model_options, Restoration)],
+        "steered": lambda: [p.record for p in patches_of(model.model_options, Steering)],
     }
     record: Record = {}
     for name, find in parts.items():
@@ -37,7 +40,7 @@ def describe_model(model: ModelPatcher) -> Record:
             reason = printable(str(error))
             logger.warning("The pictures do not record the %s of their model: %s", name, reason)
             record[f"{name}_unknown"] = reason
-    for name in ("patched", "restored"):
+    for name in ("patched", "restored", "steered"):
         if not record.get(name):
             record.pop(name, None)
     return {**record, **Canvas.of(model.model_options["transformer_options"]).record}

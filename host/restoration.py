@@ -1,8 +1,7 @@
 """A MODEL whose images keep a measurement: a post-CFG function, which all samplers pass through."""
 
-from dataclasses import dataclass, replace
-from math import inf
-from typing import Any, Literal, cast
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
@@ -10,45 +9,38 @@ from torch.nn import functional as F
 
 from ..pictures.images import LUMINANCE, image_to_latent, to_channels
 from ..pictures.provenance import Record, digest
-from ..schedulers.config import SchedulerConfig
 from ..schedulers.errors import UserError
-from ..schedulers.prediction import clip_x0
 from ..schedulers.restoration import Blocks, Linear, Measurement, WeightedChannels
-from ..schedulers.sampler import Sampler, ScheduleSampler
+from .image_patch import ImagePatch, clipped, level_after, noise_level, patches_of, with_patch
 from .model import unconditional_model
-from .model_sampling import process_to_draw
 
 Task = Literal["enlarge x2", "enlarge x4", "enlarge x8", "colour", "holes", "layout"]
 _FACTORS: dict[str, int] = {f"enlarge x{factor}": factor for factor in (2, 4, 8)}
-_KEY = "sampler_post_cfg_function"
 
 
 @dataclass(frozen=True, eq=False)
-class Restoration:
-    """The host's post-CFG function: clips each predicted image, then projects it.
+class Restoration(ImagePatch):
+    """Clips each predicted image, then projects it.
 
     Attributes:
         measurement: of the images, in the model's range.
         size: height and width of the images.
         noise: the measurement's, as a standard deviation in -1..1.
         until: the part of the schedule in which images are projected, from its start; 0..1.
-        record: what a picture's record says of it.
     """
+
+    rank: ClassVar[int] = 1
+    """What was measured must hold whatever else changes the image."""
 
     measurement: Measurement
     size: tuple[int, int]
     noise: float
     until: float
-    record: Record
 
     def __call__(self, args: dict[str, Any]) -> Tensor:
-        x0: Tensor = args["denoised"]
-        sampling = args["model"].model_sampling
-        process = process_to_draw(sampling, args["model"].scheduler_config)
-        if isinstance(process, SchedulerConfig):
-            x0 = clip_x0(x0, process)
-        last = max(self._last_level(sampling), self.noise)
-        return self.project(x0) if args["sigma"].max().item() >= last else x0
+        x0 = clipped(args)
+        last = max(level_after(args, self.until), self.noise)
+        return self.project(x0) if noise_level(args) >= last else x0
 
     def project(self, x0: Tensor) -> Tensor:
         """Return the nearest images with this measurement.
@@ -70,15 +62,6 @@ class Restoration:
     def reaches_end(self) -> bool:
         """Whether the finished image has exactly this measurement."""
         return self.until >= 1 and not self.noise
-
-    def _last_level(self, sampling: Any) -> float:
-        """Return the lowest noise level at which images are projected."""
-        if self.until >= 1:
-            return 0.0
-        if self.until <= 0:
-            return inf
-        levels: Tensor = sampling.sigmas  # ascending
-        return levels[round((1 - self.until) * (len(levels) - 1))].item()
 
 
 def restore(
@@ -122,10 +105,7 @@ def restore(
         record["block_size"] = block_size
     if measurement.known is not None:
         record["mask"] = digest(measurement.known)
-    restored = patcher.clone()
-    function = Restoration(measurement, size, 2 * noise, until, record)
-    restored.set_model_sampler_post_cfg_function(cast(Any, function))
-    return restored
+    return with_patch(patcher, Restoration(record, measurement, size, 2 * noise, until))
 
 
 def _measure(
@@ -150,18 +130,6 @@ def _measure(
     return Measurement(operator, y, white < 0.5)
 
 
-def restorations(model_options: dict[str, Any]) -> list[Restoration]:
-    """Return those that a MODEL has, from its options."""
-    return [f for f in model_options.get(_KEY, []) if isinstance(f, Restoration)]
-
-
-def without_clipping(sampler: Sampler, model_options: dict[str, Any]) -> Sampler:
-    """Return the sampler for a MODEL that may have restorations, which must come after clipping."""
-    if not restorations(model_options) or not isinstance(sampler, ScheduleSampler):
-        return sampler
-    return replace(sampler, config=sampler.config.changed(clip_sample=False, thresholding=False))
-
-
 def finish(x: Tensor, model_options: dict[str, Any]) -> Tensor:
     """Return finished images with the measurements that they must have.
 
@@ -171,7 +139,7 @@ def finish(x: Tensor, model_options: dict[str, Any]) -> Tensor:
         x: shape (B, C, H, W), in the model's range.
         model_options: the host's, of the MODEL that drew them.
     """
-    for restoration in restorations(model_options):
+    for restoration in patches_of(model_options, Restoration):
         if restoration.reaches_end:
             x = restoration.measurement.project_into_range(x)
     return x

@@ -27,7 +27,7 @@ from .driver import HostSampler, Start, finite
 from .latents import empty_latent, fit_latent
 from .model import UnconditionalModel, own_process, unconditional_model
 from .model_record import describe_model
-from .noise import keep_images, seeds_of
+from .noise import BatchSeed, keep_images, seeds_of
 from .page import Ui
 from .precision import exact_float32
 from .run_report import no_run_report, run_report
@@ -255,7 +255,7 @@ def run_sampler(
             denoise_mask=latent.get("noise_mask"),
             callback=callback or latent_preview.prepare_callback(patcher, sampler.evaluations),
             disable_pbar=True,
-            seed=seed,
+            seed=BatchSeed.of(seed, seeds),
         )
     made = made.to(comfy.model_management.intermediate_device())
     result = {**latent, "samples": made}

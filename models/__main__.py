@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..training import plan
+from ..training.classifier import ClassifierTraining
 from ..training.command import (
     add_schedule_argument,
     add_training_arguments,
     chosen_options,
     run_command,
     train,
+    train_classifier,
 )
 from ..training.pictures import PictureSet
 from ..training.plan import Plan
@@ -32,6 +34,16 @@ def _digits(given: argparse.Namespace) -> int:
     processes = Processes.join(given.device)
     options = chosen_options(given, OPTIONS, processes)
     return train(Plan(pictures, UNET, scheduler, options), given.out, processes)
+
+
+def _classifier(given: argparse.Namespace) -> int:
+    import torch
+
+    from .digits import CLASSIFIER_STEPS, labelled_digits
+
+    torch.set_num_threads(1)  # to sum in the same order everywhere
+    train_classifier(ClassifierTraining(labelled_digits(), steps=CLASSIFIER_STEPS), given.out)
+    return 0
 
 
 def _judge(given: argparse.Namespace) -> int:
@@ -76,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     digits.set_defaults(command=_digits)
     add_training_arguments(digits)
     add_schedule_argument(digits)
+    classifier = commands.add_parser(
+        "classifier", help="train the classifier of digits-16 again, with which Steer draws a 7"
+    )
+    classifier.set_defaults(command=_classifier)
+    classifier.add_argument("--out", type=Path, required=True, help="the .safetensors file")
     judge = commands.add_parser("judge", help="compare a model's digits with real ones")
     judge.set_defaults(command=_judge)
     judge.add_argument("model", type=Path, help="the model's folder")

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..schedulers.config import SchedulerConfig
+from ..training.classifier import Labelled
 from ..training.options import TrainingOptions
 from ..unet.config import UNetConfig
 
@@ -27,6 +28,7 @@ UNET = UNetConfig(
 )
 SCHEDULER = SchedulerConfig()
 OPTIONS = TrainingOptions(warmup_steps=200, decay="cosine")
+CLASSIFIER_STEPS = 2000
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -40,3 +42,9 @@ def digits() -> tuple[Tensor, Tensor]:
     small = torch.tensor(data.images, dtype=torch.float32)[:, None] / 8 - 1
     images = F.interpolate(small, size=(16, 16), mode="bicubic").clamp(-1, 1)
     return images, torch.tensor(data.target)
+
+
+def labelled_digits() -> Labelled:
+    """Return the digits as a classifier is trained on them."""
+    images, labels = digits()
+    return Labelled(images, labels, tuple(map(str, range(10))))

@@ -36,6 +36,7 @@ from .sampler_custom import (
 from .save import UnconditionalUNetSave
 from .schedule import UnconditionalNoiseSchedule
 from .show_schedule import UnconditionalShowSchedule
+from .steer import UnconditionalSteer
 from .train import UnconditionalTrain
 from .trajectory import UnconditionalTrajectory
 
@@ -75,4 +76,5 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalWindows,
             UnconditionalRestore,
             UnconditionalRePaintSampler,
+            UnconditionalSteer,
         ]

@@ -386,6 +386,7 @@ def test_the_settings_of_a_workflow_or_a_picture_are_taken_over(kind: str, tmp_p
         ({"sampler": "DDIM", "patched": ["model_sampling"]}, "does not say how"),
         ({"sampler": "DDIM", "seamless": "both"}, "seamless"),
         ({"sampler": "DDIM", "windows": {"width": 64}}, "windows"),
+        ({"sampler": "DDIM", "steered": [{"class": 7}]}, "steered"),
         ({"sampler": "Euler"}, "Euler"),
     ],
 )

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import ours
 import pytest
+import torch
 import toys
+from comfyui_unconditional.models.digits import digits as real_digits
+from comfyui_unconditional.models.judge import as_saved, compare
 from graphs import digits, files, graph, model_names
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -219,14 +222,22 @@ def test_the_example_that_enlarges_draws_a_large_sky_that_is_the_small_one_in_sm
     assert np.abs(again - small).max() <= 1.5
 
 
+def test_the_example_on_demand_draws_sevens(host, client):
+    prompt = to_prompt(saved("a_seven_on_demand"), client.get("/object_info"))
+    key = next(k for k, n in prompt.items() if n["class_type"] == "UnconditionalImageOutput")
+    prompt[key]["inputs"] |= {"grid": False, "scale": 1}
+    sampler = next(n for n in prompt.values() if n["class_type"] == "UnconditionalDDIMSampler")
+    sampler["inputs"]["batch_size"] = 20
+    paths = files(host, client.run(prompt), key)
+    drawn = torch.stack([torch.from_numpy(np.array(Image.open(path))) for path in paths])
+    real, labels = real_digits()
+    found = compare(drawn[:, None] / 127.5 - 1, as_saved(real), labels)
+    assert found.shares[7] >= 0.95
+
+
 def test_every_example_is_run_by_a_test():
-    elsewhere = {
-        "dark_pictures",
-        "enlarge",
-        "pndm_on_a_checkpoint",
-        "progressive_generation",
-        "restore",
-    }
+    elsewhere = {"a_seven_on_demand", "enlarge", "pndm_on_a_checkpoint"}
+    elsewhere |= {"progressive_generation", "restore"}
     assert set(NAMES) == {*EXAMPLES, *SHORTER, *elsewhere}
 
 

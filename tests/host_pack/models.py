@@ -99,3 +99,76 @@ def _patcher(model: Any) -> Any:
 
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.CoreModelPatcher(model, device, torch.device("cpu"))
+
+
+@node(
+    io.Clip.Output(),
+    io.ClipVision.Output(),
+    inputs=(
+        io.Combo.Input("projection", options=["drawn", "none"]),
+        io.Int.Input("vision_width", default=32),
+    ),
+)
+def tiny_clip(projection: str, vision_width: int) -> io.NodeOutput:
+    """A tiny random CLIP and CLIP Vision, of the host's classes, as for Stable Diffusion 1."""
+    import json
+    import tempfile
+    from pathlib import Path
+
+    import comfy.clip_vision
+    import comfy.sd
+    import comfy.sd1_clip
+    import comfy.supported_models_base
+    import torch
+
+    layers = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    layers |= {"intermediate_size": 64}
+    target = comfy.supported_models_base.ClipTarget(
+        comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel
+    )
+    options = {"clip_l_model_config": layers, "dtype": torch.float32}
+    clip = comfy.sd.CLIP(target, model_options=options)
+    vision = {**layers, "hidden_act": "quick_gelu", "image_size": 32, "patch_size": 8}
+    vision |= {"num_channels": 3, "projection_dim": vision_width, "model_type": "clip_vision_model"}
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "config.json"
+        config.write_text(json.dumps(vision))
+        clip_vision = comfy.clip_vision.ClipVisionModel(str(config))
+    generator = torch.Generator().manual_seed(5)
+    for model in (clip.cond_stage_model, clip_vision.model):
+        for name, parameter in model.named_parameters():
+            drawn = torch.randn(parameter.shape, generator=generator)
+            norm = "norm" in name or "layrnorm" in name
+            scale = (
+                1.0
+                if "embedding" in name
+                else parameter[0].numel() ** -0.5
+                if parameter.ndim
+                else 1.0
+            )
+            kept = 1 + 0.1 * drawn if norm and name.endswith("weight") else scale * drawn
+            parameter.data.copy_(kept)
+    if projection == "none":
+        clip.cond_stage_model.clip_l.transformer.text_projection.weight.data.zero_()
+    return io.NodeOutput(clip, clip_vision)
+
+
+@node(
+    io.Latent.Output(),
+    inputs=(
+        io.Clip.Input("clip"),
+        io.ClipVision.Input("clip_vision"),
+        io.String.Input("text"),
+        io.Latent.Input("samples"),
+    ),
+)
+def similarity(clip: Any, clip_vision: Any, text: str, samples: dict[str, Any]) -> io.NodeOutput:
+    """The similarity of a text and each image, as the host's own functions say, (B, 1, 1, 1)."""
+    import torch
+
+    images = (samples["samples"].clamp(-1, 1) / 2 + 0.5).movedim(1, -1).expand(-1, -1, -1, 3)
+    seen = clip_vision.encode_image(images)["image_embeds"]
+    _, read = clip.encode_from_tokens(clip.tokenize(text), return_pooled="unprojected")
+    read = clip.cond_stage_model.clip_l.transformer.text_projection(read.to(seen))
+    found = torch.nn.functional.cosine_similarity(seen, read)
+    return io.NodeOutput({"samples": found[:, None, None, None]})
