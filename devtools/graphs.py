@@ -84,6 +84,25 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             small = w("ImageScale", image=image, **size)
             restoring = w(node, model=model, image=small, task="enlarge x4")
             show(sample("DDIM", 50, model=restoring, eta=1.0))
+        case "MixNoise":
+            noise = w(node, seed=4, variation_seed=100, strength=0.25)
+            show(sample("DDIM", 20, noise=noise))
+        case "NoiseWalk":
+            show(sample("DDIM", 20, 1, noise=w(node, seed=4, keys=2, frames=16, ease="even")))
+        case "ShiftNoise":
+            model = w.model("deep-field")
+            tiling = w("UnconditionalSeamlessTiling", model=model)
+            latent = w("UnconditionalEmptyLatent", model=tiling, width=304, height=208)
+            inputs = {"model": tiling, "latent": latent, "noise": w(node, x=80, y=40)}
+            sky = sample("PNDM", 15, 1, **inputs, method="iPNDM_v", spacing="power")
+            w("UnconditionalImageOutput", samples=sky, filename_prefix="sky")
+        case "Invert":
+            model = w.model()
+            drawn = {"samples": sample("PNDM", 50, 1, model=model, seed=4)}
+            image = w("UnconditionalImageOutput", **drawn, filename_prefix="digit", scale=8)
+            latent = w("UnconditionalImageToLatent", image=image, model=model, fit="crop")
+            noise = w("UnconditionalMixNoise", noise=w(node, model=model, latent=latent))
+            show(sample("DDIM", 20, model=model, noise=noise))
         case "ShowSchedule":
             w(node, model=w.model())
         case "SeamlessTiling" | "Windows" | "OffsetImage":
@@ -200,6 +219,15 @@ def every_node() -> Graph:
     inputs = {"seed": 81, "steps": 4, "batch_size": 2, "class_label": 1, "denoise": 0.9}
     inputs |= {"eta": 0.85, "spacing": "power", "latent": picture}
     output(w("UnconditionalDDIMSampler", model=restoring, **inputs), "restored")
+    inverting = {"method": "DDIM", "steps": 3, "gamma": 0.95, "class_label": 1}
+    inverting |= {"model": classes, "latent": picture, "spacing": "linspace"}
+    mixing = {"seed": 101, "variation_seed": 102, "strength": 0.35}
+    mixed = w("UnconditionalMixNoise", noise=w("UnconditionalInvert", **inverting), **mixing)
+    shifted = w("UnconditionalShiftNoise", seed=103, x=4, y=-2, noise=mixed)
+    walking = {"seed": 104, "keys": 3, "frames": 5, "ease": "even", "noise": shifted}
+    walk = w("UnconditionalNoiseWalk", **walking)
+    values = {"model": classes, "noise": walk, "seed": 105, "steps": 3, "batch_size": 7, **pndm}
+    output(w("UnconditionalPNDMSampler", **values, class_label=2, denoise=0.95), "walk")
     how = {"size": 8, "crop": "random", "network": "medium", "steps": 3, "batch_size": 2}
     how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
     how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}

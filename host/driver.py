@@ -20,8 +20,9 @@ from .restoration import finish, without_clipping
 
 logger = logging.getLogger(__name__)
 
-Start = Literal["noise", "noised", "as is"]
-"""What a run starts from: noise alone, the noised LATENT, or a LATENT with its noise left over."""
+Start = Literal["noise", "noised", "as is", "data"]
+"""What a run starts from: noise alone, the noised LATENT, or a LATENT with its noise left over. Or
+from the images of a LATENT: an inversion, which ends with noise."""
 
 MakeSampler = Callable[[Any, Tensor], Sampler]
 """(the model's ``model_sampling``, sigmas of shape (N + 1,)) -> the sampler."""
@@ -107,6 +108,8 @@ class HostSampler(comfy.samplers.Sampler):
             x = sampler.begin(noise)
         elif start == "noised":
             x = sampler.add_noise(latent, noise)
+        elif start == "data":
+            x = latent
         else:
             x = sampler.level(sampler.span.timesteps[0])[0] * latent
 
@@ -126,7 +129,9 @@ class HostSampler(comfy.samplers.Sampler):
         )
         progress = _Progress(sampler, seeds, callback, self._on_evaluation)
         x = drain(sampler.sample(model, x, draws), progress)
-        if sampler.span.end != END:
+        if start == "data":
+            pass  # noise is neither in the host's scale nor a finished image
+        elif sampler.span.end != END:
             x = x / sampler.level(sampler.span.end)[0]
             if self._start is None and denoise_mask is not None:
                 x, host = leftover.leave(x, known, denoise_mask), model_wrap.inner_model

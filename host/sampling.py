@@ -21,11 +21,13 @@ from ..schedulers.sampler import Evaluation, Sampler
 from ..schedulers.span import Stretch
 from ..schedulers.timesteps import END
 from . import leftover
+from .composed_noise import as_noise
 from .driver import HostSampler, Start, finite
+from .inversion import draw_back
 from .latents import empty_latent, fit_latent
 from .model import own_process, unconditional_model
 from .model_record import describe_model
-from .noise import keep_images, seeds_of
+from .noise import Drawn, HeldNoise, keep_images, seeds_of
 from .page import Ui
 from .precision import exact_float32
 from .run_report import no_run_report, run_report
@@ -46,14 +48,19 @@ def sample(
     latent: dict[str, Any] | None = None,
     denoise: float = 1.0,
     spacing: str = "model",
+    noise: Any = None,
     on_evaluation: OnEvaluation | None = None,
 ) -> tuple[dict[str, Any], Ui]:
     """Sample from noise, or from a noised latent where ``denoise`` is below 1.
+
+    The noise is ``noise``, NOISE or a LATENT, or that of ``seed``. Without a latent it also sets
+    the size, and with several images their number.
 
     Returns:
         The LATENT, with a record of how each image was made, and the report of the run.
     """
     stretch = Stretch.of_denoise(steps, denoise, own_process(model).num_train_timesteps)
+    held = None if noise is None else as_noise(noise)
     settings: Record = {"steps": steps, **chosen_settings(spacing)}
     if latent is None:
         if stretch.begins_with_image:
@@ -63,7 +70,8 @@ def sample(
             )
         if batch_size < 1:
             raise ScheduleError(f"batch_size must be at least 1, not {batch_size}.")
-        latent = empty_latent(model, batch_size)
+        count, size = (held.count, held.size) if held else (None, None)
+        latent = empty_latent(model, batch_size if count in (None, 1) else count, *(size or ()))
     if stretch.begins_with_image:
         settings["denoise"] = denoise
     if stretch.steps < steps:
@@ -71,9 +79,8 @@ def sample(
     start: Start = "noised" if stretch.begins_with_image else "noise"
     if stretch.is_empty:
         return latent, no_run_report()
-    return _run(
-        model, make_sampler(stretch), latent, start, seed, class_label, settings, on_evaluation
-    )
+    sampler = make_sampler(stretch)
+    return _run(model, sampler, latent, start, seed, class_label, settings, held, on_evaluation)
 
 
 def sample_part(
@@ -89,6 +96,7 @@ def sample_part(
     return_with_leftover_noise: str,
     class_label: int,
     spacing: str = "model",
+    noise: Any = None,
 ) -> tuple[dict[str, Any], Ui]:
     """Run some of the steps of a list, as the host's KSamplerAdvanced does.
 
@@ -112,7 +120,8 @@ def sample_part(
         start = "noised" if start_at_step else "noise"
     if stretch.is_empty:
         return latent, no_run_report()
-    return _run(model, make_sampler(stretch), latent, start, seed, class_label, settings, None)
+    held = None if noise is None or start == "as is" else as_noise(noise)
+    return _run(model, make_sampler(stretch), latent, start, seed, class_label, settings, held)
 
 
 def chosen_settings(spacing: str) -> Record:
@@ -128,14 +137,24 @@ def _run(
     seed: int,
     class_label: int,
     settings: Record,
-    on_evaluation: OnEvaluation | None,
+    held: HeldNoise | None,
+    on_evaluation: OnEvaluation | None = None,
 ) -> tuple[dict[str, Any], Ui]:
-    latent = fit_latent(model, latent)
+    latent, drawn = fit_latent(model, latent), None
     label = None if class_label == -1 else class_label
-    sampled = run_sampler(model, sampler, latent, seed, start, label, on_evaluation)
-    samples = sampled.latent["samples"]
+    if held is not None:
+        latent = _for_each(latent, held.count)
+        drawn = held.draw(latent)
+        if held.inversion is not None:
+            sampler = draw_back(model, sampler, held.inversion, drawn.rest, label)
+    sampled = run_sampler(model, sampler, latent, seed, start, label, on_evaluation, drawn=drawn)
+    each: list[Record] = [{"seed": seed} for seed in sampled.seeds]
+    if drawn is not None:
+        each = [
+            {**own, "noise": drawn.records[k]} for own, k in zip(each, sampled.kept, strict=True)
+        ]
     record = record_of(model, sampler, label, settings)
-    kept = {**sampled.latent, KEY: make_records(samples, sampled.seeds, record)}
+    kept = {**sampled.latent, KEY: make_records(sampled.latent["samples"], each, record)}
     report = run_report(
         sampler,
         sampled.seconds / len(latent["samples"]),
@@ -143,6 +162,16 @@ def _run(
         lost=sampled.lost,
     )
     return kept, report
+
+
+def _for_each(latent: dict[str, Any], count: int | None) -> dict[str, Any]:
+    """Return a LATENT of one image ``count`` times, any other as it is.
+
+    An image that was picked out of a batch, which has a ``batch_index``, stays the only one.
+    """
+    if len(latent["samples"]) > 1 or count in (None, 1) or "batch_index" in latent:
+        return latent
+    return {**latent, "samples": latent["samples"].repeat(count, 1, 1, 1)}
 
 
 def record_of(
@@ -176,6 +205,7 @@ class Sampled:
         latent: the LATENT with the images, unclipped, float32, shape (B, C, H, W), model range
             about -1..1, on the host's intermediate device.
         seeds: of each image.
+        kept: which images of the LATENT that was given these are.
         lost: the seeds of images that contain NaN or infinite values; the LATENT is without them,
             and has a ``batch_index`` from which the others keep their seeds.
         seconds: how long it took, without loading the model.
@@ -183,6 +213,7 @@ class Sampled:
 
     latent: dict[str, Any]
     seeds: Sequence[int]
+    kept: Sequence[int]
     lost: Sequence[int]
     seconds: float
 
@@ -196,6 +227,7 @@ def run_sampler(
     class_label: int | None,
     on_evaluation: OnEvaluation | None = None,
     callback: Callable[[int, Tensor, Tensor, int], object] | None = None,
+    drawn: Drawn | None = None,
 ) -> Sampled:
     """Sample the images of a LATENT with a MODEL of ours.
 
@@ -208,6 +240,7 @@ def run_sampler(
         class_label: of all images; None where the model has no classes.
         on_evaluation: called with each evaluation.
         callback: as ``HostSampler.sample`` calls it; None: the node's progress bar and preview.
+        drawn: the initial noise; None: that of the seeds.
 
     Raises:
         ValueError: no image is finite, the MODEL is of another kind, the label is missing,
@@ -219,8 +252,11 @@ def run_sampler(
     samples, known, masked = latent["samples"], None, latent.get("noise_mask") is not None
     if start == "as is" and masked:
         samples, known = leftover.find_known(latent)
-    seeds = seeds_of(seed, latent)
-    initial = SeededNoise(seeds, tuple(samples.shape[1:]))()
+    if drawn is None:
+        seeds = seeds_of(seed, latent)
+        initial = SeededNoise(seeds, tuple(samples.shape[1:]))()
+    else:
+        seeds, initial = drawn.seeds(seed, latent), drawn.noise
     host_sampler = HostSampler(
         lambda *_: sampler,
         start,
@@ -253,7 +289,7 @@ def run_sampler(
     if len(kept) < len(good):
         result = keep_images(result, kept)
     lost = [seed for seed, is_good in zip(seeds, good, strict=True) if not is_good]
-    return Sampled(result, [seeds[k] for k in kept], lost, host_sampler.seconds)
+    return Sampled(result, [seeds[k] for k in kept], kept, lost, host_sampler.seconds)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,15 @@
 """Between two noises: on the way from one to the other, or around a loop of several."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from .errors import ScheduleError
+
+Ease = Literal["smooth", "even"]
+"""Whether a walk is slow at its keys, or always as fast."""
 
 _PARALLEL = 1e-6
 """The sine of an angle below which a straight line replaces the arc."""
@@ -41,19 +47,31 @@ class Loop:
     Attributes:
         keys: K, at least 2.
         frames: F, at least K.
-        smooth: whether it is slow at the keys; else its speed is even.
+        ease: how its speed changes.
+
+    Raises:
+        ScheduleError: there are fewer keys or frames than that.
     """
 
     keys: int
     frames: int
-    smooth: bool = True
+    ease: Ease = "smooth"
+
+    def __post_init__(self) -> None:
+        if self.keys < 2:
+            raise ScheduleError(f"A walk needs at least 2 keys, not {self.keys}.")
+        if self.frames < self.keys:
+            raise ScheduleError(
+                f"A walk through {self.keys} keys needs at least {self.keys} frames, not "
+                f"{self.frames}."
+            )
 
     def place(self, frame: int) -> tuple[int, int, float]:
         """Return the keys on both sides of a frame, and which part of their way it lies at."""
         key = next(k for k in reversed(range(self.keys)) if self._frame_of(k) <= frame)
         start, end = self._frame_of(key), self._frame_of(key + 1)
         part = (frame - start) / (end - start)
-        if self.smooth:
+        if self.ease == "smooth":
             part *= part * (3 - 2 * part)
         return key, (key + 1) % self.keys, part
 
