@@ -20,13 +20,15 @@ class LatentNoise(HeldNoise):
         samples: Tensor = latent["samples"]
         if samples.is_nested or samples.ndim != 4:
             raise UserError("A LATENT used as noise must be one of still images, as from 'Invert'.")
-        self._samples = samples.float().cpu()
+        self._samples, self._rest = samples.float().cpu(), None
         self._indices = list(latent.get("batch_index") or range(len(samples)))
         self._records = [
-            {"noise": digest(image), **(record or {})}
+            {"latent": digest(image), **(record or {})}
             for image, record in zip(self._samples, find_records(latent), strict=True)
         ]
-        self.inversion, self._rest = find_inversion(latent)
+        if (found := find_inversion(latent)) is not None:
+            self.inversion, states = found
+            self._samples, self._rest = states.chunk(2, dim=1)
         self.count, self.size = len(samples), (samples.shape[2], samples.shape[3])
 
     def draw(self, latent: dict[str, Any]) -> Drawn:
@@ -106,10 +108,10 @@ class MixedNoise(HeldNoise):
             first = self._first.draw(latent)
         second, part = self._second.draw(latent), self._strength
         pairs = zip(first.records, second.records, strict=True)
+        dtype = torch.promote_types(first.noise.dtype, second.noise.dtype)
+        noises = zip(first.noise.to(dtype), second.noise.to(dtype), strict=True)
         return Drawn(
-            torch.stack(
-                [slerp(a, b, part) for a, b in zip(first.noise, second.noise, strict=True)]
-            ),
+            torch.stack([slerp(a, b, part) for a, b in noises]),
             [{"mixed": list(pair), "strength": part} for pair in pairs],
             _between(first.rest, second.rest, [part] * len(first.noise)),
             one or first.one_seed,

@@ -16,6 +16,7 @@ from ..schedulers.timesteps import END
 from . import leftover
 from .guided_model import GuidedModel
 from .noise import BatchSeed
+from .precision import computes_float64
 from .restoration import finish, without_clipping
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,9 @@ class HostSampler(comfy.samplers.Sampler):
             x = latent
         else:
             x = sampler.level(sampler.span.timesteps[0])[0] * latent
+
+        if sampler.PRECISE and computes_float64(x.device):
+            x = x.double()
 
         # The image's own draws: the first was the initial noise, then one for each step.
         draws = SeededNoise(seeds, tuple(noise.shape[1:]), _raise_if_cancelled)

@@ -17,7 +17,9 @@ from ..schedulers.span import Span
 from .model import unconditional_model
 
 _KEY = "unconditional_inversion"
-"""In a LATENT: the ``Inversion``, and by the digest of each noise its rest."""
+"""In a LATENT: the ``Inversion``, and the last two states of each image by the digest of its noise.
+
+In float32, as the noise itself, they would give the image back to about 2e-5 only."""
 
 
 @dataclass(frozen=True)
@@ -42,29 +44,29 @@ class Inversion:
     sha256: str | None
     spacing: str
 
-    def sampler(self, rest: Tensor | None) -> BDIA:
-        """Return the sampler that goes back; ``rest`` has the shape (B, C, H, W)."""
-        return BDIA(self.config, self.span, gamma=self.gamma, rest=rest)
+    def sampler(self, states: Tensor) -> BDIA:
+        """Return the sampler that goes back from these states, shape (B, 2C, H, W)."""
+        return BDIA(self.config, self.span, gamma=self.gamma, states=states)
 
 
-def with_inversion(latent: dict[str, Any], inversion: Inversion, rest: Tensor) -> dict[str, Any]:
-    """Return a LATENT of noise that carries the rest of each image, shape (B, C, H, W)."""
-    rests = {digest(n): r.cpu() for n, r in zip(latent["samples"], rest, strict=True)}
-    return {**latent, _KEY: (inversion, rests)}
+def with_inversion(latent: dict[str, Any], inversion: Inversion, states: Tensor) -> dict[str, Any]:
+    """Return a LATENT of noise that carries the states of each image, (B, 2C, H, W), float64."""
+    kept = {digest(n): state for n, state in zip(latent["samples"], states, strict=True)}
+    return {**latent, _KEY: (inversion, kept)}
 
 
-def find_inversion(latent: dict[str, Any]) -> tuple[Inversion | None, Tensor | None]:
-    """Return the inversion of a LATENT of noise and its images' rests, (B, C, H, W).
+def find_inversion(latent: dict[str, Any]) -> tuple[Inversion, Tensor] | None:
+    """Return the inversion of a LATENT of noise and its images' states, (B, 2C, H, W).
 
     Raises:
         UserError: it has been changed since, or joined with another.
     """
     found = latent.get(_KEY)
     if found is None:
-        return None, None
-    inversion, rests = found
-    kept = [rests.get(digest(image)) for image in latent["samples"]]
-    if any(rest is None for rest in kept):
+        return None
+    inversion, states = found
+    kept = [states.get(digest(image)) for image in latent["samples"]]
+    if any(state is None for state in kept):
         raise UserError(
             "This noise was changed after 'Invert', or joined with other noise, so it does not "
             "lead back to its picture. Invert all pictures as one batch ('Batch Images'), change "
@@ -77,10 +79,17 @@ def draw_back(
     model: ModelPatcher,
     sampler: Sampler,
     inversion: Inversion,
-    rest: Tensor | None,
+    states: Tensor,
     class_label: int | None,
 ) -> Sampler:
     """Return the sampler for noise of an inversion in place of the one that a node has made.
+
+    Args:
+        model: of the node.
+        sampler: of the node.
+        inversion: of the noise.
+        states: of each image, shape (B, 2C, H, W).
+        class_label: of the node; None: the model has no classes.
 
     Raises:
         UserError: the node's is not DDIM, or does not agree with the inversion.
@@ -115,4 +124,4 @@ def draw_back(
             f"This noise was made with class_label {inversion.class_label}, not {class_label}. "
             "Set the same, or choose the method DDIM in 'Invert' to draw another class."
         )
-    return inversion.sampler(rest)
+    return inversion.sampler(states)

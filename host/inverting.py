@@ -1,9 +1,11 @@
 """From the images of a LATENT to the noise that gives them."""
 
+from collections import deque
 from functools import partial
 from typing import Any, Literal
 
 import latent_preview
+import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from ..pictures.provenance import KEY, Record, digest, make_records
 from ..schedulers.bdia import BDIAInversion, DDIMInversion
 from ..schedulers.ddim import DDIM
 from ..schedulers.errors import UserError
-from ..schedulers.sampler import ScheduleSampler
+from ..schedulers.sampler import Evaluation, ScheduleSampler
 from ..schedulers.span import Stretch
 from ..schedulers.timesteps import Spacing
 from .inversion import Inversion, with_inversion
@@ -75,29 +77,31 @@ def invert(
         show(before + step, x0, x, total)
 
     run = partial(run_sampler, model, latent=latent, seed=0, class_label=class_label)
-    inverted = run(way, start="data", callback=partial(callback, 0))
+    last = deque[Evaluation](maxlen=2)
+    inverted = run(way, start="data", callback=partial(callback, 0), on_evaluation=last.append)
     if inverted.lost:
         raise UserError(
             "Inverting gave NaN or infinite values for some of the pictures, which this model "
             "does not know. Use pictures of its kind, more steps, or the method DDIM."
         )
-    images, found = latent["samples"], inverted.latent["samples"]
-    noise, rest = found[:, : images.shape[1]], found[:, images.shape[1] :]
+    images, noise = latent["samples"], inverted.latent["samples"]
     record: Record = record_of(
         model, way, class_label, {"steps": steps, **chosen_settings(spacing)}
     )
     each = [{"picture": digest(image)} for image in images]
-    result = {**inverted.latent, "samples": noise, KEY: make_records(noise, each, record)}
+    result = {**inverted.latent, KEY: make_records(noise, each, record)}
 
-    back, drawn = DDIM(config, way.span), Drawn(noise.cpu(), each)
-    if method == "BDIA":
+    back: ScheduleSampler = DDIM(config, way.span)
+    if isinstance(way, BDIAInversion):
+        states = torch.cat((last[-1].x_t, way.rest(*last)), dim=1).cpu()
         source = ours.source
         inversion = Inversion(
             config, way.span, gamma, class_label, source.name, source.sha256, spacing
         )
-        result = with_inversion(result, inversion, rest)
-        back = inversion.sampler(rest)
+        result = with_inversion(result, inversion, states)
+        back = inversion.sampler(states)
+    shown = partial(callback, way.evaluations)
     with quietly():
-        again = run(back, start="noise", drawn=drawn, callback=partial(callback, way.evaluations))
+        again = run(back, start="noise", drawn=Drawn(noise.cpu(), each), callback=shown)
     apart = again.latent["samples"] - images[again.kept].to(again.latent["samples"])
     return result, apart.square().mean().sqrt().item()

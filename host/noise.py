@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..pictures.provenance import Record
@@ -56,9 +57,9 @@ class Drawn:
     """The initial noise of the images of a LATENT.
 
     Attributes:
-        noise: float32, on the CPU, shape (B, C, H, W).
+        noise: on the CPU, shape (B, C, H, W); float32, or float64 of an exact inversion.
         records: what the record of each image says of its noise.
-        rest: of an exact inversion, shape (B, C, H, W); see ``schedulers.bdia``.
+        rest: of an exact inversion, see ``schedulers.bdia``; shape (B, C, H, W), float64.
         one_seed: whether the noise that a sampler adds is the same for all images.
     """
 
@@ -66,6 +67,12 @@ class Drawn:
     records: Sequence[Record]
     rest: Tensor | None = None
     one_seed: bool = False
+
+    @property
+    def states(self) -> Tensor:
+        """Noise and rest for ``BDIA``, shape (B, 2C, H, W)."""
+        rest = torch.zeros_like(self.noise) if self.rest is None else self.rest
+        return torch.cat((self.noise.double(), rest.double()), dim=1)
 
     def seeds(self, seed: int, latent: dict[str, Any]) -> tuple[int, ...]:
         """Return the seed of each image, for the noise that a sampler adds."""
@@ -79,7 +86,7 @@ class HeldNoise(ABC):
         seed: of the noise that a sampler adds, in the host's SamplerCustomAdvanced.
         count: how many images it has; None: as many as the LATENT.
         size: height and width, in pixels; None: those of the LATENT.
-        inversion: what ``rest`` belongs to; None: there is none.
+        inversion: of which the noise is, or a part of it; None: of none.
     """
 
     seed: int = 0

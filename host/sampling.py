@@ -146,7 +146,7 @@ def _run(
         latent = _for_each(latent, held.count)
         drawn = held.draw(latent)
         if held.inversion is not None:
-            sampler = draw_back(model, sampler, held.inversion, drawn.rest, label)
+            sampler = draw_back(model, sampler, held.inversion, drawn.states, label)
     sampled = run_sampler(model, sampler, latent, seed, start, label, on_evaluation, drawn=drawn)
     each: list[Record] = [{"seed": seed} for seed in sampled.seeds]
     if drawn is not None:
@@ -256,7 +256,7 @@ def run_sampler(
         seeds = seeds_of(seed, latent)
         initial = SeededNoise(seeds, tuple(samples.shape[1:]))()
     else:
-        seeds, initial = drawn.seeds(seed, latent), drawn.noise
+        seeds, initial = drawn.seeds(seed, latent), drawn.noise.float()
     host_sampler = HostSampler(
         lambda *_: sampler,
         start,

@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .errors import ScheduleError
-from .prediction import to_eps
+from .prediction import to_eps, to_x0_eps
 from .sampler import Evaluation, Model, Noise, Sampling, ScheduleSampler
 from .timesteps import END
 
@@ -34,6 +33,8 @@ class _Deterministic(ScheduleSampler):
     The predicted image is never clipped: what was clipped cannot be inverted. ``set_alpha_to_one``
     is True where the model does not say, as for ``DDIM``.
     """
+
+    PRECISE = True
 
     @cached_property
     def _levels(self) -> list[Tensor]:
@@ -52,8 +53,13 @@ class _Deterministic(ScheduleSampler):
         """Call the model at t_i, with i = 1 .. N."""
         t, a = self._times[i - 1], self._levels[i]
         output = model(x, t)[:, : x.shape[1]]
-        eps = to_eps(output, x, a, self.config.prediction_type)
-        return Evaluation(t, x, eps, (x - (1 - a).sqrt() * eps) / a.sqrt())
+        x0, _ = to_x0_eps(output, x, a, self.config.prediction_type)
+        return Evaluation(t, x, output, x0)
+
+    def _eps(self, evaluation: Evaluation, i: int) -> Tensor:
+        """Return the noise that an evaluation at t_i predicts."""
+        kind = self.config.prediction_type
+        return to_eps(evaluation.output, evaluation.x_t, self._levels[i], kind)
 
     def _step(self, x: Tensor, eps: Tensor, i: int, j: int) -> Tensor:
         """Return what DDIM makes of x_i at the level of x_j, along a given noise.
@@ -82,7 +88,7 @@ class DDIMInversion(_Deterministic):
             # x_{i-1} shown at t_i: its own time may lie at the data, where no model was trained.
             evaluation = self._evaluate(model, x, i)
             yield evaluation
-            x = self._step(x, evaluation.output, i - 1, i)
+            x = self._step(x, self._eps(evaluation, i), i - 1, i)
         return x
 
 
@@ -112,29 +118,36 @@ class BDIAInversion(_Deterministic):
         return len(self._times) + 1
 
     def sample(self, model: Model, x: Tensor, noise: Noise) -> Sampling:
-        """Invert images x_0, shape (B, C, H, W).
+        """Invert images x_0, shape (B, C, H, W), and return x_N.
 
-        Returns:
-            Shape (B, 2C, H, W): x_N, and the rest.
+        ``rest`` has the other half, from the last two evaluations.
         """
         N = len(self._times)
 
         # The first step is DDIM's, along the noise that the image has at t_1.
         evaluation = self._evaluate(model, x, 1)
         yield evaluation
-        before, x = x, self._step(x, evaluation.output, 0, 1)
+        before, x = x, self._step(x, self._eps(evaluation, 1), 0, 1)
 
         # x_{i+1} from x_i and x_{i-1}: the update of BDIA, solved for it.
         for i in range(1, N):
             evaluation = self._evaluate(model, x, i)
             yield evaluation
-            eps = evaluation.output
+            eps = self._eps(evaluation, i)
             up, down = self._step(x, eps, i, i + 1), self._step(x, eps, i, i - 1)
             before, x = x, up + (before - down) / self.gamma
 
-        evaluation = self._evaluate(model, x, N)
-        yield evaluation
-        return torch.cat((x, before - self._step(x, evaluation.output, N, N - 1)), dim=1)
+        yield self._evaluate(model, x, N)
+        return x
+
+    def rest(self, before: Evaluation, last: Evaluation) -> Tensor:
+        """Return what x_{N-1} has beyond DDIM's step from x_N; shape (B, C, H, W).
+
+        Args:
+            before, last: the last two evaluations of a run.
+        """
+        N = len(self._times)
+        return before.x_t - self._step(last.x_t, self._eps(last, N), N, N - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,14 +156,15 @@ class BDIA(_Deterministic):
 
     Attributes:
         gamma: as it was for the inversion.
-        rest: shape (B, C, H, W); None is 0.
+        states: x_N and the rest, shape (B, 2C, H, W), as precise as they were; None: x_N is what
+            ``sample`` is given, and the rest is 0.
 
     Raises:
         ScheduleError: ``gamma`` is not above 0 and at most 1.
     """
 
     gamma: float = 1.0
-    rest: Tensor | None = field(default=None, repr=False)
+    states: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
@@ -162,18 +176,18 @@ class BDIA(_Deterministic):
     def sample(self, model: Model, x: Tensor, noise: Noise) -> Sampling:
         N = len(self._times)
 
+        rest: Tensor | float = 0.0
+        if self.states is not None:
+            x, rest = self.states.to(x).chunk(2, dim=1)
         evaluation = self._evaluate(model, x, N)
         yield evaluation
-        following = self._step(x, evaluation.output, N, N - 1)
-        if self.rest is not None:
-            following = following + self.rest.to(following)
-        before, x = x, following
+        before, x = x, self._step(x, self._eps(evaluation, N), N, N - 1) + rest
 
         # x_{i-1} from x_i and x_{i+1}: the update of BDIA.
         for i in range(N - 1, 0, -1):
             evaluation = self._evaluate(model, x, i)
             yield evaluation
-            eps = evaluation.output
+            eps = self._eps(evaluation, i)
             up, down = self._step(x, eps, i, i + 1), self._step(x, eps, i, i - 1)
             before, x = x, down + self.gamma * (before - up)
         return x

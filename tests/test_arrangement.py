@@ -179,9 +179,7 @@ def test_each_frame_has_the_record_of_its_image_and_its_own():
 def test_equal_images_of_a_batch_get_the_seed_of_each_in_order():
     samples = pictures(4)
     samples[0] = samples[2] = samples[3]
-    records = make_records(
-        samples, seeded(7, 8, 9, 10), {"steps": 5}
-    )
+    records = make_records(samples, seeded(7, 8, 9, 10), {"steps": 5})
     found = find_records({KEY: records, "samples": samples})
     assert [record and record["seed"] for record in found] == [7, 8, 9, 10]
 
@@ -189,9 +187,7 @@ def test_equal_images_of_a_batch_get_the_seed_of_each_in_order():
 def test_a_selection_of_equal_images_gets_every_possible_seed():
     samples = pictures(4)
     samples[0] = samples[2] = samples[3]
-    records = make_records(
-        samples, seeded(7, 8, 9, 10), {"steps": 5}
-    )
+    records = make_records(samples, seeded(7, 8, 9, 10), {"steps": 5})
     either = {"steps": 5, "one_of": [{"seed": 7}, {"seed": 9}, {"seed": 10}]}
     for picked in ([1, 2], [2, 1, 0], [0, 0, 1, 0, 0]):
         found = find_records({KEY: records, "samples": samples[picked]})

@@ -9,7 +9,7 @@ from comfyui_unconditional.schedulers.randomness import SeededNoise
 from graphs import files, read_metadata
 from sampler_graphs import EMPTY, advanced, half_mask, output, sampler, some_images
 from torch import Tensor
-from wiring import Bench, Link, Wires
+from wiring import Link, Wires
 
 SHAPE = (1, 16, 16)
 
@@ -81,8 +81,8 @@ def test_a_walk_passes_through_its_keys_and_a_frame_is_the_same_alone(kind, wire
     last = draw(wires, key, kind, seed=3)
     film, alone, last = bench.get(wires, film, alone, last)
     assert len(film) == 6
-    assert (film[3] - alone[0]).abs().max() < 1e-5
-    assert (film[4] - last[0]).abs().max() < 1e-5  # the third key, with the same added noise
+    assert (film[3] - alone[0]).abs().max() < 1e-4
+    assert (film[4] - last[0]).abs().max() < 1e-4  # the third key, with the same added noise
 
 
 def test_a_walk_goes_through_a_latent_of_noise_and_a_latent_of_one_image_gives_the_size(
@@ -133,7 +133,9 @@ def test_random_noise_of_the_host_is_taken(wires, bench):
 def test_a_picture_says_which_noise_it_has(wires, bench, host):
     noise = wires("UnconditionalShiftNoise", noise=walk(wires, ease="even"), x=8, y=4)
     shown = output(wires, draw(wires, noise, seed=5, steps=4), prefix="walked")
-    records = [read_metadata(path)["unconditional"] for path in files(host, bench.run(wires), shown)]
+    records = [
+        read_metadata(path)["unconditional"] for path in files(host, bench.run(wires), shown)
+    ]
     assert [record["seed"] for record in records] == [5] * 6
     assert records[3]["noise"] == {
         "shifted": [8, 4],

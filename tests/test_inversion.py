@@ -10,7 +10,7 @@ from comfyui_unconditional.schedulers.bdia import BDIA, BDIAInversion, DDIMInver
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.ddim import DDIM
 from comfyui_unconditional.schedulers.errors import ScheduleError
-from comfyui_unconditional.schedulers.sampler import Model, ScheduleSampler, drain
+from comfyui_unconditional.schedulers.sampler import Evaluation, Model, ScheduleSampler, drain
 from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.unet.unet2d import UNet2D
 from denoisers import Denoiser
@@ -29,6 +29,7 @@ def run(
     kind: type[ScheduleSampler],
     model: Model,
     x: Tensor,
+    kept: list[Evaluation] | None = None,
     config: SchedulerConfig = UNCLIPPED,
     steps: int = STEPS,
     **settings,
@@ -37,15 +38,22 @@ def run(
     sampler = kind.over(config, Stretch(steps), spacing, dtype=x.dtype, **settings)
     calls: list[float] = []
     with torch.inference_mode():
-        result = drain(sampler.sample(counting(model, calls), x, no_noise))
+        sampling = sampler.sample(counting(model, calls), x, no_noise)
+        result = drain(sampling, ([] if kept is None else kept).append)
     assert len(calls) == sampler.evaluations
     return result
 
 
 def there_and_back(model: Model, x0: Tensor, **how) -> tuple[Tensor, Tensor, Tensor]:
     """The noise of images, its rest, and the images that both give."""
-    noise, rest = run(BDIAInversion, model, x0, **how).chunk(2, dim=1)
-    return noise, rest, run(BDIA, model, noise, rest=rest, **how)
+    kept: list[Evaluation] = []
+    noise = run(BDIAInversion, model, x0, kept, **how)
+    of = {name: value for name, value in how.items() if name not in ("config", "steps", "spacing")}
+    config, stretch = how.get("config", UNCLIPPED), Stretch(how.get("steps", STEPS))
+    way = BDIAInversion.over(config, stretch, how.get("spacing"), dtype=x0.dtype, **of)
+    rest = way.rest(*kept[-2:])
+    states = torch.cat((noise, rest), dim=1)
+    return noise, rest, run(BDIA, model, noise, states=states, **how)
 
 
 def rms(x: Tensor) -> float:
