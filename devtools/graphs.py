@@ -101,8 +101,9 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             drawn = {"samples": sample("PNDM", 50, 1, model=model, seed=4)}
             image = w("UnconditionalImageOutput", **drawn, filename_prefix="digit", scale=8)
             latent = w("UnconditionalImageToLatent", image=image, model=model, fit="crop")
-            noise = w("UnconditionalMixNoise", noise=w(node, model=model, latent=latent))
-            show(sample("DDIM", 20, model=model, noise=noise))
+            noise = w(node, model=model, latent=latent, spacing="power")
+            mixed = w("UnconditionalMixNoise", noise=noise)
+            show(sample("DDIM", 20, model=model, noise=mixed, spacing="power"))
         case "ShowSchedule":
             w(node, model=w.model())
         case "SeamlessTiling" | "Windows" | "OffsetImage":

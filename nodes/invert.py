@@ -82,5 +82,5 @@ class UnconditionalInvert(io.ComfyNode):
         check_choice("method", method, get_args(Method))
         label, own = None if class_label == -1 else class_label, chosen_spacing(spacing)
         noise, apart = invert(model, latent, method, steps, gamma, label, spacing, own)
-        lines = [f"Drawn again, the pictures differ by {apart:.2g} (root mean square, of -1 to 1)."]
+        lines = [f"Drawn again, the pictures differ by {apart:.2g} (root mean square, in -1..1)."]
         return io.NodeOutput(noise, ui={"text": lines})

@@ -19,6 +19,10 @@ SHORTER: dict[str, dict[str, dict[str, Any]]] = {
         "UnconditionalPNDMSampler": {"steps": 10},
     },
     "few_steps": {"UnconditionalOptimiseTimesteps": {"images": 4, "teacher_evaluations": 20}},
+    "looping_walk": {
+        "UnconditionalEmptyLatent": {"width": 64, "height": 64},
+        "UnconditionalNoiseWalk": {"frames": 8},
+    },
     "seamless_wallpaper": {
         "UnconditionalEmptyLatent": {"width": 128, "height": 64},
         "UnconditionalPNDMSampler": {"steps": 5},

@@ -11,7 +11,7 @@ import ours
 import pytest
 import toys
 from graphs import digits, files, graph, model_names
-from PIL import Image
+from PIL import Image, ImageSequence
 from safetensors.torch import load_file, save_file
 from templates import NAMES, SHORTER, put_inputs, saved, shorten
 
@@ -162,6 +162,32 @@ def test_the_example_of_a_wallpaper_draws_a_sky_whose_opposite_edges_meet(host, 
     assert np.abs(pixels[:, 0] - pixels[:, -1]).mean() < 2 * inner
 
 
+def test_the_example_of_a_walk_draws_a_film_of_different_skies(host, client):
+    film = picture_of_short_example("looping_walk", host, client)
+    assert film.n_frames == 8
+    frames = [np.asarray(frame.convert("L")).astype(int) for frame in ImageSequence.Iterator(film)]
+    assert frames[0].shape == (320, 320)
+    for before, after in zip(frames, [*frames[1:], frames[0]], strict=True):
+        assert 1 < np.abs(before - after).mean() < 40
+
+
+def test_the_example_that_inverts_draws_variations_of_its_sky(host, client):
+    prompt = to_prompt(saved("invert_and_vary"), client.get("/object_info"))
+    names = ("sky", "sky_variations")
+    keys = [
+        next(k for k, n in prompt.items() if n["inputs"].get("filename_prefix") == name)
+        for name in names
+    ]
+    prompt[keys[1]]["inputs"] |= {"grid": False}
+    run = client.run(prompt)
+    (sky,), variations = (
+        [np.asarray(Image.open(p)).astype(int) for p in files(host, run, k)] for k in keys
+    )
+    assert len(variations) == 9
+    for one in variations:
+        assert 0.5 < np.corrcoef(one.ravel(), sky.ravel())[0, 1] < 0.999
+
+
 def test_the_example_that_restores_draws_digits_with_the_small_pictures_it_was_given(host, client):
     prompt = to_prompt(saved("restore"), client.get("/object_info"))
     names = ("digits_whole", "digits_restored")
@@ -180,7 +206,7 @@ def test_the_example_that_restores_draws_digits_with_the_small_pictures_it_was_g
 
 
 def test_every_example_is_run_by_a_test():
-    elsewhere = {"pndm_on_a_checkpoint", "progressive_generation", "restore"}
+    elsewhere = {"pndm_on_a_checkpoint", "progressive_generation", "restore", "invert_and_vary"}
     assert set(NAMES) == {*EXAMPLES, *SHORTER, *elsewhere}
 
 
