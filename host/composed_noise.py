@@ -103,7 +103,7 @@ class MixedNoise(HeldNoise):
         one = self._one_first or self._first.count == 1
         if one:
             first = self._first.draw(_images(latent["samples"], 1))
-            first = _pick(first, [0] * len(latent["samples"]))
+            first = first.of([0] * len(latent["samples"]))
         else:
             first = self._first.draw(latent)
         second, part = self._second.draw(latent), self._strength
@@ -147,7 +147,7 @@ class NoiseWalk(HeldNoise):
             raise UserError(f"This walk has the frames 0 to {frames - 1}, not {max(shown)}.")
         keys = self._keys.draw(_images(samples, self._loop.keys))
         places = [self._loop.place(frame) for frame in shown]
-        before, after = _pick(keys, [p[0] for p in places]), _pick(keys, [p[1] for p in places])
+        before, after = keys.of([p[0] for p in places]), keys.of([p[1] for p in places])
         parts = [place[2] for place in places]
         noises = zip(before.noise, after.noise, parts, strict=True)
         rows = zip(shown, before.records, after.records, parts, strict=True)
@@ -192,12 +192,6 @@ class ShiftedNoise(HeldNoise):
 def _images(like: Tensor, count: int) -> dict[str, Any]:
     """Return a LATENT of so many images of this size, without other keys."""
     return {"samples": like[:1].expand(count, -1, -1, -1)}
-
-
-def _pick(drawn: Drawn, kept: Sequence[int]) -> Drawn:
-    rest = None if drawn.rest is None else drawn.rest[list(kept)]
-    records = [drawn.records[k] for k in kept]
-    return Drawn(drawn.noise[list(kept)], records, rest, drawn.one_seed)
 
 
 def _between(first: Tensor | None, second: Tensor | None, parts: Sequence[float]) -> Tensor | None:

@@ -74,6 +74,12 @@ class Drawn:
         rest = torch.zeros_like(self.noise) if self.rest is None else self.rest
         return torch.cat((self.noise.double(), rest.double()), dim=1)
 
+    def of(self, images: Sequence[int]) -> "Drawn":
+        """Return the noise of some of the images, in this order."""
+        rest = None if self.rest is None else self.rest[list(images)]
+        records = [self.records[k] for k in images]
+        return Drawn(self.noise[list(images)], records, rest, self.one_seed)
+
     def seeds(self, seed: int, latent: dict[str, Any]) -> tuple[int, ...]:
         """Return the seed of each image, for the noise that a sampler adds."""
         return (seed,) * len(self.noise) if self.one_seed else seeds_of(seed, latent)

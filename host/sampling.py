@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..pictures.provenance import KEY, Record, make_records
 from ..schedulers import pndm, timesteps
+from ..schedulers.bdia import BDIA
 from ..schedulers.errors import ScheduleError, check_choice
 from ..schedulers.randomness import SeededNoise
 from ..schedulers.sampler import Evaluation, Sampler
@@ -30,6 +31,7 @@ from .model_record import describe_model
 from .noise import Drawn, HeldNoise, keep_images, seeds_of
 from .page import Ui
 from .precision import exact_float32
+from .restoration import restorations
 from .run_report import no_run_report, run_report
 
 ENABLE = ("enable", "disable")
@@ -147,7 +149,8 @@ def _run(
         drawn = held.draw(latent)
         if held.inversion is not None:
             sampler = draw_back(model, sampler, held.inversion, drawn.states, label)
-    sampled = run_sampler(model, sampler, latent, seed, start, label, on_evaluation, drawn=drawn)
+    given: Any = {"start": start, "class_label": label, "on_evaluation": on_evaluation}
+    sampled = _run_parts(model, sampler, latent, seed, drawn, given)
     each: list[Record] = [{"seed": seed} for seed in sampled.seeds]
     if drawn is not None:
         each = [
@@ -162,6 +165,50 @@ def _run(
         lost=sampled.lost,
     )
     return kept, report
+
+
+def _run_parts(
+    model: ModelPatcher,
+    sampler: Sampler,
+    latent: dict[str, Any],
+    seed: int,
+    drawn: Drawn | None,
+    given: dict[str, Any],
+) -> "Sampled":
+    """Run a batch, in parts if a sampler's own tensors of all images do not fit into memory.
+
+    Not where the images belong together: in a trajectory, with noise left over, with a patch that
+    knows an image by its place in the batch.
+    """
+    count = len(latent["samples"])
+    size = unconditional_model(model).sampled_at_once(latent["samples"].shape)
+    together = given["on_evaluation"] or sampler.span.end != END or isinstance(sampler, BDIA)
+    if size >= count or together or restorations(model.model_options):
+        return run_sampler(model, sampler, latent, seed, drawn=drawn, **given)
+    parts = [range(k, min(k + size, count)) for k in range(0, count, size)]
+    total = len(parts) * sampler.evaluations
+    callback = latent_preview.prepare_callback(model, total)
+    found: list[Sampled] = []
+    for k, part in enumerate(parts):
+
+        def show(step: int, x0: Tensor, x: Tensor, _: int, done: int = k * sampler.evaluations):
+            callback(done + step, x0, x, total)
+
+        with quietly() if k else contextlib.nullcontext():
+            of_part = drawn and drawn.of(part)
+            taken = keep_images(latent, part)
+            found.append(
+                run_sampler(model, sampler, taken, seed, drawn=of_part, callback=show, **given)
+            )
+    kept = [part[k] for part, one in zip(parts, found, strict=True) for k in one.kept]
+    rest = latent if len(kept) == count else keep_images(latent, kept)
+    return Sampled(
+        {**rest, "samples": torch.cat([one.latent["samples"] for one in found])},
+        [one_seed for one in found for one_seed in one.seeds],
+        kept,
+        [one_seed for one in found for one_seed in one.lost],
+        sum(one.seconds for one in found),
+    )
 
 
 def _for_each(latent: dict[str, Any], count: int | None) -> dict[str, Any]:

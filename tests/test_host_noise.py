@@ -85,6 +85,18 @@ def test_a_walk_passes_through_its_keys_and_a_frame_is_the_same_alone(kind, wire
     assert (film[4] - last[0]).abs().max() < 1e-4  # the third key, with the same added noise
 
 
+def test_a_film_that_does_not_fit_runs_in_parts_with_one_progress_bar(wires, bench):
+    noise = walk(wires, 5)
+    short = wires("TestWrappedModel", model=wires.model(), kind="two images", name="")
+    film = draw(wires, noise, "DDPM", model=short, steps=6)
+    wires("TestSaveLatent", samples=film, name="parts")
+    run = bench.run(wires)
+    assert run.progress[-1] == (18, 18)
+    whole = draw(wires, noise, "DDPM", steps=6)
+    parts, whole = bench.get(wires, film, whole)
+    assert (parts - whole).abs().max() < 1e-4
+
+
 def test_a_walk_goes_through_a_latent_of_noise_and_a_latent_of_one_image_gives_the_size(
     wires, bench
 ):
