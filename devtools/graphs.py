@@ -227,8 +227,10 @@ def every_node() -> Graph:
     shifted = w("UnconditionalShiftNoise", seed=103, x=4, y=-2, noise=mixed)
     walking = {"seed": 104, "keys": 3, "frames": 5, "ease": "even", "noise": shifted}
     walk = w("UnconditionalNoiseWalk", **walking)
-    values = {"model": classes, "noise": walk, "seed": 105, "steps": 3, "batch_size": 7, **pndm}
-    output(w("UnconditionalPNDMSampler", **values, class_label=2, denoise=0.95), "walk")
+    one = w("LatentFromBatch", samples=picture, batch_index=1, length=1)
+    values = {"latent": one, "noise": walk, "steps": 3, "batch_size": 7, "class_label": 2}
+    values |= {"model": classes, "seed": 105, "denoise": 0.95, **pndm}
+    output(w("UnconditionalPNDMSampler", **values), "walk")
     how = {"size": 8, "crop": "random", "network": "medium", "steps": 3, "batch_size": 2}
     how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
     how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}

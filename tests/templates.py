@@ -19,6 +19,11 @@ SHORTER: dict[str, dict[str, dict[str, Any]]] = {
         "UnconditionalPNDMSampler": {"steps": 10},
     },
     "few_steps": {"UnconditionalOptimiseTimesteps": {"images": 4, "teacher_evaluations": 20}},
+    "invert_and_vary": {
+        "UnconditionalPNDMSampler": {"steps": 8},
+        "UnconditionalInvert": {"steps": 8},
+        "UnconditionalDDIMSampler": {"steps": 8, "batch_size": 4},
+    },
     "looping_walk": {
         "UnconditionalEmptyLatent": {"width": 64, "height": 64},
         "UnconditionalNoiseWalk": {"frames": 8},

@@ -173,6 +173,7 @@ def test_the_example_of_a_walk_draws_a_film_of_different_skies(host, client):
 
 def test_the_example_that_inverts_draws_variations_of_its_sky(host, client):
     prompt = to_prompt(saved("invert_and_vary"), client.get("/object_info"))
+    shorten("invert_and_vary", prompt)
     names = ("sky", "sky_variations")
     keys = [
         next(k for k, n in prompt.items() if n["inputs"].get("filename_prefix") == name)
@@ -183,9 +184,9 @@ def test_the_example_that_inverts_draws_variations_of_its_sky(host, client):
     (sky,), variations = (
         [np.asarray(Image.open(p)).astype(int) for p in files(host, run, k)] for k in keys
     )
-    assert len(variations) == 9
+    assert len(variations) == 4
     for one in variations:
-        assert 0.5 < np.corrcoef(one.ravel(), sky.ravel())[0, 1] < 0.999
+        assert 0.4 < np.corrcoef(one.ravel(), sky.ravel())[0, 1] < 0.999
 
 
 def test_the_example_that_restores_draws_digits_with_the_small_pictures_it_was_given(host, client):
@@ -206,7 +207,7 @@ def test_the_example_that_restores_draws_digits_with_the_small_pictures_it_was_g
 
 
 def test_every_example_is_run_by_a_test():
-    elsewhere = {"pndm_on_a_checkpoint", "progressive_generation", "restore", "invert_and_vary"}
+    elsewhere = {"pndm_on_a_checkpoint", "progressive_generation", "restore"}
     assert set(NAMES) == {*EXAMPLES, *SHORTER, *elsewhere}
 
 
