@@ -166,7 +166,7 @@ def test_the_example_of_a_walk_draws_a_film_of_different_skies(host, client):
     film = picture_of_short_example("looping_walk", host, client)
     assert film.n_frames == 8
     frames = [np.asarray(frame.convert("L")).astype(int) for frame in ImageSequence.Iterator(film)]
-    assert frames[0].shape == (320, 320)
+    assert frames[0].shape == (256, 256)
     for before, after in zip(frames, [*frames[1:], frames[0]], strict=True):
         assert 1 < np.abs(before - after).mean() < 40
 
