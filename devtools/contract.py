@@ -9,6 +9,7 @@ _DIFFUSERS_SPACINGS = ["model", "leading", "linspace", "trailing"]
 _SPACINGS = [*_DIFFUSERS_SPACINGS, "power", "optimised"]
 _SPACING = {"spacing": _SPACINGS}
 _BETA_SCHEDULES = ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"]
+_NOISE = "NOISE,LATENT"
 _SWITCH = ["model", "true", "false"]
 _PNDM = {"method": _METHODS, "convention": ["diffusers", "paper"]}
 _DDPM = {"variance_type": _VARIANCE_TYPES}
@@ -27,6 +28,7 @@ def _sampler(
 ) -> dict[str, Any]:
     inputs = {"model": "MODEL", "seed": 0, "steps": steps, "batch_size": 1, **choices}
     optional = {"class_label": -1, "latent": "LATENT", "denoise": 1.0, **(more or {})}
+    optional["noise"] = _NOISE
     return _node(f"{title} Sampler", inputs, "LATENT", optional=optional)
 
 
@@ -36,7 +38,7 @@ def _advanced(
     inputs = {"model": "MODEL", "add_noise": ["enable", "disable"], "seed": 0, "steps": steps}
     inputs |= {**choices, "latent": "LATENT", "start_at_step": 0, "end_at_step": 10000}
     inputs |= {"return_with_leftover_noise": ["disable", "enable"]}
-    optional = {"class_label": -1, **(more or {})}
+    optional = {"class_label": -1, **(more or {}), "noise": _NOISE}
     return _node(f"{title} Sampler (Advanced)", inputs, "LATENT", optional=optional)
 
 
@@ -201,7 +203,7 @@ NODES: dict[str, dict[str, Any]] = {
             **{"steps": 20, "jump_length": 5, "resamplings": 3, "eta": 1.0},
         },
         "LATENT",
-        optional={"class_label": -1, **_SPACING},
+        optional={"class_label": -1, **_SPACING, "noise": _NOISE},
     ),
     "UnconditionalSteer": _node(
         "Steer",
@@ -211,6 +213,33 @@ NODES: dict[str, dict[str, Any]] = {
         },
         "MODEL",
         optional={"clip": "CLIP", "clip_vision": "CLIP_VISION", "text": "", "cutouts": 16},
+    ),
+    "UnconditionalMixNoise": _node(
+        "Mix Noise",
+        {"seed": 0, "variation_seed": 0, "strength": 0.2},
+        "NOISE",
+        optional={"noise": _NOISE, "variation": _NOISE},
+    ),
+    "UnconditionalNoiseWalk": _node(
+        "Noise Walk",
+        {"seed": 0, "keys": 4, "frames": 48, "ease": ["smooth", "even"]},
+        "NOISE",
+        optional={"noise": _NOISE},
+    ),
+    "UnconditionalShiftNoise": _node(
+        "Shift Noise", {"seed": 0, "x": 0, "y": 0}, "NOISE", optional={"noise": _NOISE}
+    ),
+    "UnconditionalInvert": _node(
+        "Invert",
+        {
+            "model": "MODEL",
+            "latent": "LATENT",
+            "method": ["BDIA", "DDIM"],
+            "steps": 20,
+            "gamma": 1.0,
+        },
+        "LATENT",
+        optional={"class_label": -1, **_SPACING},
     ),
 }
 

@@ -101,6 +101,26 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             inputs = {"classifier": "digits-16", "class_number": 7}
             steering = w(node, model=w.model(), **inputs)
             show(sample("DDIM", 20, model=steering, eta=1.0, spacing="power"))
+        case "MixNoise":
+            noise = w(node, seed=4, variation_seed=100, strength=0.25)
+            show(sample("DDIM", 20, noise=noise))
+        case "NoiseWalk":
+            show(sample("DDIM", 20, 1, noise=w(node, seed=4, keys=2, frames=16, ease="even")))
+        case "ShiftNoise":
+            model = w.model("deep-field")
+            tiling = w("UnconditionalSeamlessTiling", model=model)
+            latent = w("UnconditionalEmptyLatent", model=tiling, width=304, height=208)
+            inputs = {"model": tiling, "latent": latent, "noise": w(node, x=80, y=40)}
+            sky = sample("PNDM", 15, 1, **inputs, method="iPNDM_v", spacing="power")
+            w("UnconditionalImageOutput", samples=sky, filename_prefix="sky")
+        case "Invert":
+            model = w.model()
+            drawn = {"samples": sample("PNDM", 50, 1, model=model, seed=4)}
+            image = w("UnconditionalImageOutput", **drawn, filename_prefix="digit", scale=8)
+            latent = w("UnconditionalImageToLatent", image=image, model=model, fit="crop")
+            noise = w(node, model=model, latent=latent, spacing="power")
+            mixed = w("UnconditionalMixNoise", noise=noise)
+            show(sample("DDIM", 20, model=model, noise=mixed, spacing="power"))
         case "ShowSchedule":
             w(node, model=w.model())
         case "SeamlessTiling" | "Windows" | "OffsetImage":
@@ -222,6 +242,17 @@ def every_node() -> Graph:
     steering = w("UnconditionalSteer", model=schedule, **inputs)
     inputs = {"seed": 95, "steps": 3, "batch_size": 2, "denoise": 0.8, "eta": 0.7}
     output(w("UnconditionalDDIMSampler", model=steering, **inputs, spacing="trailing"), "steered")
+    inverting = {"method": "DDIM", "steps": 3, "gamma": 0.95, "class_label": 1}
+    inverting |= {"model": classes, "latent": picture, "spacing": "linspace"}
+    mixing = {"seed": 101, "variation_seed": 102, "strength": 0.35}
+    mixed = w("UnconditionalMixNoise", noise=w("UnconditionalInvert", **inverting), **mixing)
+    shifted = w("UnconditionalShiftNoise", seed=103, x=4, y=-2, noise=mixed)
+    walking = {"seed": 104, "keys": 3, "frames": 5, "ease": "even", "noise": shifted}
+    walk = w("UnconditionalNoiseWalk", **walking)
+    one = w("LatentFromBatch", samples=picture, batch_index=1, length=1)
+    values = {"latent": one, "noise": walk, "steps": 3, "batch_size": 7, "class_label": 2}
+    values |= {"model": classes, "seed": 105, "denoise": 0.95, **pndm}
+    output(w("UnconditionalPNDMSampler", **values), "walk")
     how = {"size": 8, "crop": "random", "network": "medium", "steps": 3, "batch_size": 2}
     how |= {"learning_rate": 0.0005, "small_data": "off", "flip": True, "rotate": True}
     how |= {"background": "#102030", "precision": "float32", "preview_every": 2, "save_every": 2}

@@ -31,6 +31,8 @@ _INPUTS = (
 _FROM_IMAGE = ("denoise", "start_at_step", "add_noise", "show")
 # What nodes before the sampler have put on its MODEL.
 _ON_MODEL = ("seamless", "windows", "restored", "steered")
+# Noise that is not the seed's own.
+_NOISE = "noise"
 
 Graph = dict[str, Any]
 
@@ -85,6 +87,7 @@ def read_like(path: Path) -> Like:
     nodes = [
         node for node in _samplers(graph) if _NODES[node["class_type"]] == record.get("sampler")
     ]
+    reasons += ["a given noise"] if _NOISE in record else []
     reasons += ["a latent"] if any("latent" in node["inputs"] for node in nodes) else []
     reasons += [f"patched {what}" for what in record.get("patched", []) if what != _SAMPLING]
     if reasons:
@@ -177,6 +180,8 @@ def _only_sampler(graph: Graph, path: Path) -> dict[str, Any]:
     inputs = nodes[0]["inputs"]
     if "latent" in inputs or inputs.get("denoise", 1) != 1:
         raise UserError(f"The sampler in {path} starts from an image. Use 'Generate Many' there.")
+    if _NOISE in inputs:
+        raise UserError(f"The sampler in {path} starts from a given noise, not from its seed.")
     return nodes[0]
 
 

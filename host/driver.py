@@ -19,12 +19,14 @@ from . import leftover
 from .guided_model import GuidedModel
 from .image_patch import without_clipping
 from .noise import BatchSeed
+from .precision import computes_float64
 from .restoration import finish
 
 logger = logging.getLogger(__name__)
 
-Start = Literal["noise", "noised", "as is"]
-"""What a run starts from: noise alone, the noised LATENT, or a LATENT with its noise left over."""
+Start = Literal["noise", "noised", "as is", "data"]
+"""What a run starts from: noise alone, the noised LATENT, or a LATENT with its noise left over. Or
+from the images of a LATENT: an inversion, which ends with noise."""
 
 MakeSampler = Callable[[Any, Tensor], Sampler]
 """(the model's ``model_sampling``, sigmas of shape (N + 1,)) -> the sampler."""
@@ -114,8 +116,13 @@ class HostSampler(comfy.samplers.Sampler):
             x = sampler.begin(noise)
         elif start == "noised":
             x = sampler.add_noise(latent, noise)
+        elif start == "data":
+            x = latent
         else:
             x = sampler.level(sampler.span.timesteps[0])[0] * latent
+
+        if sampler.PRECISE and computes_float64(x.device):
+            x = x.double()
 
         # The image's own draws: the first was the initial noise, then one for each step.
         draws = SeededNoise(seeds, tuple(noise.shape[1:]), _raise_if_cancelled)
@@ -133,7 +140,9 @@ class HostSampler(comfy.samplers.Sampler):
         )
         progress = _Progress(sampler, seeds, callback, self._on_evaluation)
         x = drain(sampler.sample(model, x, draws), progress)
-        if sampler.span.end != END:
+        if start == "data":
+            pass  # noise is neither in the host's scale nor a finished image
+        elif sampler.span.end != END:
             x = x / sampler.level(sampler.span.end)[0]
             if self._start is None and denoise_mask is not None:
                 x, host = leftover.leave(x, known, denoise_mask), model_wrap.inner_model

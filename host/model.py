@@ -271,6 +271,13 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             denoised[:, :, rows] = self.model_sampling.calculate_denoised(t, strip, x[:, :, rows])
         return denoised
 
+    def sampled_at_once(self, shape: Sequence[int]) -> int:
+        """Return how many images (B, C, H, W) of a batch a sampler can hold, 1 .. B."""
+        device = comfy.model_management.get_torch_device()
+        free = cast(float, comfy.model_management.get_free_memory(device))
+        # The other half is for the network.
+        return even_part(shape[0], int(0.5 * free / _sampler_bytes(*shape[1:])))
+
     def _at_once(self, x_t: Tensor, cover: Cover) -> int:
         """Return how many images or windows to evaluate, considering the host's free memory."""
         batch, channels, height, width = x_t.shape

@@ -1,11 +1,17 @@
 """The host's NOISE, drawn as our samplers draw it: one generator for each image."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ..pictures.provenance import Record
+from ..schedulers.errors import UserError
 from ..schedulers.randomness import SeededNoise, image_seeds
+from .inversion import Inversion
 
 
 def seeds_of(seed: int, latent: dict[str, Any]) -> tuple[int, ...]:
@@ -46,24 +52,91 @@ class BatchSeed(int):
         return known if known and len(known) == count else image_seeds(seed, range(count))
 
 
-class ImageNoise:
-    """NOISE of the host: standard normal, float32, on the CPU, shaped like the LATENT."""
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """The initial noise of the images of a LATENT.
 
-    def __init__(self, seed: int):
-        self.seed: int = seed
+    Attributes:
+        noise: on the CPU, shape (B, C, H, W); float32, or float64 of an exact inversion.
+        records: what the record of each image says of its noise.
+        rest: of an exact inversion, see ``schedulers.bdia``; shape (B, C, H, W), float64.
+        one_seed: whether the noise that a sampler adds is the same for all images.
+    """
+
+    noise: Tensor
+    records: Sequence[Record]
+    rest: Tensor | None = None
+    one_seed: bool = False
+
+    @property
+    def states(self) -> Tensor:
+        """Noise and rest for ``BDIA``, shape (B, 2C, H, W)."""
+        rest = torch.zeros_like(self.noise) if self.rest is None else self.rest
+        return torch.cat((self.noise.double(), rest.double()), dim=1)
+
+    def of(self, images: Sequence[int]) -> "Drawn":
+        """Return the noise of some of the images, in this order."""
+        rest = None if self.rest is None else self.rest[list(images)]
+        records = [self.records[k] for k in images]
+        return Drawn(self.noise[list(images)], records, rest, self.one_seed)
+
+    def seeds(self, seed: int, latent: dict[str, Any]) -> tuple[int, ...]:
+        """Return the seed of each image, for the noise that a sampler adds."""
+        return (seed,) * len(self.noise) if self.one_seed else seeds_of(seed, latent)
+
+
+class HeldNoise(ABC):
+    """NOISE of this pack: of the host's kind, and with what our samplers and records need.
+
+    Attributes:
+        seed: of the noise that a sampler adds, in the host's SamplerCustomAdvanced.
+        count: how many images it has; None: as many as the LATENT.
+        size: height and width, in pixels; None: those of the LATENT.
+        inversion: of which the noise is, or a part of it; None: of none.
+    """
+
+    seed: int = 0
+    count: int | None = None
+    size: tuple[int, int] | None = None
+    inversion: Inversion | None = None
+
+    @abstractmethod
+    def draw(self, latent: dict[str, Any]) -> Drawn:
+        """Return the noise of each image of a LATENT.
+
+        Raises:
+            UserError: the noise does not fit the LATENT.
+        """
 
     def generate_noise(self, latent: dict[str, Any]) -> Tensor:
-        """Draw the initial noise of each image of a LATENT."""
-        samples = latent["samples"]
-        if samples.is_nested:
-            raise ValueError(
+        """Draw, as the host asks every NOISE to."""
+        if latent["samples"].is_nested:
+            raise UserError(
                 "This LATENT holds several kinds of data (as video with sound). Use RandomNoise "
                 "with it."
             )
+        if self.inversion is not None:
+            raise UserError(
+                "This noise comes from 'Invert' with the method BDIA, which only 'DDIM Sampler' "
+                "can draw. Connect it there, or choose the method DDIM in 'Invert'."
+            )
+        drawn = self.draw(latent)
         # The host reads the seed after the noise.
+        seed = int(self.seed)
+        self.seed = BatchSeed.of(seed, drawn.seeds(seed, latent))
+        return drawn.noise
+
+
+class ImageNoise(HeldNoise):
+    """Standard normal noise of one seed for each image."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def draw(self, latent: dict[str, Any]) -> Drawn:
         seeds = seeds_of(int(self.seed), latent)
-        self.seed = BatchSeed.of(self.seed, seeds)
-        return SeededNoise(seeds, tuple(samples.shape[1:]))()
+        noise = SeededNoise(seeds, tuple(latent["samples"].shape[1:]))()
+        return Drawn(noise, [{"seed": seed} for seed in seeds])
 
 
 def keep_images(latent: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:

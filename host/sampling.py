@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..pictures.provenance import KEY, Record, make_records
 from ..schedulers import pndm, timesteps
+from ..schedulers.bdia import BDIA
 from ..schedulers.drift import Cause, Drift
 from ..schedulers.errors import ScheduleError, check_choice
 from ..schedulers.randomness import SeededNoise
@@ -23,13 +24,17 @@ from ..schedulers.sampler import Evaluation, Sampler
 from ..schedulers.span import Stretch
 from ..schedulers.timesteps import END
 from . import leftover
+from .composed_noise import as_noise
 from .driver import HostSampler, Start, finite
+from .image_patch import patches_of
+from .inversion import draw_back
 from .latents import empty_latent, fit_latent
 from .model import UnconditionalModel, own_process, unconditional_model
 from .model_record import describe_model
-from .noise import BatchSeed, keep_images, seeds_of
+from .noise import BatchSeed, Drawn, HeldNoise, keep_images, seeds_of
 from .page import Ui
 from .precision import exact_float32
+from .restoration import Restoration
 from .run_report import no_run_report, run_report
 
 ENABLE = ("enable", "disable")
@@ -49,16 +54,20 @@ def sample(
     denoise: float = 1.0,
     spacing: str = "model",
     inputs: Record | None = None,
+    noise: Any = None,
     on_evaluation: OnEvaluation | None = None,
 ) -> tuple[dict[str, Any], Ui]:
     """Sample from noise, or from a noised latent where ``denoise`` is below 1.
 
-    ``inputs`` is what a picture's record says of other inputs.
+    The noise is ``noise``, NOISE or a LATENT, or that of ``seed``. Without a latent it also sets
+    the size, and with several images their number. ``inputs`` is what a picture's record says of
+    other inputs.
 
     Returns:
         The LATENT, with a record of how each image was made, and the report of the run.
     """
     stretch = Stretch.of_denoise(steps, denoise, own_process(model).num_train_timesteps)
+    held = None if noise is None else as_noise(noise)
     settings: Record = {"steps": steps, **chosen_settings(spacing), **(inputs or {})}
     if latent is None:
         if stretch.begins_with_image:
@@ -68,7 +77,8 @@ def sample(
             )
         if batch_size < 1:
             raise ScheduleError(f"batch_size must be at least 1, not {batch_size}.")
-        latent = empty_latent(model, batch_size)
+        count, size = (held.count, held.size) if held else (None, None)
+        latent = empty_latent(model, batch_size if count in (None, 1) else count, *(size or ()))
     if stretch.begins_with_image:
         settings["denoise"] = denoise
     if stretch.steps < steps:
@@ -76,9 +86,8 @@ def sample(
     start: Start = "noised" if stretch.begins_with_image else "noise"
     if stretch.is_empty:
         return latent, no_run_report()
-    return _run(
-        model, make_sampler(stretch), latent, start, seed, class_label, settings, on_evaluation
-    )
+    sampler = make_sampler(stretch)
+    return _run(model, sampler, latent, start, seed, class_label, settings, held, on_evaluation)
 
 
 def sample_part(
@@ -94,6 +103,7 @@ def sample_part(
     return_with_leftover_noise: str,
     class_label: int,
     spacing: str = "model",
+    noise: Any = None,
 ) -> tuple[dict[str, Any], Ui]:
     """Run some of the steps of a list, as the host's KSamplerAdvanced does.
 
@@ -117,7 +127,8 @@ def sample_part(
         start = "noised" if start_at_step else "noise"
     if stretch.is_empty:
         return latent, no_run_report()
-    return _run(model, make_sampler(stretch), latent, start, seed, class_label, settings, None)
+    held = None if noise is None or start == "as is" else as_noise(noise)
+    return _run(model, make_sampler(stretch), latent, start, seed, class_label, settings, held)
 
 
 def chosen_settings(spacing: str) -> Record:
@@ -133,14 +144,25 @@ def _run(
     seed: int,
     class_label: int,
     settings: Record,
-    on_evaluation: OnEvaluation | None,
+    held: HeldNoise | None,
+    on_evaluation: OnEvaluation | None = None,
 ) -> tuple[dict[str, Any], Ui]:
-    latent = fit_latent(model, latent)
+    latent, drawn = fit_latent(model, latent), None
     label = None if class_label == -1 else class_label
-    sampled = run_sampler(model, sampler, latent, seed, start, label, on_evaluation)
-    samples = sampled.latent["samples"]
+    if held is not None:
+        latent = _for_each(latent, held.count)
+        drawn = held.draw(latent)
+        if held.inversion is not None:
+            sampler = draw_back(model, sampler, held.inversion, drawn.states, label)
+    given: Any = {"start": start, "class_label": label, "on_evaluation": on_evaluation}
+    sampled = _run_parts(model, sampler, latent, seed, drawn, given)
+    each: list[Record] = [{"seed": seed} for seed in sampled.seeds]
+    if drawn is not None:
+        each = [
+            {**own, "noise": drawn.records[k]} for own, k in zip(each, sampled.kept, strict=True)
+        ]
     record = record_of(model, sampler, label, settings)
-    kept = {**sampled.latent, KEY: make_records(samples, sampled.seeds, record)}
+    kept = {**sampled.latent, KEY: make_records(sampled.latent["samples"], each, record)}
     report = run_report(
         sampler,
         sampled.seconds / len(latent["samples"]),
@@ -149,6 +171,61 @@ def _run(
         drift=sampled.drift,
     )
     return kept, report
+
+
+def _run_parts(
+    model: ModelPatcher,
+    sampler: Sampler,
+    latent: dict[str, Any],
+    seed: int,
+    drawn: Drawn | None,
+    given: dict[str, Any],
+) -> "Sampled":
+    """Run a batch, in parts if a sampler's own tensors of all images do not fit into memory.
+
+    Not where the images belong together: in a trajectory, with noise left over, with a patch that
+    knows an image by its place in the batch.
+    """
+    count = len(latent["samples"])
+    size = unconditional_model(model).sampled_at_once(latent["samples"].shape)
+    together = given["on_evaluation"] or sampler.span.end != END or isinstance(sampler, BDIA)
+    if size >= count or together or patches_of(model.model_options, Restoration):
+        return run_sampler(model, sampler, latent, seed, drawn=drawn, **given)
+    parts = [range(k, min(k + size, count)) for k in range(0, count, size)]
+    total = len(parts) * sampler.evaluations
+    callback = latent_preview.prepare_callback(model, total)
+    found: list[Sampled] = []
+    for k, part in enumerate(parts):
+
+        def show(step: int, x0: Tensor, x: Tensor, _: int, done: int = k * sampler.evaluations):
+            callback(done + step, x0, x, total)
+
+        with quietly() if k else contextlib.nullcontext():
+            of_part = drawn and drawn.of(part)
+            taken = keep_images(latent, part)
+            found.append(
+                run_sampler(model, sampler, taken, seed, drawn=of_part, callback=show, **given)
+            )
+    kept = [part[k] for part, one in zip(parts, found, strict=True) for k in one.kept]
+    rest = latent if len(kept) == count else keep_images(latent, kept)
+    return Sampled(
+        {**rest, "samples": torch.cat([one.latent["samples"] for one in found])},
+        [one_seed for one in found for one_seed in one.seeds],
+        kept,
+        [one_seed for one in found for one_seed in one.lost],
+        sum(one.seconds for one in found),
+        next((one.drift for one in found if one.drift), None),
+    )
+
+
+def _for_each(latent: dict[str, Any], count: int | None) -> dict[str, Any]:
+    """Return a LATENT of one image ``count`` times, any other as it is.
+
+    An image that was picked out of a batch, which has a ``batch_index``, stays the only one.
+    """
+    if len(latent["samples"]) > 1 or count in (None, 1) or "batch_index" in latent:
+        return latent
+    return {**latent, "samples": latent["samples"].repeat(count, 1, 1, 1)}
 
 
 def record_of(
@@ -182,6 +259,7 @@ class Sampled:
         latent: the LATENT with the images, unclipped, float32, shape (B, C, H, W), model range
             about -1..1, on the host's intermediate device.
         seeds: of each image.
+        kept: which images of the LATENT that was given these are.
         lost: the seeds of images that contain NaN or infinite values; the LATENT is without them,
             and has a ``batch_index`` from which the others keep their seeds.
         seconds: how long it took, without loading the model.
@@ -190,6 +268,7 @@ class Sampled:
 
     latent: dict[str, Any]
     seeds: Sequence[int]
+    kept: Sequence[int]
     lost: Sequence[int]
     seconds: float
     drift: Cause | None
@@ -204,6 +283,7 @@ def run_sampler(
     class_label: int | None,
     on_evaluation: OnEvaluation | None = None,
     callback: Callable[[int, Tensor, Tensor, int], object] | None = None,
+    drawn: Drawn | None = None,
 ) -> Sampled:
     """Sample the images of a LATENT with a MODEL of ours.
 
@@ -216,6 +296,7 @@ def run_sampler(
         class_label: of all images; None where the model has no classes.
         on_evaluation: called with each evaluation.
         callback: as ``HostSampler.sample`` calls it; None: the node's progress bar and preview.
+        drawn: the initial noise; None: that of the seeds.
 
     Raises:
         ValueError: no image is finite, the MODEL is of another kind, the label is missing,
@@ -236,6 +317,11 @@ def run_sampler(
         if on_evaluation is not None:
             on_evaluation(evaluation)
 
+    if drawn is None:
+        seeds = seeds_of(seed, latent)
+        initial = SeededNoise(seeds, tuple(samples.shape[1:]))()
+    else:
+        seeds, initial = drawn.seeds(seed, latent), drawn.noise.float()
     host_sampler = HostSampler(
         lambda *_: sampler,
         start,
@@ -269,7 +355,7 @@ def run_sampler(
         result = keep_images(result, kept)
     lost = [seed for seed, is_good in zip(seeds, good, strict=True) if not is_good]
     cause = drift.cause(result["samples"], from_noise=start == "noise")
-    return Sampled(result, [seeds[k] for k in kept], lost, host_sampler.seconds, cause)
+    return Sampled(result, [seeds[k] for k in kept], kept, lost, host_sampler.seconds, cause)
 
 
 def _values_of_image(model: UnconditionalModel, samples: Tensor) -> int:

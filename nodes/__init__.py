@@ -7,12 +7,14 @@ from .compare import UnconditionalCompareSets
 from .consistency import UnconditionalConsistencySampler
 from .download import UnconditionalUNetDownload
 from .generate import UnconditionalGenerateMany
+from .invert import UnconditionalInvert
 from .latents import (
     UnconditionalConditioning,
     UnconditionalEmptyLatent,
     UnconditionalImageToLatent,
 )
 from .load import UnconditionalUNetLoader
+from .noise import UnconditionalMixNoise, UnconditionalNoiseWalk, UnconditionalShiftNoise
 from .optimise import UnconditionalOptimiseTimesteps
 from .output import UnconditionalImageOutput
 from .repaint import UnconditionalRePaintSampler
@@ -77,4 +79,8 @@ class UnconditionalExtension(ComfyExtension):
             UnconditionalRestore,
             UnconditionalRePaintSampler,
             UnconditionalSteer,
+            UnconditionalMixNoise,
+            UnconditionalNoiseWalk,
+            UnconditionalShiftNoise,
+            UnconditionalInvert,
         ]

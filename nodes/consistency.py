@@ -17,6 +17,7 @@ from .inputs import (
     image_to_image_inputs,
     latent_output,
     model_input,
+    noise_input,
     seed_input,
 )
 
@@ -55,6 +56,7 @@ class UnconditionalConsistencySampler(io.ComfyNode):
                 ),
                 class_label_input(),
                 *image_to_image_inputs(),
+                noise_input(),
             ],
             outputs=latent_output(),
             **REPORTS,

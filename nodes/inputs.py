@@ -186,6 +186,18 @@ def image_to_image_inputs() -> list[Any]:
     ]
 
 
+def noise_input() -> Any:
+    """Noise to start from; optional and last, so that older workflows keep working."""
+    return io.MultiType.Input(
+        "noise",
+        [io.Noise, io.Latent],
+        optional=True,
+        tooltip="The noise to start from, instead of that of the seed: NOISE of any node, or a "
+        "LATENT of noise from Invert. Several noises set the number of images. What a sampler adds "
+        "in its steps still comes from the seed.",
+    )
+
+
 def latent_output() -> list[Any]:
     """The output of each sampler."""
     return [io.Latent.Output(tooltip="The images in the model's own range, for Image Output.")]

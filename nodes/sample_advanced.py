@@ -17,6 +17,7 @@ from .inputs import (
     latent_output,
     method_input,
     model_input,
+    noise_input,
     seed_input,
     spacing_input,
     steps_input,
@@ -107,6 +108,7 @@ class UnconditionalPNDMSamplerAdvanced(SamplerPartNode):
                 convention_input(),
                 *_last_inputs(),
                 spacing_input(),
+                noise_input(),
             ],
             outputs=latent_output(),
             **REPORTS,
@@ -128,7 +130,7 @@ class UnconditionalDDPMSamplerAdvanced(SamplerPartNode):
             description="Runs part of the steps of DDPM. Two parts with the same seed give the "
             f"same image as a whole run. {_LEFTOVER}",
             search_aliases=["ancestral", "ksampler advanced", "leftover noise"],
-            inputs=[*_first_inputs(1000), variance_type_input(), *_last_inputs()],
+            inputs=[*_first_inputs(1000), variance_type_input(), *_last_inputs(), noise_input()],
             outputs=latent_output(),
             **REPORTS,
         )
@@ -149,7 +151,13 @@ class UnconditionalDDIMSamplerAdvanced(SamplerPartNode):
             description="Runs part of the steps of DDIM. Two parts with the same seed give the "
             f"same image as a whole run. {_LEFTOVER}",
             search_aliases=["ksampler advanced", "leftover noise"],
-            inputs=[*_first_inputs(50), eta_input(), *_last_inputs(), spacing_input()],
+            inputs=[
+                *_first_inputs(50),
+                eta_input(),
+                *_last_inputs(),
+                spacing_input(),
+                noise_input(),
+            ],
             outputs=latent_output(),
             **REPORTS,
         )

@@ -24,9 +24,9 @@ Records = dict[str, list[Record]]
 """By the digest of an image: a record for each time it was generated, in that order."""
 
 
-def make_records(samples: Tensor, seeds: Sequence[int], settings: Record) -> Records:
-    """Return ``settings`` and the own seed of each image of ``samples``, shape (B, C, H, W)."""
-    return _by_digest(samples, ({"seed": seed, **settings} for seed in seeds))
+def make_records(samples: Tensor, each: Sequence[Record], settings: Record) -> Records:
+    """Return ``settings`` and what is each image's own, for ``samples`` of shape (B, C, H, W)."""
+    return _by_digest(samples, ({**own, **settings} for own in each))
 
 
 def make_frame_records(

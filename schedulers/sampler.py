@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -59,6 +59,9 @@ class Sampler(ABC):
     Attributes:
         span: the steps: at the start of a whole list of times, or a part of one.
     """
+
+    PRECISE: ClassVar[bool] = False
+    """Whether x should be float64, where a rounding of the noise shows in the image."""
 
     span: Span
 

@@ -20,6 +20,15 @@ SHORTER: dict[str, dict[str, dict[str, Any]]] = {
     },
     "dark_pictures": {"UnconditionalDDIMSampler": {"steps": 10}},
     "few_steps": {"UnconditionalOptimiseTimesteps": {"images": 4, "teacher_evaluations": 20}},
+    "invert_and_vary": {
+        "UnconditionalPNDMSampler": {"steps": 8},
+        "UnconditionalInvert": {"steps": 8},
+        "UnconditionalDDIMSampler": {"steps": 8, "batch_size": 4},
+    },
+    "looping_walk": {
+        "UnconditionalEmptyLatent": {"width": 64, "height": 64},
+        "UnconditionalNoiseWalk": {"frames": 8},
+    },
     "outpainting": {
         "UnconditionalEmptyLatent": {"width": 64, "height": 64},
         "ImagePadForOutpaint": {"left": 16, "top": 16, "right": 16, "bottom": 16},

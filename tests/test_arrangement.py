@@ -24,6 +24,10 @@ def pictures(count: int, height: int = 3, width: int = 5, channels: int = 3) -> 
     return torch.rand(count, height, width, channels, generator=generator)
 
 
+def seeded(*seeds: int) -> list[dict[str, int]]:
+    return [{"seed": seed} for seed in seeds]
+
+
 def cell(sheet: Tensor, row: int, column: int, height: int = 3, width: int = 5) -> Tensor:
     top, left = row * (height + 1), column * (width + 1)
     return sheet[top : top + height, left : left + width]
@@ -159,7 +163,10 @@ def test_a_trajectory_that_ends_with_equal_frames_is_still_one():
 
 def test_each_frame_has_the_record_of_its_image_and_its_own():
     samples = pictures(4)
-    final = {KEY: make_records(samples[1::2], [7, 8], {"steps": 5}), "samples": samples[1::2]}
+    final = {
+        KEY: make_records(samples[1::2], seeded(7, 8), {"steps": 5}),
+        "samples": samples[1::2],
+    }
     records = make_frame_records(samples, find_records(final), [{"t": 900}, {}])
     assert find_records({KEY: records, "samples": samples}) == [
         {"seed": 7, "steps": 5, "t": 900},
@@ -172,7 +179,7 @@ def test_each_frame_has_the_record_of_its_image_and_its_own():
 def test_equal_images_of_a_batch_get_the_seed_of_each_in_order():
     samples = pictures(4)
     samples[0] = samples[2] = samples[3]
-    records = make_records(samples, [7, 8, 9, 10], {"steps": 5})
+    records = make_records(samples, seeded(7, 8, 9, 10), {"steps": 5})
     found = find_records({KEY: records, "samples": samples})
     assert [record and record["seed"] for record in found] == [7, 8, 9, 10]
 
@@ -180,7 +187,7 @@ def test_equal_images_of_a_batch_get_the_seed_of_each_in_order():
 def test_a_selection_of_equal_images_gets_every_possible_seed():
     samples = pictures(4)
     samples[0] = samples[2] = samples[3]
-    records = make_records(samples, [7, 8, 9, 10], {"steps": 5})
+    records = make_records(samples, seeded(7, 8, 9, 10), {"steps": 5})
     either = {"steps": 5, "one_of": [{"seed": 7}, {"seed": 9}, {"seed": 10}]}
     for picked in ([1, 2], [2, 1, 0], [0, 0, 1, 0, 0]):
         found = find_records({KEY: records, "samples": samples[picked]})
@@ -190,7 +197,7 @@ def test_a_selection_of_equal_images_gets_every_possible_seed():
 
 def test_an_image_that_was_repeated_keeps_its_seed():
     samples = pictures(2)
-    records = make_records(samples, [7, 8], {"steps": 5})
+    records = make_records(samples, seeded(7, 8), {"steps": 5})
     found = find_records({KEY: records, "samples": samples[[0, 0, 1]]})
     assert [record and record["seed"] for record in found] == [7, 7, 8]
 

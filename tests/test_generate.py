@@ -387,6 +387,7 @@ def test_the_settings_of_a_workflow_or_a_picture_are_taken_over(kind: str, tmp_p
         ({"sampler": "DDIM", "seamless": "both"}, "seamless"),
         ({"sampler": "DDIM", "windows": {"width": 64}}, "windows"),
         ({"sampler": "DDIM", "steered": [{"class": 7}]}, "steered"),
+        ({"sampler": "DDIM", "noise": {"seed": 4}}, "a given noise"),
         ({"sampler": "Euler"}, "Euler"),
     ],
 )
@@ -408,6 +409,14 @@ def test_a_picture_of_a_latent_whose_size_it_does_not_say_is_rejected(tmp_path: 
     with path.open("wb") as file:
         picture_writer(torch.rand(8, 8, 3), "png", 1, texts)(file)
     with pytest.raises(UserError, match="a latent"):
+        read_like(path)
+
+
+def test_a_workflow_whose_sampler_is_given_its_noise_is_rejected(tmp_path: Path) -> None:
+    sampler = {**GRAPH["3"], "inputs": {**GRAPH["3"]["inputs"], "noise": ["4", 0]}}
+    path = tmp_path / "like.json"
+    path.write_text(json.dumps({**GRAPH, "3": sampler}))
+    with pytest.raises(UserError, match="a given noise"):
         read_like(path)
 
 

@@ -15,7 +15,7 @@ import toys
 from comfyui_unconditional.models.digits import digits as real_digits
 from comfyui_unconditional.models.judge import as_saved, compare
 from graphs import digits, files, graph, model_names
-from PIL import Image
+from PIL import Image, ImageSequence
 from safetensors.torch import load_file, save_file
 from templates import NAMES, SHORTER, put_inputs, saved, shorten
 
@@ -182,6 +182,33 @@ def test_the_example_of_outpainting_keeps_the_sky_that_it_continues(host, client
     assert np.abs(whole[16:80, 16:80].astype(int) - part).max() <= 1
     assert np.median(whole) < 30
     assert whole[:16].max() > 60
+
+
+def test_the_example_of_a_walk_draws_a_film_of_different_skies(host, client):
+    film = picture_of_short_example("looping_walk", host, client)
+    assert film.n_frames == 8
+    frames = [np.asarray(frame.convert("L")).astype(int) for frame in ImageSequence.Iterator(film)]
+    assert frames[0].shape == (256, 256)
+    for before, after in zip(frames, [*frames[1:], frames[0]], strict=True):
+        assert 1 < np.abs(before - after).mean() < 40
+
+
+def test_the_example_that_inverts_draws_variations_of_its_sky(host, client):
+    prompt = to_prompt(saved("invert_and_vary"), client.get("/object_info"))
+    shorten("invert_and_vary", prompt)
+    names = ("sky", "sky_variations")
+    keys = [
+        next(k for k, n in prompt.items() if n["inputs"].get("filename_prefix") == name)
+        for name in names
+    ]
+    prompt[keys[1]]["inputs"] |= {"grid": False}
+    run = client.run(prompt)
+    (sky,), variations = (
+        [np.asarray(Image.open(p)).astype(int) for p in files(host, run, k)] for k in keys
+    )
+    assert len(variations) == 4
+    for one in variations:
+        assert 0.4 < np.corrcoef(one.ravel(), sky.ravel())[0, 1] < 0.999
 
 
 def test_the_example_that_restores_draws_digits_with_the_small_pictures_it_was_given(host, client):

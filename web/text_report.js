@@ -1,5 +1,5 @@
 // Shows what a node says of its run: where a model was saved, how well its timesteps do, how near
-// images are to a reference.
+// images are to a reference or, inverted and drawn again, to themselves.
 
 import { showNote } from "./note.js";
 import { showResults } from "./results.js";
@@ -9,6 +9,7 @@ const SHOWS = [
   "UnconditionalOptimiseTimesteps",
   "UnconditionalGenerateMany",
   "UnconditionalCompareSets",
+  "UnconditionalInvert",
 ];
 
 showResults({

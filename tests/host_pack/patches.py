@@ -32,6 +32,7 @@ _KINDS = [
     "nan",
     "attention",
     "float64",
+    "two images",
 ]
 
 
@@ -70,6 +71,8 @@ def wrapped_model(model: Any, kind: str, name: str) -> io.NodeOutput:
             wrapped.set_model_sampler_post_cfg_function(lambda a: 0.5 * a["denoised"])
         case "little memory":
             wrapped.add_wrapper(WrappersMP.APPLY_MODEL, _with_memory_for_two(model, name))
+        case "two images":
+            _with_room_for_two(model.model)
         case "another sigma":
             wrapped.set_model_unet_function_wrapper(
                 lambda apply, a: apply(a["input"], 0.7 * a["timestep"], **a["c"])
@@ -86,6 +89,16 @@ def wrapped_model(model: Any, kind: str, name: str) -> io.NodeOutput:
         case _:
             wrapped.set_model_unet_function_wrapper(_recorder(name))
     return io.NodeOutput(wrapped)
+
+
+def _with_room_for_two(model: Any) -> None:
+    """Let the next run find memory for two images."""
+
+    def once(_: Any) -> int:
+        del model.sampled_at_once
+        return 2
+
+    model.sampled_at_once = once
 
 
 def _spoiling(name: str) -> Any:
