@@ -204,6 +204,7 @@ def every_node() -> Graph:
     options |= {"timestep_spacing": "trailing", "steps_offset": 1, "set_alpha_to_one": "false"}
     options |= {"clip_sample": "true", "clip_sample_range": 1.5, "thresholding": "false"}
     options |= {"rescale_betas_zero_snr": "false", "timestep_scale": 1.05}
+    options |= {"preset": "dark or bright pictures"}
     schedule = w.scheduled(digits, **options)
     typed = {"timesteps": "990, 700, 400, 100, 0", "steps_offset": 2, "denoise": 0.9}
     timesteps = w.timesteps(schedule, 6, spacing="power", **typed)
@@ -262,5 +263,5 @@ def every_node() -> Graph:
     hole = w("SetLatentNoiseMask", samples=picture, mask=part)
     inputs = {"steps": 9, "jump_length": 2, "resamplings": 4, "eta": 0.7, "class_label": 1}
     inputs |= {"model": classes, "latent": hole, "preset": "custom", "spacing": "trailing"}
-    output(w("UnconditionalRePaintSampler", **inputs, seed=101), "repainted")
+    output(w("UnconditionalRePaintSampler", **inputs, seed=107), "repainted")
     return w.graph
