@@ -241,8 +241,10 @@ def every_node() -> Graph:
     inputs = {"classifier": "digits-16", "class_number": 7, "weight": 4.5, "through": "network"}
     inputs |= {"start": 0.1, "until": 0.9, "text": "seven", "cutouts": 3}
     steering = w("UnconditionalSteer", model=schedule, **inputs)
-    inputs = {"seed": 95, "steps": 3, "batch_size": 2, "denoise": 0.8, "eta": 0.7}
-    output(w("UnconditionalDDIMSampler", model=steering, **inputs, spacing="trailing"), "steered")
+    size = {"width": 16, "height": 16, "batch_size": 2}
+    small = w("UnconditionalEmptyLatent", model=schedule, **size)
+    ancestral = w("UnconditionalDDPMSamplerSelect", variance_type="fixed_large")
+    output(w.custom(steering, ancestral, timesteps, small, seed=95), "steered")
     inverting = {"method": "DDIM", "steps": 3, "gamma": 0.95, "class_label": 1}
     inverting |= {"model": classes, "latent": picture, "spacing": "linspace"}
     mixing = {"seed": 101, "variation_seed": 102, "strength": 0.35}

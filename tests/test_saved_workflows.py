@@ -101,6 +101,6 @@ def test_the_newest_has_every_node_with_no_default_on_any_input() -> None:
         controlled = "seed" in meant and kind not in uncontrolled
         assert len(stored[node]) == len(meant) + controlled, kind
         widgets = defaults(kind, "inputs", "optional")
-        assert set(meant) - {"model_name"} == set(widgets), kind
+        assert set(meant) - {"model_name", "classifier"} == set(widgets), kind
         for name, default in widgets.items():
             assert meant[name] != default, f"{kind}.{name}"
