@@ -103,9 +103,9 @@ NODES: dict[str, dict[str, Any]] = {
             **{"clip_sample": _SWITCH, "clip_sample_range": -1, "thresholding": _SWITCH},
             "rescale_betas_zero_snr": _SWITCH,
             "timestep_scale": -1,
-            "preset": ["none", "dark or bright pictures"],
         },
         "MODEL",
+        optional={"preset": ["none", "dark or bright pictures"]},
     ),
     "UnconditionalEmptyLatent": _node(
         "Empty Pixel Latent", {"model": "MODEL", "width": 0, "height": 0, "batch_size": 1}, "LATENT"

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..schedulers.errors import ScheduleError
 from ..schedulers.prediction import clip_x0
 from ..schedulers.sampler import Sampler, ScheduleSampler
-from .model import UnconditionalModel
+from .model import UnconditionalModel, strips
 from .network import Request
 from .precision import computes_float64
 
@@ -76,7 +76,11 @@ class GuidedModel:
         # A self-conditioned network was trained with what its own samplers pass: the clipped image.
         if self._keeps_last and isinstance(self._sampler, ScheduleSampler):
             self._last_x0 = clip_x0(x0, self._sampler.config)
-        output = self._sampler.output_of(x0, x_t.to(self._dtype), t).to(x_t.dtype)
+        output = torch.empty_like(x_t)
+        for rows in strips(x_t):
+            part = x_t[:, :, rows].to(self._dtype)
+            output[:, :, rows] = self._sampler.output_of(x0[:, :, rows], part, t)
+        del x0
         if request.learned_variance is None:
             return output
         if request.learned_variance.shape != x_t.shape:

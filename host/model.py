@@ -48,7 +48,7 @@ _KEPT = 12
 """What a gradient keeps of all layers, as a multiple of the peak without one: 10 to 12 for networks
 of 16 to 256 pixels."""
 _STRIP = 256
-"""Rows of an image that are computed at once."""
+"""Rows of a large image that are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -265,8 +265,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         It is computed in strips, because of a large image each intermediate copy counts.
         """
         denoised = torch.empty_like(x)
-        for top in range(0, x.shape[2], _STRIP):
-            rows = slice(top, top + _STRIP)
+        for rows in strips(x):
             strip = output[:, :, rows].to(x.dtype)
             denoised[:, :, rows] = self.model_sampling.calculate_denoised(t, strip, x[:, :, rows])
         return denoised
@@ -288,6 +287,11 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         count = batch * len(cover)
         fastest = self._fastest(count, channels, cover, x_t.device)
         return even_part(count, min(fastest, int(free / for_one)))
+
+
+def strips(x: Tensor) -> Iterator[slice]:
+    """Yield the rows of images (B, C, H, W) that are computed at once."""
+    return (slice(top, top + _STRIP) for top in range(0, x.shape[2], _STRIP))
 
 
 def _sampler_bytes(channels: int, height: int, width: int) -> int:

@@ -37,18 +37,18 @@ class Drift:
     def __init__(self, sampler: Sampler, values: int):
         self._sampler, self._values = sampler, values
         self._clipped = 0.0
-        times = sampler.span.timesteps
-        self._next = dict(pairwise(times))
+        self._config = sampler.config if isinstance(sampler, DDIM) else None
+        self._next = dict(pairwise(sampler.span.timesteps))
 
     def __call__(self, evaluation: Evaluation) -> None:
         """Add what clipping does to this evaluation's image."""
-        following = self._next.get(int(evaluation.t))
-        if not isinstance(self._sampler, DDIM) or following is None:
+        config, following = self._config, self._next.get(int(evaluation.t))
+        if config is None or following is None or not (config.clip_sample or config.thresholding):
             return
         sigma = self._sampler.level(following)[1].item()
         if sigma > 1:  # below, the picture itself shows how bright it is
             x0 = evaluation.x0
-            moved = clip_x0(x0, self._sampler.config).mean() - x0.mean()
+            moved = clip_x0(x0, config).mean() - x0.mean()
             self._clipped += moved.item() * math.sqrt(self._values) / sigma
 
     def cause(self, images: Tensor, *, from_noise: bool) -> Cause | None:
