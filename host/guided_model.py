@@ -18,6 +18,9 @@ from .model import UnconditionalModel, strips
 from .network import Request
 from .precision import computes_float64
 
+_VERY_LARGE = 2**24
+"""Values of an image, for example 2365 x 2365 pixels in colour."""
+
 
 class GuidedModel:
     """The host's model as a ``Model`` for our samplers.
@@ -51,9 +54,10 @@ class GuidedModel:
         self._class_label = class_label
         self._last_x0: Tensor | None = None
         # Our own network is called in float64, so that going to the host's terms and back changes
-        # no digit of float32; not every device has it, and other models expect float32.
+        # no digit of float32; not every device has it, and other models expect float32. The host
+        # holds six copies, so that a very large image has to do without.
         ours = isinstance(guider.inner_model, UnconditionalModel)
-        exact = ours and computes_float64(noise.device)
+        exact = ours and computes_float64(noise.device) and noise[0].numel() < _VERY_LARGE
         self._keeps_last = ours and guider.inner_model.unet_config.is_self_conditioned
         self._dtype = torch.float64 if exact else torch.float32
 
