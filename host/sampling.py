@@ -26,7 +26,7 @@ from ..schedulers.timesteps import END
 from . import leftover
 from .composed_noise import as_noise
 from .driver import HostSampler, Start, finite
-from .image_patch import patches_of
+from .image_patch import patches_of, without_clipping
 from .inversion import draw_back
 from .latents import empty_latent, fit_latent
 from .model import UnconditionalModel, own_process, unconditional_model
@@ -310,7 +310,8 @@ def run_sampler(
         samples, known = leftover.find_known(latent)
     seeds = seeds_of(seed, latent)
     initial = SeededNoise(seeds, tuple(samples.shape[1:]))()
-    drift = Drift(sampler, _values_of_image(model, samples))
+    as_it_runs = without_clipping(sampler, patcher.model_options)
+    drift = Drift(as_it_runs, _values_of_image(model, samples))
 
     def follow(evaluation: Evaluation) -> None:
         drift(evaluation)
