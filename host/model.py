@@ -106,7 +106,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             comfy.model_management.unet_manual_cast(checkpoint.dtype, load_device),
         )
 
-        filters = Filters(free_memory=_free_memory)
+        filters = Filters(free_memory=functools.partial(_free_memory, torch.device("cpu")))
 
         # The host calls this as the class of the network.
         def build(*, operations: Any, **_: Any) -> Any:
@@ -193,7 +193,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         _, channels, height, width = x.shape
         shape = (1, channels, height, width)
         layers = self.network.activation_bytes(shape, self.compute_dtype)
-        free = cast(float, comfy.model_management.get_free_memory(x.device))
+        free = _free_memory(x.device)
         return even_part(len(x), max(1, int(free / (_KEPT * layers))))
 
     def _apply_model(
@@ -272,8 +272,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
 
     def sampled_at_once(self, shape: Sequence[int]) -> int:
         """Return how many images (B, C, H, W) of a batch a sampler can hold, 1 .. B."""
-        device = comfy.model_management.get_torch_device()
-        free = cast(float, comfy.model_management.get_free_memory(device))
+        free = _free_memory(comfy.model_management.get_torch_device())
         # The other half is for the network.
         return even_part(shape[0], int(0.5 * free / _sampler_bytes(*shape[1:])))
 
@@ -283,7 +282,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         for_one = self._bytes_of_one(channels, cover)
         if len(cover) == 1:
             for_one += _sampler_bytes(channels, height, width)
-        free = cast(float, comfy.model_management.get_free_memory(x_t.device))
+        free = _free_memory(x_t.device)
         count = batch * len(cover)
         fastest = self._fastest(count, channels, cover, x_t.device)
         return even_part(count, min(fastest, int(free / for_one)))
@@ -299,8 +298,8 @@ def _sampler_bytes(channels: int, height: int, width: int) -> int:
     return 16 * torch.float64.itemsize * channels * height * width
 
 
-def _free_memory() -> float:
-    return cast(float, comfy.model_management.get_free_memory(torch.device("cpu")))
+def _free_memory(device: torch.device) -> float:
+    return cast(float, comfy.model_management.get_free_memory(device))
 
 
 def forced_dtype() -> torch.dtype | None:

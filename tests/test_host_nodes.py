@@ -234,8 +234,8 @@ def test_the_example_of_dark_pictures_is_grey_before_says_so_and_is_dark_after(h
         prompt[key]["inputs"]["steps"] = 2  # which start where its 501 do
     run = client.run(prompt)
     assert run.error is None, run.error
-    told = [json.loads(run.outputs[k]["unconditional_run"][0])["drift"] for k in ("4", "5")]
-    assert told == ["late_start", None]
+    drift = [json.loads(run.outputs[k]["unconditional_run"][0])["drift"] for k in ("4", "5")]
+    assert drift == ["late_start", None]
     before, after = (np.asarray(Image.open(files(host, run, k)[0])).mean() for k in ("6", "7"))
     assert before > 1.5 * after
 
