@@ -9,7 +9,7 @@ from torch import Tensor
 from ..pictures.provenance import Record, digest, find_records
 from ..schedulers.errors import UserError
 from ..schedulers.mixing import Loop, slerp
-from .inversion import Inversion, find_inversion
+from .inverted_noise import Inversion, find_inversion
 from .noise import Drawn, HeldNoise
 
 

@@ -1,127 +1,107 @@
-"""What a LATENT of noise carries of its exact inversion, and which sampler draws it back."""
+"""From the images of a LATENT to the noise that gives them."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections import deque
+from functools import partial
+from typing import Any, Literal
 
+import latent_preview
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..pictures.provenance import digest
-from ..schedulers.bdia import BDIA
-from ..schedulers.config import SchedulerConfig
+from ..pictures.provenance import KEY, Record, digest, make_records
+from ..schedulers.bdia import BDIAInversion, DDIMInversion
 from ..schedulers.ddim import DDIM
 from ..schedulers.errors import UserError
-from ..schedulers.sampler import Sampler
-from ..schedulers.span import Span
-from .model import unconditional_model
+from ..schedulers.sampler import Evaluation, ScheduleSampler
+from ..schedulers.span import Stretch
+from ..schedulers.timesteps import Spacing
+from .image_patch import ImagePatch, patches_of
+from .inverted_noise import Inversion, with_inversion
+from .latents import fit_latent
+from .model import own_schedule, unconditional_model
+from .noise import Drawn
+from .sampling import chosen_settings, quietly, record_of, run_sampler
 
-_KEY = "unconditional_inversion"
-"""In a LATENT: the ``Inversion``, and the last two states of each image by the digest of its noise.
-
-In float32, as the noise itself, they would give the image back to about 2e-5 only."""
-
-
-@dataclass(frozen=True)
-class Inversion:
-    """How images were inverted with BDIA; drawing them back takes the same.
-
-    Attributes:
-        config: the scheduler options.
-        span: the steps of drawing.
-        gamma: see ``BDIA``.
-        class_label: of all images; None: the model has no classes.
-        model: its name.
-        sha256: of its weights; None: unknown.
-        spacing: as the user chose it.
-    """
-
-    config: SchedulerConfig
-    span: Span
-    gamma: float
-    class_label: int | None
-    model: str
-    sha256: str | None
-    spacing: str
-
-    def sampler(self, states: Tensor) -> BDIA:
-        """Return the sampler that goes back from these states, shape (B, 2C, H, W)."""
-        return BDIA(self.config, self.span, gamma=self.gamma, states=states)
+Method = Literal["BDIA", "DDIM"]
 
 
-def with_inversion(latent: dict[str, Any], inversion: Inversion, states: Tensor) -> dict[str, Any]:
-    """Return a LATENT of noise that carries the states of each image, (B, 2C, H, W), float64."""
-    kept = {digest(n): state for n, state in zip(latent["samples"], states, strict=True)}
-    return {**latent, _KEY: (inversion, kept)}
-
-
-def find_inversion(latent: dict[str, Any]) -> tuple[Inversion, Tensor] | None:
-    """Return the inversion of a LATENT of noise and its images' states, (B, 2C, H, W).
-
-    Raises:
-        UserError: it has been changed since, or joined with another.
-    """
-    found = latent.get(_KEY)
-    if found is None:
-        return None
-    inversion, states = found
-    kept = [states.get(digest(image)) for image in latent["samples"]]
-    if any(state is None for state in kept):
-        raise UserError(
-            "This noise was changed after 'Invert', or joined with other noise, so it does not "
-            "lead back to its picture. Invert all pictures as one batch ('Batch Images'), change "
-            "noise with 'Mix Noise', 'Noise Walk' or 'Shift Noise', or choose the method DDIM."
-        )
-    return inversion, torch.stack(kept)
-
-
-def draw_back(
+def invert(
     model: ModelPatcher,
-    sampler: Sampler,
-    inversion: Inversion,
-    states: Tensor,
+    latent: dict[str, Any],
+    method: Method,
+    steps: int,
+    gamma: float,
     class_label: int | None,
-) -> Sampler:
-    """Return the sampler for noise of an inversion in place of the one that a node has made.
+    spacing: str,
+    own_spacing: Spacing | None,
+) -> tuple[dict[str, Any], float]:
+    """Invert the images of a LATENT, and draw them again to see how near they come.
 
     Args:
-        model: of the node.
-        sampler: of the node.
-        inversion: of the noise.
-        states: of each image, shape (B, 2C, H, W).
-        class_label: of the node; None: the model has no classes.
+        model: with what other nodes have put on it.
+        latent: its mask does not count.
+        method: BDIA gives noise with a rest, for DDIM Sampler; DDIM gives noise for any sampler.
+        steps: of drawing; inversion takes as many evaluations, and BDIA one more.
+        gamma: of BDIA.
+        class_label: None: the model has no classes.
+        spacing, own_spacing: as the user chose it, and what it means.
+
+    Returns:
+        The LATENT of noise, and the root mean square of what differs, in -1..1.
 
     Raises:
-        UserError: the node's is not DDIM, or does not agree with the inversion.
+        UserError: the model cannot be inverted, or images are not finite.
     """
-    ours = unconditional_model(model).source
-    if not isinstance(sampler, DDIM) or sampler.eta:
+    config, ours = own_schedule(model), unconditional_model(model)
+    if ours.unet_config.is_self_conditioned:
         raise UserError(
-            "This noise comes from 'Invert' with the method BDIA, which only 'DDIM Sampler' with "
-            "eta 0 can draw. Use that, or choose the method DDIM in 'Invert'."
+            "This model is self-conditioned: what it predicts depends on the steps before, which "
+            "a run backwards does not know. Invert with another model."
         )
-    if ours.sha256 != inversion.sha256:
+    if patches_of(model.model_options, ImagePatch):
         raise UserError(
-            f"This noise was made with the model {inversion.model}, but the sampler has "
-            f"{ours.name}. Use the same, or choose the method DDIM in 'Invert': its noise is for "
-            "any model."
+            "'Restore' or 'Steer' changes what this MODEL predicts, so it cannot be inverted. "
+            "Connect the MODEL from before that node."
         )
-    if sampler.config != inversion.config:
+    latent = {k: v for k, v in fit_latent(model, latent).items() if k != "noise_mask"}
+    way: ScheduleSampler
+    if method == "BDIA":
+        way = BDIAInversion.over(config, Stretch(steps), own_spacing, gamma=gamma)
+    else:
+        way = DDIMInversion.over(config, Stretch(steps), own_spacing)
+    total = way.evaluations + steps
+    show = latent_preview.prepare_callback(model, total)
+
+    def callback(before: int, step: int, x0: Tensor, x: Tensor, _: int) -> None:
+        show(before + step, x0, x, total)
+
+    run = partial(run_sampler, model, latent=latent, seed=0, class_label=class_label)
+    last = deque[Evaluation](maxlen=2)
+    inverted = run(way, start="data", callback=partial(callback, 0), on_evaluation=last.append)
+    if inverted.lost:
         raise UserError(
-            "The noise schedule of this MODEL is not the one with which 'Invert' made this noise. "
-            "Connect both nodes to the same MODEL."
+            "Inverting gave NaN or infinite values for some of the pictures, which this model "
+            "does not know. Use pictures of its kind, more steps, or the method DDIM."
         )
-    if sampler.span != inversion.span:
-        steps = len(inversion.span.timesteps)
-        raise UserError(
-            f"This noise was made with {steps} steps and the spacing '{inversion.spacing}', and "
-            f"the sampler visits other timesteps ({len(sampler.span.timesteps)}, from "
-            f"{sampler.span.timesteps[0]}). Set steps to {steps}, spacing to "
-            f"'{inversion.spacing}' and denoise to 1."
+    images, noise = latent["samples"], inverted.latent["samples"]
+    record: Record = record_of(
+        model, way, class_label, {"steps": steps, **chosen_settings(spacing)}
+    )
+    each = [{"picture": digest(image)} for image in images]
+    result = {**inverted.latent, KEY: make_records(noise, each, record)}
+
+    back: ScheduleSampler = DDIM(config, way.span)
+    if isinstance(way, BDIAInversion):
+        states = torch.cat((last[-1].x_t, way.rest(*last)), dim=1).cpu()
+        source = ours.source
+        inversion = Inversion(
+            config, way.span, gamma, class_label, source.name, source.sha256, spacing
         )
-    if class_label != inversion.class_label:
-        raise UserError(
-            f"This noise was made with class_label {inversion.class_label}, not {class_label}. "
-            "Set the same, or choose the method DDIM in 'Invert' to draw another class."
-        )
-    return inversion.sampler(states)
+        result = with_inversion(result, inversion, states)
+        back = inversion.sampler(states)
+    shown = partial(callback, way.evaluations)
+    with quietly():
+        again = run(back, start="noise", drawn=Drawn(noise.cpu(), each), callback=shown)
+    apart = again.latent["samples"] - images[again.kept].to(again.latent["samples"])
+    return result, apart.square().mean().sqrt().item()

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..pictures.provenance import Record
 from ..schedulers.errors import UserError
 from ..schedulers.randomness import SeededNoise, image_seeds
-from .inversion import Inversion
+from .inverted_noise import Inversion
 
 
 def seeds_of(seed: int, latent: dict[str, Any]) -> tuple[int, ...]:

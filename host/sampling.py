@@ -27,7 +27,7 @@ from . import leftover
 from .composed_noise import as_noise
 from .driver import HostSampler, Start, finite
 from .image_patch import patches_of, without_clipping
-from .inversion import draw_back
+from .inverted_noise import draw_back
 from .latents import empty_latent, fit_latent
 from .model import UnconditionalModel, own_process, unconditional_model
 from .model_record import describe_model

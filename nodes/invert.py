@@ -5,7 +5,7 @@ from typing import Any, get_args
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.inverting import Method, invert
+from ..host.inversion import Method, invert
 from ..host.run_report import REPORTS
 from ..schedulers.errors import check_choice
 from .inputs import (
