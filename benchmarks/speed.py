@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
+from comfyui_unconditional.networks.convolution import FastConvolution
 from comfyui_unconditional.unet.memory import activation_bytes
 from torch import Tensor, nn
 
@@ -216,9 +217,9 @@ def describe_floor(case: tuple[str, int, float, int], dtype: torch.dtype, second
         network(x, 500)
         for handle in handles:
             handle.remove()
-        # Two operations for each weight that a result depends on; a quarter is left in tiles.
+        # Two operations for each weight that a result depends on.
         counts = [2.0 * m(x).numel() * m.weight[0].numel() for m, x in layers]  # type: ignore[index]
-        left = sum(n / 4 if _in_tiles(m) else n for n, (m, _) in zip(counts, layers, strict=True))
+        left = sum(n * _share_left(m) for n, (m, _) in zip(counts, layers, strict=True))
         largest, given = layers[counts.index(max(counts))]
         calls = {
             "evaluation": lambda: network(x, 500),
@@ -237,8 +238,9 @@ def describe_floor(case: tuple[str, int, float, int], dtype: torch.dtype, second
     )
 
 
-def _in_tiles(layer: nn.Module) -> bool:
-    return layer.__dict__.get("_conv_forward") is not None and layer._conv_forward.uses_tiles
+def _share_left(layer: nn.Module) -> float:
+    convolution = layer.__dict__.get("_conv_forward")
+    return convolution.share_left if isinstance(convolution, FastConvolution) else 1.0
 
 
 def synced(x: Tensor) -> Tensor:

@@ -31,7 +31,10 @@ def place_weights(network: Placed, device: torch.device, filters: Filters | None
     dtype = next(network.parameters()).dtype
     if device.type == "cpu" and dtype == torch.float32:
         for tensor in network.parameters():
-            if tensor.ndim == 4:
-                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+            if tensor.ndim == 4 and tensor.stride(1) != 1:
+                # contiguous() would leave filters of one channel as they are, and a network for
+                # grey images would then pass on channels-first ones.
+                in_order = torch.empty_like(tensor.data, memory_format=torch.channels_last)
+                tensor.data = in_order.copy_(tensor.data)
         accelerate(network, filters or Filters())
     return network

@@ -35,25 +35,24 @@ def every_size_is_fast(monkeypatch):
 def exact(layer, x, *, enlarges):
     x = F.interpolate(x, scale_factor=2.0, mode="nearest") if enlarges else x
     bias = None if layer.bias is None else layer.bias.double()
-    return F.conv2d(x.double(), layer.weight.double(), bias, padding=1)
+    return F.conv2d(x.double(), layer.weight.double(), bias, padding=layer.padding)
 
 
 def relative(found, expected):
     return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
-@pytest.mark.parametrize("enlarges", [False, True], ids=["as it is", "enlarged"])
-@pytest.mark.parametrize("in_tiles", [True, False], ids=["tiles", "in order"])
+@pytest.mark.parametrize("way", ["tiles", "in order", "1x1", "enlarged"])
 @pytest.mark.parametrize("seed", range(25))
-def test_any_shape_is_convolved_exactly(seed, in_tiles, enlarges, monkeypatch):
-    draw = random.Random(seed)
-    monkeypatch.setattr(convolution, "_LEAST_TILES", 1 if in_tiles else 10**9)
+def test_any_shape_is_convolved_exactly(seed, way, monkeypatch):
+    draw, enlarges, kernel = random.Random(seed), way == "enlarged", 1 if way == "1x1" else 3
+    monkeypatch.setattr(convolution, "_LEAST_TILES", 1 if way == "tiles" else 10**9)
     # Blocks of a few tiles, of a few images, and of all.
     monkeypatch.setattr(convolution, "_BLOCK_BYTES", draw.choice([1, 10**5, 10**8]))
     torch.manual_seed(seed)
     channels, out = draw.randint(1, 70), draw.randint(1, 70)
     shape = draw.randint(1, 5), channels, draw.randint(1, 19), draw.randint(1, 19)
-    layer = nn.Conv2d(channels, out, 3, padding=1, bias=draw.random() < 0.8)
+    layer = nn.Conv2d(channels, out, kernel, padding=kernel // 2, bias=draw.random() < 0.8)
     x = torch.randn(shape)
     if draw.random() < 0.5:
         x = x.contiguous(memory_format=torch.channels_last)

@@ -71,13 +71,13 @@ def test_a_shifted_input_gives_a_shifted_output(name, fast, monkeypatch):
         assert (predict(network, x.roll(shifts, dims)) - plain).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("enlarges", [False, True], ids=["as it is", "enlarged"])
-@pytest.mark.parametrize("in_tiles", [True, False], ids=["tiles", "in order"])
+@pytest.mark.parametrize("way", ["tiles", "in order", "enlarged"])
 @pytest.mark.parametrize("seed", range(10))
-def test_fast_filters_convolve_across_the_joined_edges(seed, in_tiles, enlarges, monkeypatch):
+def test_fast_filters_convolve_across_the_joined_edges(seed, way, monkeypatch):
+    enlarges = way == "enlarged"
     for limit in ("_LEAST_CHANNELS", "_LEAST_CHANNELS_IN_ORDER"):
         monkeypatch.setattr(convolution, limit, 1)
-    monkeypatch.setattr(convolution, "_LEAST_TILES", 1 if in_tiles else 10**9)
+    monkeypatch.setattr(convolution, "_LEAST_TILES", 1 if way == "tiles" else 10**9)
     draw = random.Random(seed)
     torch.manual_seed(seed)
     layer, edges = nn.Conv2d(draw.randint(1, 40), draw.randint(1, 40), 3, padding=1), Edges()
