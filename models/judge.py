@@ -75,18 +75,18 @@ class Judgement:
         )
 
 
-def judge(folder: Path) -> Judgement:
-    """Sample 500 images (F-PNDM, 50 steps, seeds 0 to 499) and compare them with real digits.
+def judge(folder: Path, samples: int = SAMPLES) -> Judgement:
+    """Sample images (F-PNDM, 50 steps, the first seeds) and compare them with real digits.
 
     Raises:
         ValueError: the model cannot be loaded, or does not generate 16x16 grey images.
     """
     images, labels = digits()
-    return compare(sample(folder), as_saved(images), labels)
+    return compare(sample(folder, samples), as_saved(images), labels)
 
 
-def sample(folder: Path) -> Tensor:
-    """Return the model's images for the seeds 0 to 499, float32, shape (500, 1, 16, 16).
+def sample(folder: Path, samples: int = SAMPLES) -> Tensor:
+    """Return the model's images for the first seeds, float32, shape (samples, 1, 16, 16).
 
     The values are those of a saved picture, in -1..1.
 
@@ -101,7 +101,7 @@ def sample(folder: Path) -> Tensor:
             f"{_described(expected)}, can be judged."
         )
     sampler = PNDM.over(config, Stretch(STEPS))
-    return as_saved(draw(network, sampler, shape, range(SAMPLES), _BATCH))
+    return as_saved(draw(network, sampler, shape, range(samples), _BATCH))
 
 
 def as_saved(x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ SHORTER: dict[str, dict[str, dict[str, Any]]] = {
         "UnconditionalEmptyLatent": {"width": 128, "height": 64},
         "UnconditionalPNDMSampler": {"steps": 10},
     },
+    "ddpm": {"UnconditionalDDPMSampler": {"steps": 100}},
     "dark_pictures": {"UnconditionalDDIMSampler": {"steps": 10}},
     "few_steps": {"UnconditionalOptimiseTimesteps": {"images": 4, "teacher_evaluations": 20}},
     "invert_and_vary": {
@@ -59,7 +60,7 @@ def saved(name: str) -> dict[str, Any]:
 def shorten(name: str, prompt: Graph) -> None:
     """Set the values of ``SHORTER`` in the prompt of a template."""
     for node in prompt.values():
-        node["inputs"] |= SHORTER[name].get(node["class_type"], {})
+        node["inputs"] |= SHORTER.get(name, {}).get(node["class_type"], {})
 
 
 def put_inputs(host: Host) -> None:

@@ -41,9 +41,10 @@ def compare(
     return ours.difference(one, two, inside=False)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("schedule", ["linear", "squaredcos_cap_v2"])
-@pytest.mark.parametrize("steps", [4, 10, 50])
+@pytest.mark.parametrize(
+    ("steps", "schedule", "batch"),
+    [(4, "linear", 3), (10, "squaredcos_cap_v2", 3), (50, "linear", 1)],
+)
 def test_sampler_sigmas_and_noise_give_the_image_of_the_pndm_sampler(
     steps, schedule, batch, bench, figure
 ):

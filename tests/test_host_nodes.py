@@ -91,6 +91,7 @@ def test_a_model_folder_appears_when_it_is_added(client, models):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_workflow_runs(name, host, client):
     prompt = to_prompt(saved(name), client.get("/object_info"))
+    shorten(name, prompt)
     run = client.run(prompt)
     assert run.error is None, run.error
     key = next(
