@@ -14,7 +14,8 @@ from torch import Tensor
 from ..schedulers.errors import ScheduleError
 from ..schedulers.prediction import clip_x0
 from ..schedulers.sampler import Sampler, ScheduleSampler
-from .model import UnconditionalModel, strips
+from .memory import strips
+from .model import UnconditionalModel
 from .network import Request
 from .precision import computes_float64
 

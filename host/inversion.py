@@ -19,8 +19,8 @@ from ..schedulers.timesteps import Spacing
 from .image_patch import ImagePatch, patches_of
 from .inverted_noise import Inversion, with_inversion
 from .latents import fit_latent
-from .model import own_schedule, unconditional_model
 from .noise import Drawn
+from .our_model import own_schedule, unconditional_model
 from .sampling import chosen_settings, quietly, record_of, run_sampler
 
 Method = Literal["BDIA", "DDIM"]

@@ -14,7 +14,7 @@ from ..schedulers.ddim import DDIM
 from ..schedulers.errors import UserError
 from ..schedulers.sampler import Sampler
 from ..schedulers.span import Span
-from .model import unconditional_model
+from .our_model import unconditional_model
 
 _KEY = "unconditional_inversion"
 """In a LATENT: the ``Inversion``, and the last two states of each image by the digest of its noise.

@@ -7,7 +7,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from .model import check_size, unconditional_model
+from .our_model import check_size, unconditional_model
 
 # A key of the host's empty latents: how many pixels a side of one entry covers.
 _RATIO = "downscale_ratio_spacial"

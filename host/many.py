@@ -27,7 +27,7 @@ from ..schedulers.errors import UserError
 from ..schedulers.sampler import Sampler
 from .driver import NoPictureError
 from .latents import empty_latent
-from .model import unconditional_model
+from .our_model import unconditional_model
 from .output_files import check_prefix
 from .sampling import quietly, run_sampler
 

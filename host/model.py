@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import comfy.latent_formats
@@ -20,35 +20,16 @@ from ..checkpoints.digest import FileDigest
 from ..checkpoints.origin import Origin
 from ..checkpoints.reading import Checkpoint
 from ..networks.base import Network, NetworkConfig
-from ..networks.batch_parts import even_part, fastest_part
 from ..networks.convolution import Filters, bytes_to_make
-from ..networks.edges import Directions
 from ..networks.errors import CheckpointError, ConfigError
 from ..networks.placement import place_weights
-from ..networks.windows import Cover, Windows, predict_in_windows
-from ..schedulers.config import SchedulerConfig
-from ..schedulers.consistency_model import ConsistencyConfig
+from ..networks.windows import predict_in_windows
 from ..schedulers.process import Process
 from .canvas import Canvas
-from .model_sampling import (
-    KINDS,
-    carried_process,
-    check_schedule,
-    make_model_sampling,
-    model_type,
-    network_times,
-    process_to_draw,
-)
+from .memory import EvaluationMemory, free_memory, sampler_bytes, strips
+from .model_sampling import make_model_sampling, model_type, network_times, process_to_draw
 from .network import Request, host_class
 from .window_progress import WindowProgress
-
-_WINDOW_BYTES = 2**30
-"""The most that the windows of an image take that are evaluated at once."""
-_KEPT = 12
-"""What a gradient keeps of all layers, as a multiple of the peak without one: 10 to 12 for networks
-of 16 to 256 pixels."""
-_STRIP = 256
-"""Rows of a large image that are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +87,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             comfy.model_management.unet_manual_cast(checkpoint.dtype, load_device),
         )
 
-        filters = Filters(free_memory=functools.partial(_free_memory, torch.device("cpu")))
+        filters = Filters(free_memory=functools.partial(free_memory, torch.device("cpu")))
 
         # The host calls this as the class of the network.
         def build(*, operations: Any, **_: Any) -> Any:
@@ -133,6 +114,11 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         """The precision that the network computes in."""
         return self.manual_cast_dtype or self.get_dtype()
 
+    @property
+    def memory(self) -> EvaluationMemory:
+        """What its evaluations take."""
+        return EvaluationMemory(self.network, self.compute_dtype)
+
     @contextmanager
     def prepared_for(self, canvas: Canvas) -> Iterator[None]:
         """Estimate the memory for this canvas while the context lasts."""
@@ -154,11 +140,10 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         at_once = batch
         if len(cover) > 1:
             device = comfy.model_management.get_torch_device()
-            at_once = self._fastest(batch * len(cover), channels, cover, device)
-        layers = at_once * self._bytes_of_one(channels, cover)
-        return (
-            layers + batch * _sampler_bytes(channels, height, width) + bytes_to_make(self.network)
-        )
+            at_once = self.memory.fastest(batch * len(cover), channels, cover, device)
+        layers = at_once * self.memory.of_one(channels, cover)
+        own = batch * sampler_bytes(channels, height, width)
+        return layers + own + bytes_to_make(self.network)
 
     @property
     def _canvas(self) -> Canvas:
@@ -166,35 +151,6 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         if self._prepared is not None or self.current_patcher is None:
             return self._prepared or Canvas()
         return Canvas.of(self.current_patcher.model_options["transformer_options"])
-
-    def _bytes_of_one(self, channels: int, cover: Cover) -> float:
-        """Return the memory that an image takes in the network, or one of its windows."""
-        layers = self.network.activation_bytes((1, channels, *cover.size), self.compute_dtype)
-        # The copies that are padded with the other side; then the kernels' workspaces.
-        padded = 1.7 if any(cover.joined.values()) else 1
-        return 1.25 * padded * layers
-
-    def _fastest(self, count: int, channels: int, cover: Cover, device: torch.device) -> int:
-        """Return how many of ``count`` images or windows to evaluate at once if memory is free."""
-        layers = self.network.activation_bytes((1, channels, *cover.size), self.compute_dtype)
-        fastest = fastest_part(count, layers, device)
-        if len(cover) == 1:
-            return fastest
-        return even_part(
-            count, min(fastest, int(_WINDOW_BYTES / self._bytes_of_one(channels, cover)))
-        )
-
-    def images_with_gradients(self, x: Tensor) -> int:
-        """Return of how many images the free memory holds what a gradient by them needs.
-
-        Args:
-            x: images, shape (B, C, H, W).
-        """
-        _, channels, height, width = x.shape
-        shape = (1, channels, height, width)
-        layers = self.network.activation_bytes(shape, self.compute_dtype)
-        free = _free_memory(x.device)
-        return even_part(len(x), max(1, int(free / (_KEPT * layers))))
 
     def _apply_model(
         self,
@@ -236,7 +192,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
                 "A LoRA in bypass mode sees zeros beyond the edges, so the image would not tile. "
                 "Use 'Load LoRA' instead of the bypass loader, or no Seamless Tiling."
             )
-        size = self._at_once(x_t, cover)
+        size = self.memory.at_once(x_t, cover)
         predict = functools.partial(
             self.diffusion_model,
             context=c_crossattn,
@@ -269,37 +225,6 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             strip = output[:, :, rows].to(x.dtype)
             denoised[:, :, rows] = self.model_sampling.calculate_denoised(t, strip, x[:, :, rows])
         return denoised
-
-    def sampled_at_once(self, shape: Sequence[int]) -> int:
-        """Return how many images (B, C, H, W) of a batch a sampler can hold, 1 .. B."""
-        free = _free_memory(comfy.model_management.get_torch_device())
-        # The other half is for the network.
-        return even_part(shape[0], int(0.5 * free / _sampler_bytes(*shape[1:])))
-
-    def _at_once(self, x_t: Tensor, cover: Cover) -> int:
-        """Return how many images or windows to evaluate, considering the host's free memory."""
-        batch, channels, height, width = x_t.shape
-        for_one = self._bytes_of_one(channels, cover)
-        if len(cover) == 1:
-            for_one += _sampler_bytes(channels, height, width)
-        free = _free_memory(x_t.device)
-        count = batch * len(cover)
-        fastest = self._fastest(count, channels, cover, x_t.device)
-        return even_part(count, min(fastest, int(free / for_one)))
-
-
-def strips(x: Tensor) -> Iterator[slice]:
-    """Yield the rows of images (B, C, H, W) that are computed at once."""
-    return (slice(top, top + _STRIP) for top in range(0, x.shape[2], _STRIP))
-
-
-def _sampler_bytes(channels: int, height: int, width: int) -> int:
-    """Return the memory of the samplers' own x, x0, noise and history of one image."""
-    return 16 * torch.float64.itemsize * channels * height * width
-
-
-def _free_memory(device: torch.device) -> float:
-    return cast(float, comfy.model_management.get_free_memory(device))
 
 
 def forced_dtype() -> torch.dtype | None:
@@ -352,7 +277,7 @@ def _prepare_sampling(
 ) -> Any:
     """Let the host estimate the memory for the canvas of this MODEL; it asks for the shape only."""
     canvas = Canvas.of(model.model_options["transformer_options"])
-    with unconditional_model(model).prepared_for(canvas):
+    with cast(UnconditionalModel, model.model).prepared_for(canvas):
         return prepare(model, *args, **kwargs)
 
 
@@ -381,131 +306,3 @@ def _load_again(
             "create a second copy of the MODEL. Press Run again to load the changed model."
         )
     return model
-
-
-def unconditional_model(model: comfy.model_patcher.ModelPatcher) -> UnconditionalModel:
-    """Return the host model inside a MODEL of this pack.
-
-    Raises:
-        ValueError: the MODEL is of another kind.
-    """
-    inner = model.model
-    if not isinstance(inner, UnconditionalModel):
-        raise ValueError(
-            f"This node needs a MODEL from 'Load Unconditional UNet', but a "
-            f"{type(inner).__name__} is connected. Connect 'Load Unconditional UNet', or use "
-            "KSampler with this model."
-        )
-    return inner
-
-
-def own_process(patcher: comfy.model_patcher.ModelPatcher) -> Process:
-    """Return the process of a MODEL of this pack.
-
-    Raises:
-        ValueError: the MODEL is of another kind, or another node has replaced its schedule with
-            one of the host's.
-    """
-    unconditional_model(patcher)
-    sampling = patcher.get_model_object("model_sampling")
-    config = carried_process(sampling)
-    if config is None:
-        raise ValueError(
-            f"Another node has set this MODEL's noise schedule to {type(sampling).__name__}, which "
-            "only ComfyUI's own samplers can use. Use 'Noise Schedule' instead of that node, or "
-            "SamplerCustomAdvanced with 'PNDM Sampler Select'."
-        )
-    return config
-
-
-def own_schedule(patcher: comfy.model_patcher.ModelPatcher) -> SchedulerConfig:
-    """Return the scheduler options of a MODEL of this pack with DDPM's process.
-
-    Raises:
-        ValueError: see ``own_process``, or the MODEL has another process.
-    """
-    return check_schedule(own_process(patcher))
-
-
-def own_consistency(patcher: comfy.model_patcher.ModelPatcher) -> ConsistencyConfig:
-    """Return the options of a consistency model of this pack.
-
-    Raises:
-        ValueError: see ``own_process``, or the MODEL is no consistency model.
-    """
-    process = own_process(patcher)
-    if isinstance(process, ConsistencyConfig):
-        return process
-    ours = ", 'PNDM Sampler', 'DDIM Sampler' or 'DDPM Sampler'"
-    raise ValueError(
-        "Consistency Sampler needs a consistency model (diffusers' CMStochasticIterativeScheduler)"
-        f", but this MODEL is {KINDS[type(process)]}. Use KSampler"
-        f"{ours if isinstance(process, SchedulerConfig) else ''} with it."
-    )
-
-
-def with_schedule(
-    patcher: comfy.model_patcher.ModelPatcher, config: SchedulerConfig
-) -> comfy.model_patcher.ModelPatcher:
-    """Return a MODEL of this pack with other scheduler options; the given one is not changed."""
-    changed = patcher.clone()
-    changed.add_object_patch("model_sampling", make_model_sampling(config))
-    return changed
-
-
-def with_canvas(
-    patcher: comfy.model_patcher.ModelPatcher, **changes: Any
-) -> comfy.model_patcher.ModelPatcher:
-    """Return a MODEL of this pack with another ``Canvas``; the given one is not changed.
-
-    Raises:
-        ValueError: the MODEL is of another kind.
-    """
-    unconditional_model(patcher)
-    changed = patcher.clone()
-    options = changed.model_options["transformer_options"]
-    options[Canvas.KEY] = replace(Canvas.of(options), **changes)
-    return changed
-
-
-def with_windows(
-    patcher: comfy.model_patcher.ModelPatcher, window: int, overlap: float, wrap: Directions
-) -> comfy.model_patcher.ModelPatcher:
-    """Return a MODEL of this pack that covers an image with windows.
-
-    Args:
-        patcher: is not changed.
-        window: one side in pixels; 0 is the model's own size.
-        overlap: the part of a window that it shares with the next.
-        wrap: where windows continue over the image's edges.
-
-    Raises:
-        ValueError: the MODEL is of another kind.
-        ConfigError: the network cannot halve this size at each level, or its own size is unknown.
-    """
-    config = unconditional_model(patcher).unet_config
-    if window % config.size_multiple:
-        raise ConfigError(
-            f"window must be divisible by {config.size_multiple} for this model, not {window}. "
-            "0 is the model's own size."
-        )
-    height, width = (window, window) if window else config.size
-    return with_canvas(patcher, windows=Windows(height, width, overlap, wrap))
-
-
-def check_size(patcher: comfy.model_patcher.ModelPatcher, height: int, width: int) -> None:
-    """Raise ``ConfigError`` unless a MODEL of this pack can draw images of this size."""
-    canvas = Canvas.of(patcher.model_options["transformer_options"])
-    unconditional_model(patcher).unet_config.check_size(*canvas.cover(height, width).size)
-
-
-def weights_as_loaded(patcher: comfy.model_patcher.ModelPatcher) -> dict[str, Tensor]:
-    """Return the network's tensors as loaded from its file, wherever the host has moved them.
-
-    The host keeps the original of each patched weight; the originals are returned.
-    """
-    prefix = "diffusion_model."
-    return {
-        key.removeprefix(prefix): entries[0][0]
-        for key, entries in patcher.get_key_patches(prefix).items()
-    }

@@ -10,7 +10,7 @@ from ..pictures.provenance import Record
 from ..schedulers.errors import printable
 from .canvas import Canvas
 from .image_patch import patches_of
-from .model import unconditional_model
+from .our_model import unconditional_model
 from .restoration import Restoration
 from .steering import Steering
 

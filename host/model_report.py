@@ -8,7 +8,7 @@ from ..checkpoints.origin import Origin
 from ..schedulers.config import SchedulerConfig
 from ..schedulers.consistency_model import ConsistencyConfig
 from ..schedulers.process import Process
-from .model import unconditional_model
+from .our_model import unconditional_model
 from .page import Ui, for_page
 
 # The options of a default schedule that are worth showing.

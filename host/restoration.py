@@ -12,7 +12,7 @@ from ..pictures.provenance import Record, digest
 from ..schedulers.errors import UserError
 from ..schedulers.restoration import Blocks, Linear, Measurement, WeightedChannels
 from .image_patch import ImagePatch, clipped, level_after, noise_level, patches_of, with_patch
-from .model import unconditional_model
+from .our_model import unconditional_model
 
 Task = Literal["enlarge x2", "enlarge x4", "enlarge x8", "colour", "holes", "layout"]
 _FACTORS: dict[str, int] = {f"enlarge x{factor}": factor for factor in (2, 4, 8)}

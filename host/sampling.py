@@ -29,9 +29,11 @@ from .driver import HostSampler, Start, finite
 from .image_patch import patches_of, without_clipping
 from .inverted_noise import draw_back
 from .latents import empty_latent, fit_latent
-from .model import UnconditionalModel, own_process, unconditional_model
+from .memory import sampled_at_once
+from .model import UnconditionalModel
 from .model_record import describe_model
 from .noise import BatchSeed, Drawn, HeldNoise, keep_images, seeds_of
+from .our_model import own_process, unconditional_model
 from .page import Ui
 from .precision import exact_float32
 from .restoration import Restoration
@@ -187,7 +189,7 @@ def _run_parts(
     knows an image by its place in the batch.
     """
     count = len(latent["samples"])
-    size = unconditional_model(model).sampled_at_once(latent["samples"].shape)
+    size = sampled_at_once(latent["samples"].shape)
     together = given["on_evaluation"] or sampler.span.end != END or isinstance(sampler, BDIA)
     if size >= count or together or patches_of(model.model_options, Restoration):
         return run_sampler(model, sampler, latent, seed, drawn=drawn, **given)

@@ -20,10 +20,10 @@ from ..schedulers.errors import UserError
 from ..schedulers.steering import moved_by_image, moved_by_input
 from .gradients import through, with_gradients
 from .image_patch import ImagePatch, clipped, level_after, noise_level, with_patch
-from .model import unconditional_model
 from .model_sampling import network_times
 from .network import Request
 from .noise import BatchSeed
+from .our_model import unconditional_model
 
 Through = Literal["image", "network"]
 
@@ -165,7 +165,7 @@ class Steering(ImagePatch):
         seeds = args["model_options"]["transformer_options"][_SEEDS]
         size = self.score.at_once or len(x)
         if seen_of is _predicted:
-            size = min(size, args["model"].images_with_gradients(x))
+            size = min(size, args["model"].memory.with_gradients(x))
         gradients = []
         for begin in range(0, len(x), size):
             comfy.model_management.throw_exception_if_processing_interrupted()

@@ -7,7 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..host.model import with_canvas, with_windows
+from ..host.our_model import with_canvas, with_windows
 from ..networks.edges import Directions
 from ..schedulers.errors import check_choice
 from .inputs import CATEGORY, model_input

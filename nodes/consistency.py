@@ -5,7 +5,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.model import own_consistency
+from ..host.our_model import own_consistency
 from ..host.run_report import REPORTS
 from ..host.sampling import sample
 from ..schedulers.consistency import Consistency

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..generate.seeds import Seeds
 from ..host.many import ManyPictures, folder_of, graph_before
-from ..host.model import own_schedule
+from ..host.our_model import own_schedule
 from ..host.run_report import REPORTS
 from ..host.sampling import chosen_settings, record_of
 from ..schedulers.errors import UserError

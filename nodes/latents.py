@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..host.latents import empty_latent
-from ..host.model import check_size, unconditional_model
+from ..host.our_model import check_size, unconditional_model
 from ..pictures.images import image_to_latent, to_channels
 from ..pictures.resizing import Fit, resize
 from ..schedulers.errors import check_choice

@@ -6,7 +6,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.drawing import Drawing
-from ..host.model import own_schedule, with_schedule
+from ..host.our_model import own_schedule, with_schedule
 from ..host.page import Ui
 from ..host.run_report import REPORTS
 from ..schedulers.optimise import Checked, evaluations, optimise

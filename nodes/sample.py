@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.model import own_schedule
+from ..host.our_model import own_schedule
 from ..host.page import Ui
 from ..host.run_report import REPORTS
 from ..host.sampling import sample

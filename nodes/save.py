@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..checkpoints.saving import checked_name, save_as_new_model
 from ..host.folders import model_names, saved_models
-from ..host.model import own_process, unconditional_model, weights_as_loaded
+from ..host.our_model import own_process, unconditional_model, weights_as_loaded
 from ..networks.base import NetworkConfig
 from ..schedulers.process import Process
 

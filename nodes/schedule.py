@@ -5,7 +5,7 @@ from typing import Any, get_args
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.model import own_schedule, with_schedule
+from ..host.our_model import own_schedule, with_schedule
 from ..schedulers.config import PRESETS, BetaSchedule, PredictionType, TimestepSpacing
 from ..schedulers.errors import check_choice
 

@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..host.folders import model_files
-from ..host.model import own_schedule, unconditional_model, weights_as_loaded
+from ..host.our_model import own_schedule, unconditional_model, weights_as_loaded
 from ..host.picture_folders import listing
 from ..host.run_report import REPORTS
 from ..host.training import HostTraining

@@ -1,6 +1,7 @@
 """Test nodes that put something on a MODEL."""
 
 import json
+import sys
 from typing import Any
 
 from comfy_api.latest import io
@@ -94,11 +95,14 @@ def wrapped_model(model: Any, kind: str, name: str) -> io.NodeOutput:
 def _with_room_for_two(model: Any) -> None:
     """Let the next run find memory for two images."""
 
+    sampling: Any = sys.modules[type(model).__module__.replace(".model", ".sampling")]
+    real = sampling.sampled_at_once
+
     def once(_: Any) -> int:
-        del model.sampled_at_once
+        sampling.sampled_at_once = real
         return 2
 
-    model.sampled_at_once = once
+    sampling.sampled_at_once = once
 
 
 def _spoiling(name: str) -> Any:
