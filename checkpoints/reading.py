@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks.base import Network, NetworkConfig
-from ..networks.errors import CheckpointError, ConfigError, shown
+from ..networks.errors import CheckpointError, ConfigError
 from ..schedulers.config import SchedulerConfig, modern_options
 from ..schedulers.process import Process, merge_options, read_process
 from ..unet.config import UNetConfig
@@ -26,6 +26,7 @@ from .optimised_timesteps import with_optimised
 from .origin import Origin
 from .state_dicts import Found, find_network, is_averaged, name_of
 from .tensor_files import read_content, read_metadata
+from .tensors import cast, check_shapes, check_values, own_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,6 @@ logger = logging.getLogger(__name__)
 _BETA_OPTIONS = {
     *("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "trained_betas")
 }
-
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
-# Elements of a tensor that are checked at a time.
-_PART = 2**20
 
 
 class _Uninitialised:
@@ -134,12 +130,12 @@ def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Chec
     weights = found.weights
     # Reading every value is limited by the memory's speed; everything else runs in the meantime.
     with ThreadPoolExecutor(1, "values") as background:
-        values = background.submit(_check_values, weights, files.weights)
+        values = background.submit(check_values, weights, files.weights)
         converted = _convert(found, given, files)
         values.result()
     config, weights = converted.config, converted.weights
-    target = dtype or _own_dtype(weights)
-    weights = _cast(weights, target, files.weights)
+    target = dtype or own_dtype(weights)
+    weights = cast(weights, target, files.weights)
     scheduler = converted.scheduler
     if files.scheduler_config is not None:
         scheduler = pipeline | read_json(files.scheduler_config)
@@ -231,7 +227,7 @@ def _convert(found: Found, given: dict[str, Any], files: ModelFiles) -> Converte
     with _add_file_to_errors(files, found.place):
         converted = FORMATS[found.kind].convert(found.weights, given)
         converted.config.check_unconditional()
-        _check_shapes(converted.weights, _expected(converted.network, converted.config))
+        check_shapes(converted.weights, _expected(converted.network, converted.config))
     if converted.assumed or (converted.scheduler and files.scheduler_config is None):
         schedule = "" if "scheduler" in given else f" Schedule: {converted.scheduler}."
         logger.warning(
@@ -302,77 +298,3 @@ def _expected(network: type[Network], config: NetworkConfig) -> dict[str, Tensor
     """Return the network's tensors, without contents."""
     blank = network(config, operations=_Uninitialised, device="meta")
     return blank.state_dict(keep_vars=True)  # detaching the first tensor would take 50 ms
-
-
-def _check_shapes(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    problems = {
-        "missing": sorted(expected.keys() - weights.keys()),
-        "not part of this configuration": sorted(weights.keys() - expected.keys()),
-        "of another shape": [
-            f"{name} is {tuple(weights[name].shape)} in the file and {tuple(tensor.shape)} in the "
-            "configuration"
-            for name, tensor in expected.items()
-            if name in weights and weights[name].shape != tensor.shape
-        ],
-    }
-    found = [f"{what}: {_first_few(names)}" for what, names in problems.items() if names]
-    if found:
-        raise CheckpointError(
-            f"The weights do not fit the configuration. Tensors {'; '.join(found)}. "
-            "Use weights and a configuration from the same model."
-        )
-
-
-def _check_values(weights: dict[str, Tensor], path: Path) -> None:
-    for name, tensor in weights.items():
-        if not tensor.is_floating_point():
-            raise CheckpointError(
-                f"{path}: {shown(name)} has dtype {tensor.dtype}. Quantised weights cannot be "
-                "loaded; use floating-point weights."
-            )
-        if not _is_finite(tensor):
-            raise CheckpointError(
-                f"{path}: {shown(name)} contains NaN or infinite values. The model is broken "
-                "(training may have diverged); use another checkpoint."
-            )
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    # A sum needs no copy of a tensor, except of one in half precision; parts keep that copy small.
-    # It may overflow itself.
-    return all(
-        bool(torch.isfinite(part.sum(dtype=torch.float32)) or part.isfinite().all())
-        for part in tensor.flatten().split(_PART)
-    )
-
-
-def _cast(weights: dict[str, Tensor], dtype: torch.dtype, path: Path) -> dict[str, Tensor]:
-    """Return the tensors in ``dtype``, or raise if a value is out of its range."""
-    cast = {name: tensor.to(dtype) for name, tensor in weights.items()}
-    largest = torch.finfo(dtype).max
-    for name, tensor in cast.items():
-        if torch.finfo(weights[name].dtype).max > largest and not _is_finite(tensor):
-            raise CheckpointError(
-                f"{path}: {shown(name)} has values up to {weights[name].abs().max().item():.3g}, "
-                f"which become infinite in {str(dtype).removeprefix('torch.')} (maximum "
-                f"{largest:.6g}). "
-                + (
-                    "Choose dtype float32 or bfloat16 in the loader."
-                    if dtype == torch.float16
-                    else "The model is broken (training may have diverged); use another checkpoint."
-                )
-            )
-    return cast
-
-
-def _own_dtype(weights: dict[str, Tensor]) -> torch.dtype:
-    """Return the dtype that all tensors share, if it is in ``DTYPES``; otherwise float32."""
-    dtypes = {tensor.dtype for tensor in weights.values()}
-    dtype = dtypes.pop()
-    return dtype if not dtypes and dtype in DTYPES else torch.float32
-
-
-def _first_few(names: Iterable[str], limit: int = 4) -> str:
-    names = list(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(shown(name) for name in names[:limit]) + more

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..checkpoints.tensor_files import read_content, read_metadata
-from ..networks.errors import CheckpointError, shown
+from ..checkpoints.tensors import check_shapes, check_values
+from ..networks.errors import CheckpointError
 from . import openai
 from .base import Classifier
 from .image_classifier import ImageClassifier, ImageClassifierConfig
@@ -32,7 +32,11 @@ def read_classifier(path: Path) -> Classifier:
             "`python -m comfyui_unconditional.training classifier`, nor one of OpenAI's "
             "(*_classifier.pt)."
         )
-    _check(weights, classifier.state_dict(), path)
+    try:
+        check_shapes(weights, classifier.state_dict())
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    check_values(weights, path)
     classifier.load_state_dict(weights, assign=True)
     return classifier.requires_grad_(False).eval()
 
@@ -44,20 +48,3 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
         str(name): tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in content.items()
     }
-
-
-def _check(weights: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
-    """Raise ``CheckpointError`` for the first tensor that does not fit."""
-    for name in sorted(weights.keys() | expected.keys()):
-        if name not in weights:
-            what = "is missing"
-        elif name not in expected:
-            what = "is unexpected"
-        elif weights[name].shape != expected[name].shape:
-            shapes = (tuple(tensors[name].shape) for tensors in (weights, expected))
-            what = "has the shape {}, not {}".format(*shapes)
-        elif weights[name].dtype != torch.float32 or not weights[name].isfinite().all():
-            what = "has values that are no finite numbers"
-        else:
-            continue
-        raise CheckpointError(f"{path}: the tensor {shown(name)} {what}. Download it again.")

@@ -71,10 +71,10 @@ def test_a_classifier_of_openai_gives_the_logits_of_guided_diffusion(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"layers.0.bias": None}, "layers.0.bias is missing"),
-        ({"layers.0.bias": torch.zeros(3)}, "has the shape (3,), not (8,)"),
-        ({"layers.0.bias": torch.full((8,), torch.nan)}, "no finite numbers"),
-        ({"more": torch.zeros(3)}, "more is unexpected"),
+        ({"layers.0.bias": None}, "missing: layers.0.bias"),
+        ({"layers.0.bias": torch.zeros(3)}, "layers.0.bias is (3,) in the file and (8,)"),
+        ({"layers.0.bias": torch.full((8,), torch.nan)}, "layers.0.bias contains NaN"),
+        ({"more": torch.zeros(3)}, "not part of this configuration: more"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(change, words, tmp_path):
