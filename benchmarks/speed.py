@@ -49,6 +49,7 @@ CASES = (
     (SKY, 1, 0.70, 4),
 )
 QUICK = (CASES[0], CASES[1], CASES[3])
+FLOORS = (*CASES[:4], CASES[-1])
 
 Times = dict[str, list[float]]
 """Name -> seconds of each round."""
@@ -218,7 +219,11 @@ def describe_floor(case: tuple[str, int, float, int], dtype: torch.dtype, second
         for handle in handles:
             handle.remove()
         # Two operations for each weight that a result depends on.
-        counts = [2.0 * m(x).numel() * m.weight[0].numel() for m, x in layers]  # type: ignore[index]
+        outputs = [m(x) for m, x in layers]
+        weights: list[Tensor] = [m.weight for m, _ in layers]  # type: ignore[misc]
+        counts = [2.0 * y.numel() * w[0].numel() for y, w in zip(outputs, weights, strict=True)]
+        moved = sum(t.nbytes for t in (*outputs, *weights, *(x for _, x in layers)))
+        del outputs
         left = sum(n * _share_left(m) for n, (m, _) in zip(counts, layers, strict=True))
         largest, given = layers[counts.index(max(counts))]
         calls = {
@@ -233,8 +238,9 @@ def describe_floor(case: tuple[str, int, float, int], dtype: torch.dtype, second
         f"- {shape}, batch {batch}, {str(dtype).removeprefix('torch.')}: {whole * 1e3:.1f} ms per "
         f"evaluation, of which convolutions and linear layers alone {alone * 1e3:.1f} ms "
         f"({100 * alone / whole:.0f} %): {operations / 1e9:.1f} GFLOP if all were direct, of which "
-        f"{left / 1e9:.1f} are left beside transforms; {operations / alone / 1e9:.0f} GFLOP/s of "
-        f"the former; the largest layer reaches {best / 1e9:.0f}."
+        f"{left / 1e9:.1f} are left without the transforms; {operations / alone / 1e9:.0f} GFLOP/s "
+        f"of the former; the largest layer reaches {best / 1e9:.0f}. Inputs, weights and outputs "
+        f"are {moved / 1e6:.0f} MB."
     )
 
 
@@ -293,7 +299,7 @@ def main() -> int:
         measure_growth(report, device, seconds, 8 if quick else 64)
         if not quick:
             kinds = (torch.float32, torch.bfloat16)
-            floors = [describe_floor(c, kind, seconds / 4) for c in CASES[:4] for kind in kinds]
+            floors = [describe_floor(c, kind, seconds / 4) for c in FLOORS for kind in kinds]
             if not given.no_host:
                 from .host_prompt import measure_prompts
 
