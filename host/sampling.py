@@ -310,8 +310,6 @@ def run_sampler(
     samples, known, masked = latent["samples"], None, latent.get("noise_mask") is not None
     if start == "as is" and masked:
         samples, known = leftover.find_known(latent)
-    seeds = seeds_of(seed, latent)
-    initial = SeededNoise(seeds, tuple(samples.shape[1:]))()
     as_it_runs = without_clipping(sampler, patcher.model_options)
     drift = Drift(as_it_runs, _values_of_image(model, samples))
 

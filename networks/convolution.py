@@ -7,20 +7,16 @@ transformed filters by one matrix product for each of its 36 values, and transfo
 outputs. All three are matrix products over channels-last tensors, in blocks of tiles that stay in
 the processor's cache.
 
-An image enlarged by nearest neighbour is never made. Each of its pixels sees only 2x2 pixels of the
-small image, so four filters of 2x2, whose taps are sums of the layer's, give the four pixels that
-one becomes: 16 multiplications in place of 36.
-
 For small images reading the filters takes the time. There they are kept in the order in which
-oneDNN's direct kernels need them, which else reorder them at each call. So are those of 2x2 and of
-1x1, for which torch otherwise uses slower kernels.
+oneDNN's direct kernels need them, so that these do not reorder them at each call. So are filters of
+1x1, for which torch otherwise uses slower kernels, and those of 2x2 that stand for an enlargement
+(see ``enlarging``).
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +24,7 @@ from torch.nn import functional as F
 
 from .base import Network
 from .edges import Convolution, Edges, fill_edges, padding_of
+from .enlarging import enlarged, four_filters, interleave, take_over
 
 _TILE = 4
 """Outputs of a tile, in each direction."""
@@ -95,8 +92,6 @@ def _polynomial(roots: tuple[float, ...] | list[float]) -> Tensor:
 
 
 _OF_TILE, _OF_FILTER, _OF_OUTPUTS = _matrices()
-# Which taps are summed where an image is enlarged, for the two pixels that one becomes.
-_SUMS = torch.tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], dtype=torch.float64)
 
 
 class FastConvolution(Convolution):
@@ -145,10 +140,14 @@ class FastConvolution(Convolution):
             if filters is not None:
                 bias = None if bias is None else bias.repeat(4)
                 four = _convolve_directly(padded, filters, bias, _geometry(self._layer, zeros))
-                return _interleave(four)
+                return interleave(four)
         if self._enlarges:
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = enlarged(x)
         return super().__call__(x, weight, bias)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy of the layer makes its own filters; those in oneDNN's order cannot be copied.
+        return {**self.__dict__, "_filters": None, "_made_from": None}
 
     @property
     def bytes_to_make(self) -> int:
@@ -195,9 +194,9 @@ class FastConvolution(Convolution):
             if for_size is None:
                 self._filters = _transform(weight)
             else:
-                filters = _summed(weight) if self._enlarges else weight.detach()
+                filters = four_filters(weight) if self._enlarges else weight
                 self._filters = torch.ops.mkldnn._reorder_convolution_weight(
-                    filters, *_geometry(self._layer, for_size.zeros), [*for_size.shape]
+                    filters.detach(), *_geometry(self._layer, for_size.zeros), [*for_size.shape]
                 )
             self._made_from, self._for_size = weight.detach(), for_size
         return self._filters
@@ -296,23 +295,6 @@ def _convolve_directly(
     return torch.ops.mkldnn._convolution_pointwise(x, filters, bias, *geometry, "none", [], "")
 
 
-def _summed(weight: Tensor) -> Tensor:
-    """Return the filters (O, I, 3, 3) for the pixels that one becomes, as (4 O, I, 2, 2)."""
-    filters = torch.einsum("atr,bsc,oirc->aboits", _SUMS, _SUMS, weight.detach().double())
-    return filters.float().reshape(-1, weight.shape[1], 2, 2)
-
-
-def _interleave(four: Tensor) -> Tensor:
-    """Return the enlarged image (B, O, 2 H, 2 W) of its pixels (B, 4 O, H + 1, W + 1)."""
-    batch, channels, height, width = len(four), four.shape[1] // 4, *(n - 1 for n in four.shape[2:])
-    pixels = four.permute(0, 2, 3, 1).reshape(batch, height + 1, width + 1, 2, 2, channels)
-    y = four.new_empty(batch, height, 2, width, 2, channels)
-    for a, b in itertools.product(range(2), repeat=2):
-        # The first of two pixels sees those before its own, the second those after.
-        y[:, :, a, :, b] = pixels[:, a : a + height, b : b + width, a, b]
-    return y.view(batch, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
-
-
 def accelerate(network: Network, settings: Filters) -> None:
     """Let the convolutions of a network on a CPU use fast filters.
 
@@ -320,18 +302,11 @@ def accelerate(network: Network, settings: Filters) -> None:
     memory of its weight. Nobody may write into a weight afterwards unless ``settings`` are disabled
     meanwhile; another weight in its place is noticed.
     """
-    enlarged = set()
+    enlarging = set(take_over(network)) if torch.backends.mkldnn.is_available() else set()
     for module in network.modules():
-        # Here the convolution takes over the enlargement.
-        if getattr(module, "enlarges", False) and torch.backends.mkldnn.is_available():
-            module.__dict__["enlarges"] = False
-            enlarged.add(module.get_submodule("conv"))
-    for module in network.modules():
-        if _suits(module, enlarges=module in enlarged):
+        if _suits(module, enlarges=(enlarges := module in enlarging)):
             # The seam of torch's layer, and of a host's that casts the weight for each call.
-            fast = FastConvolution(
-                module, settings, enlarges=module in enlarged, edges=network.edges
-            )
+            fast = FastConvolution(module, settings, enlarges=enlarges, edges=network.edges)
             module.__dict__["_conv_forward"] = fast
 
 

@@ -1,5 +1,6 @@
 """Convolutions with fast filters: that they are exact, whose weight they use, what they take."""
 
+import copy
 import gc
 import random
 import weakref
@@ -14,6 +15,8 @@ from comfyui_unconditional.networks.convolution import (
     accelerate,
     bytes_to_make,
 )
+from comfyui_unconditional.networks.edges import Edges
+from comfyui_unconditional.networks.enlarging import EnlargingConvolution
 from comfyui_unconditional.networks.placement import place_weights
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
@@ -161,6 +164,33 @@ def test_a_layer_that_needs_gradients_has_them():
         each(x, 3).square().sum().backward()
     for (name, a), b in zip(network.named_parameters(), expected.parameters(), strict=True):
         assert torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-4), name
+
+
+def test_a_copy_of_a_network_makes_its_own_filters():
+    network = wide_network()
+    before = predict(network)
+    copied = copy.deepcopy(network)
+    assert bytes_to_make(copied) > bytes_to_make(network)
+    assert torch.equal(predict(copied), before)
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("size", [(1, 7), (16, 16)], ids=str)
+def test_an_enlarging_layer_has_the_gradients_of_enlarging_and_convolving(size, order):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(5, 6, 3, padding=1).double()
+    enlarging = EnlargingConvolution(layer, Edges())
+    x = torch.randn(2, 5, *size, dtype=torch.float64).contiguous(memory_format=order)
+    x.requires_grad_()
+    wanted = (x, layer.weight, layer.bias)
+    found, expected = (
+        torch.autograd.grad(convolve().sin().sum(), wanted)
+        for convolve in (
+            lambda: enlarging(x, layer.weight, layer.bias),
+            lambda: layer(F.interpolate(x, scale_factor=2.0, mode="nearest")),
+        )
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_where_memory_is_short_the_layers_convolve_themselves():

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..networks.enlarging import EnlargingConvolution, take_over
 from ..unet.attention import Attention
 from ..unet.config import UNetConfig
 from ..unet.resnet import ResnetBlock
@@ -28,6 +29,9 @@ class NetworkInTraining(nn.Module):
         if options.augment:
             self.labels = nn.Linear(LABELS, unet.config.time_input_channels, bias=False)
             nn.init.zeros_(self.labels.weight)
+        # By measurement on a CPU: half to two thirds of the time, with the gradients.
+        for layer in take_over(unet) if device.type == "cpu" else ():
+            layer.__dict__["_conv_forward"] = EnlargingConvolution(layer, unet.edges)
         for module in unet.modules():
             if isinstance(module, nn.Dropout):
                 module.p = options.dropout

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..networks.enlarging import enlarged
 from .level import Level, make_attention, make_resnet
-from .resampling import Downsample, Upsample, average_down, nearest_up
+from .resampling import Downsample, Upsample, average_down
 
 
 class DownBlock(nn.Module):
@@ -60,7 +61,7 @@ class UpBlock(nn.Module):
         self.upsamplers = None
         if not level.is_last:
             upsampler = (
-                make_resnet(config, out, out, resample=nearest_up, **layers)
+                make_resnet(config, out, out, resample=enlarged, **layers)
                 if resampler == "resnet"
                 else Upsample(out, **layers)
             )

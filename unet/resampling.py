@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..networks.edges import Edges
+from ..networks.enlarging import enlarged
 
 
 class Downsample(nn.Module):
@@ -37,15 +38,10 @@ class Upsample(nn.Module):
     def __init__(self, channels: int, *, operations: Any, **factory: Any):
         super().__init__()
         self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
-        self.enlarges = True  # unless the convolution does; see networks/convolution.py
+        self.enlarges = True  # unless the convolution does; see networks/enlarging.py
 
     def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
-        return self.conv(nearest_up(x) if self.enlarges else x)
-
-
-def nearest_up(x: Tensor) -> Tensor:
-    """Repeat each pixel in a 2x2 square."""
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return self.conv(enlarged(x) if self.enlarges else x)
 
 
 def average_down(x: Tensor) -> Tensor:
