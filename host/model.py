@@ -43,17 +43,17 @@ from .network import Request, host_class
 from .window_progress import WindowProgress
 
 _WINDOW_BYTES = 2**30
-"""The most that the windows of an image take that are evaluated at once."""
+"""The maximum memory of the windows that are evaluated at once."""
 _KEPT = 12
-"""What a gradient keeps of all layers, as a multiple of the peak without one: 10 to 12 for networks
-of 16 to 256 pixels."""
+"""The memory for a gradient through all layers, relative to the peak without one: 10 to 12 for
+networks of 16 to 256 pixels."""
 _STRIP = 256
 """Rows of a large image that are computed at once."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model came from: its name in the loader, its weights' file, and what was assumed."""
+    """Where a model came from: its name in the loader, its weights file, and what was assumed."""
 
     name: str
     digest: FileDigest
@@ -162,7 +162,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
 
     @property
     def _canvas(self) -> Canvas:
-        """That of the run that is being prepared, or that is going on."""
+        """The canvas of the run that is being prepared or is in progress."""
         if self._prepared is not None or self.current_patcher is None:
             return self._prepared or Canvas()
         return Canvas.of(self.current_patcher.model_options["transformer_options"])
@@ -170,7 +170,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
     def _bytes_of_one(self, channels: int, cover: Cover) -> float:
         """Return the memory that an image takes in the network, or one of its windows."""
         layers = self.network.activation_bytes((1, channels, *cover.size), self.compute_dtype)
-        # The copies that are padded with the other side; then the kernels' workspaces.
+        # The copies padded with the opposite side; then the kernels' workspaces.
         padded = 1.7 if any(cover.joined.values()) else 1
         return 1.25 * padded * layers
 
@@ -185,7 +185,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         )
 
     def images_with_gradients(self, x: Tensor) -> int:
-        """Return of how many images the free memory holds what a gradient by them needs.
+        """Return for how many images at once the free memory suffices to compute a gradient.
 
         Args:
             x: images, shape (B, C, H, W).
@@ -233,8 +233,8 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             and "bypass_lora" in patcher.injections
         ):
             raise ConfigError(
-                "A LoRA in bypass mode sees zeros beyond the edges, so the image would not tile. "
-                "Use 'Load LoRA' instead of the bypass loader, or no Seamless Tiling."
+                "A LoRA in bypass mode sees zeros beyond the edges, so the image would not "
+                "tile. Use 'Load LoRA' instead of the bypass loader, or remove Seamless Tiling."
             )
         size = self._at_once(x_t, cover)
         predict = functools.partial(
@@ -262,7 +262,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
     def _denoised(self, t: Tensor, output: Tensor, x: Tensor) -> Tensor:
         """Return the image that the output predicts, in the precision of x.
 
-        It is computed in strips, because of a large image each intermediate copy counts.
+        It is computed in strips, because each intermediate copy of a large image counts.
         """
         denoised = torch.empty_like(x)
         for rows in strips(x):
@@ -294,7 +294,7 @@ def strips(x: Tensor) -> Iterator[slice]:
 
 
 def _sampler_bytes(channels: int, height: int, width: int) -> int:
-    """Return the memory of the samplers' own x, x0, noise and history of one image."""
+    """Return the memory of one image for a sampler's own x, x0, noise and history."""
     return 16 * torch.float64.itemsize * channels * height * width
 
 
@@ -350,7 +350,7 @@ def make_model(
 def _prepare_sampling(
     prepare: Callable[..., Any], model: comfy.model_patcher.ModelPatcher, *args: Any, **kwargs: Any
 ) -> Any:
-    """Let the host estimate the memory for the canvas of this MODEL; it asks for the shape only."""
+    """Let the host estimate the memory for this MODEL's canvas; the host passes only the shape."""
     canvas = Canvas.of(model.model_options["transformer_options"])
     with unconditional_model(model).prepared_for(canvas):
         return prepare(model, *args, **kwargs)
@@ -431,7 +431,7 @@ def own_consistency(patcher: comfy.model_patcher.ModelPatcher) -> ConsistencyCon
     """Return the options of a consistency model of this pack.
 
     Raises:
-        ValueError: see ``own_process``, or the MODEL is no consistency model.
+        ValueError: see ``own_process``, or the MODEL is not a consistency model.
     """
     process = own_process(patcher)
     if isinstance(process, ConsistencyConfig):
