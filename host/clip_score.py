@@ -47,7 +47,7 @@ class TextScore(Score):
             raise UserError(
                 "To compare images with a text, Steer needs CLIP's own vision model (ViT-L, "
                 "ViT-H or ViT-bigG), but this CLIP Vision is of another type "
-                "({getattr(clip_vision, 'model_type', 'unknown')}). Load CLIP's vision model "
+                f"({getattr(clip_vision, 'model_type', 'unknown')}). Load CLIP's vision model "
                 "with 'Load CLIP Vision'."
             )
         self._text = F.normalize(text_embedding(clip, text), dim=-1)

@@ -19,7 +19,7 @@ def with_gradients() -> Iterator[None]:
 
 
 def through(module: nn.Module, call: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """Return ``call(*inputs)``, which may call ``module``, with gradients with respect to the inputs.
+    """Return ``call(*inputs)``, which may call ``module``, with gradients by the inputs.
 
     Autograd rejects weights that were loaded in inference mode. During the call, tensors that share
     their memory take their place.

@@ -90,7 +90,7 @@ class GuidedModel:
         if request.learned_variance.shape != x_t.shape:
             raise ScheduleError(
                 "This model predicts its variance, but another node evaluates the image in "
-                "parts ({tuple(request.learned_variance.shape)} of {tuple(x_t.shape)}), and "
+                f"parts ({tuple(request.learned_variance.shape)} of {tuple(x_t.shape)}), and "
                 "their variances cannot be combined. Remove that node (an area of the "
                 "conditioning, a context window, tiles)."
             )
