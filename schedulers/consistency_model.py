@@ -78,7 +78,8 @@ class ConsistencyConfig(SigmaOptions):
         return x0.clamp(-1, 1) if self.clip_denoised else x0
 
     def noised(self, x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-        """Return an image with noise of this level, counting its ``sigma_min`` as part of it.
+        """Return an image with noise of this level, counting its own ``sigma_min``.
+
         (Song et al. 2023, algorithm 1.)
         """
         return x0 + (sigma**2 - self.sigma_min**2).clamp(min=0).sqrt() * noise
