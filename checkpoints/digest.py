@@ -18,7 +18,7 @@ _CHUNK = 2**20
 
 
 class FileDigest:
-    """The sha256 of several files, one after another, as they were when this object was created.
+    """The sha256 of several files together, as they were when this object was created.
 
     The files are opened immediately, so a file that replaces one later has no effect. Hashing takes
     ten times as long as mapping their tensors; ``start`` does it in the background.

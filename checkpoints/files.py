@@ -1,8 +1,8 @@
-"""Which files make up a model, by their layout and names alone, and how JSON files are read.
+"""Finds the files of a model by their layout and names alone, and reads JSON files.
 
-A model is a diffusers folder or a single file of weights. Besides the plain weights, a folder may
-have variants (``diffusion_pytorch_model.fp16.safetensors``); a variant of a model is written
-``name@variant``.
+A model is a diffusers folder or a single file of weights. In addition to the plain weights, a
+folder may have variants (``diffusion_pytorch_model.fp16.safetensors``); a variant of a model is
+written ``name@variant``.
 """
 
 import json
@@ -38,7 +38,7 @@ _WEIGHTS = re.compile(
     r"diffusion_pytorch_model(?:\.(?P<before>[A-Za-z0-9_-]+))?\.(?P<kind>safetensors|bin)"
     r"(?P<index>\.index(?:\.(?P<after>[A-Za-z0-9_-]+))?\.json)?"
 )
-# Parts of a pipeline, by name or class, that show that it is not unconditional and pixel-space.
+# Parts of a pipeline, by name or class, that show that it is conditional or not in pixel space.
 _OTHER_PARTS = {
     "works on the latents of an autoencoder, not on pixels (latent diffusion)": re.compile(
         r"(vae|vqvae|vq_?gan|movq|autoencoder|first_stage)(_.*)?|.*(Autoencoder|VQModel|VAE).*"
@@ -68,7 +68,7 @@ class ModelFiles:
     """The files of one model; ``config`` and ``scheduler_config`` are None if there is none.
 
     ``weights`` is the file with the tensors or, if ``shards`` is not empty, their index. A folder
-    always has a ``config``; that of a single file may consist of one field.
+    always has a ``config``; for a single file it may consist of one field.
     """
 
     config: Path | None
@@ -99,7 +99,7 @@ class ModelFiles:
 
 
 def fingerprint(path: Path) -> str:
-    """Return what changes when a file does: its size, times and inode."""
+    """Return a text that changes when a file does: its size, times and inode."""
     stat = path.stat()
     return f"{path.name} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
 
@@ -128,7 +128,7 @@ def is_foreign(folder: Path) -> bool:
 
 
 def is_training_checkpoint(folder: Path) -> bool:
-    """Whether the name is that of a checkpoint folder of diffusers' training scripts."""
+    """Whether this is the name of a checkpoint folder from diffusers' training scripts."""
     return _TRAINING_CHECKPOINT.fullmatch(folder.name) is not None
 
 
@@ -138,14 +138,14 @@ def is_single_file(path: Path) -> bool:
 
 
 def is_training_state(path: Path) -> bool:
-    """Whether the name is that of an optimizer state or similar, saved along with a network."""
+    """Whether this is the name of an optimizer state or similar, saved along with a network."""
     return _TRAINING_STATE.fullmatch(path.stem) is not None
 
 
 def network_folders(folder: Path) -> dict[str, Path]:
     """Return the networks of a model folder by the suffix of their names ("" or "/unet", …).
 
-    A pipeline stands for its ``unet/``, and its ``/unet_ema`` is another entry. In a training
+    A pipeline's own entry is its ``unet/``, and ``/unet_ema`` is another entry. In a training
     checkpoint both have a suffix.
     """
     found: dict[str, Path] = {}
@@ -301,7 +301,7 @@ def _missing_weights(network: Path, variant: str) -> str:
 
 def _why_not_code(suffix: str) -> str:
     return (
-        f"A {suffix} file (EDM's, for example) contains Python code that would run on this "
+        f"A {suffix} file (for example EDM's) contains Python code that would run on this "
         "machine. Use a diffusers folder, safetensors, or plain tensors (.bin, .pt, .ckpt)."
     )
 

@@ -63,7 +63,7 @@ def take_name(path: Path, target: Path) -> None:
 
 
 def _take_folder_name(path: Path, target: Path) -> None:
-    # Where a folder can replace an empty one, it must be the one that was created here.
+    # If a folder can replace an empty one, it must be the one that was created here.
     target.mkdir()
     try:
         os.replace(path, target)

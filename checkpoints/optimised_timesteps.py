@@ -1,6 +1,6 @@
-"""The file of the timesteps found for a model, beside its ``scheduler_config.json``.
+"""The file of the timesteps found for a model, next to its ``scheduler_config.json``.
 
-diffusers ignores it; each of its lists is what a diffusers scheduler takes as ``timesteps``.
+diffusers ignores it; you can pass each of its lists to a diffusers scheduler as ``timesteps``.
 """
 
 from dataclasses import replace

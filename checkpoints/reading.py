@@ -104,7 +104,7 @@ class Checkpoint:
 def read_checkpoint(files: ModelFiles, dtype: torch.dtype | None = None) -> Checkpoint:
     """Read a model of any format and check every tensor.
 
-    What cannot be inferred from a single file's tensors is assumed as usual for its format, and
+    Settings that a single file's tensors do not show get the usual values of its format, and are
     reported in a warning and in ``origin``. A JSON file of the same name next to it, or its
     metadata, takes precedence.
 
@@ -213,7 +213,7 @@ def _find_network(content: Any, given: dict[str, Any], files: ModelFiles) -> Fou
 
 
 def _add_betas(found: Found, given: dict[str, Any], files: ModelFiles) -> None:
-    """Add the betas beside the network to the given schedule, unless a JSON file defines them."""
+    """Add the betas saved with the network to the schedule, unless a JSON file defines them."""
     scheduler = given.get("scheduler", {})
     if "betas" not in found.process or files.scheduler_config or _BETA_OPTIONS & scheduler.keys():
         return

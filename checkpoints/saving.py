@@ -31,12 +31,12 @@ def save_model(
 ) -> None:
     """Write a diffusers pipeline folder: ``model_index.json``, ``unet/`` and ``scheduler/``.
 
-    The timesteps found for a model are a file of their own, which diffusers ignores.
+    The timesteps found for a model go into a separate file, which diffusers ignores.
 
-    Both files that diffusers would read first say so if it cannot build the network: diffusers
-    finds no class of that name, instead of drawing with another network.
+    If diffusers cannot build the network, both files that it reads first say so: diffusers finds no
+    class of that name, instead of drawing with another network.
 
-    An existing file is replaced, each as a whole. The weights keep their dtype.
+    Existing files are replaced, each as a whole. The weights keep their dtype.
 
     Raises:
         OSError: a file cannot be written.
@@ -88,7 +88,7 @@ def save_as_new_model(
         root: where models are saved; created if missing.
         name: of the folder, with ``/`` between parent folders.
         weights, unet, scheduler: as for ``save_model``.
-        taken: further names that are not free.
+        taken: other names that are not free.
 
     Returns:
         The name of the new folder.

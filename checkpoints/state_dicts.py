@@ -1,4 +1,4 @@
-"""Find the network's tensors in what a training program has saved, whatever else it contains.
+"""Finds the network's tensors in a file from a training program, whatever else it contains.
 
 A file may have the network under any keys and with any prefix, plain and averaged (EMA), along with
 an optimizer and other things. Tensors that belong together are found by their names, which match a
@@ -25,7 +25,7 @@ _FEWEST = 8
 _DEPTH = 12
 _MAX_CONTAINERS = 50_000
 
-# What module wrappers insert anywhere into names; no network has such parts itself.
+# Parts that module wrappers insert anywhere into names; no network has them itself.
 _WRAPPERS = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )

@@ -46,7 +46,7 @@ _DTYPES = {
 
 
 class _Unread:
-    """Replaces a setting that a pickle has besides tensors: nothing of it is kept or run."""
+    """Replaces a setting in a pickle: nothing of it is kept or run."""
 
     def __init__(self, *_: Any): ...
 
@@ -164,9 +164,9 @@ def _read_file(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         refused = _REFUSED.search(str(error))
         what = (
-            f"besides tensors it contains code ({shown(refused[1])}), which"
+            f"it contains code ({shown(refused[1])}), which"
             if refused
-            else "it is damaged, or besides tensors it contains code, which"
+            else "it is damaged, or it contains code, which"
         )
         raise CheckpointError(
             f"{path} was not opened: {what} could do anything to this machine. {_CONVERT}"
@@ -181,7 +181,7 @@ def _read_file(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read each tensor into memory of its own.
+    """Read each tensor into its own memory.
 
     Mapped to the file, as safetensors returns them, they would change with the file, and reading
     from a file that has become shorter ends the process.
@@ -230,7 +230,7 @@ def _check_start(path: Path) -> None:
 
 
 def _settings() -> list[Any]:
-    """Return what a pickle may have besides tensors, as torch expects: (class, name in file)."""
+    """Return the classes that a pickle may have in addition to tensors: (class, name in file)."""
     stand_ins: list[Any] = [(cls, name) for cls, names in _SETTINGS.items() for name in names]
     # numpy's own classes, because a host may have allowed some of them already.
     dtypes = {type(np.dtype(code)) for code in "?bhilqBHILQefdSU"}

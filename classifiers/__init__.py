@@ -1,1 +1,1 @@
-"""Classifiers of images, which steer what a model draws: networks, files, and reading them."""
+"""Classifiers of images, to steer what a model draws: networks, files, and reading them."""

@@ -1,4 +1,4 @@
-"""What all classifiers offer."""
+"""The base of all classifiers."""
 
 from abc import ABC, abstractmethod
 
@@ -13,8 +13,8 @@ class Classifier(nn.Module, ABC):
     Attributes:
         channels: of the images.
         size: height and width of the images, in pixels.
-        classes: how many there are.
-        names: of the classes; empty where the file does not say.
+        classes: their number.
+        names: of the classes; empty if the file does not have them.
         sees_noise: whether it was trained on x_t with its timestep, instead of images.
     """
 
@@ -34,7 +34,7 @@ class Classifier(nn.Module, ABC):
         """
 
     def name_of(self, index: int) -> str:
-        """Return the name of a class; its number where it has none."""
+        """Return the name of a class, or its number if it has none."""
         return self.names[index] if self.names else str(index)
 
     def check_class(self, index: int) -> None:

@@ -15,7 +15,7 @@ from ..networks.errors import ConfigError
 from .base import Classifier
 
 _LAST_SIDE = 4
-"""In pixels, of the features before the last layer; larger ones are averaged."""
+"""Side in pixels of the features before the last layer; larger ones are averaged."""
 _WIDEST = 128
 
 

@@ -1,8 +1,8 @@
 """OpenAI's classifiers of noisy images (guided-diffusion, Dhariwal & Nichol 2021, appendix H).
 
 The encoder half of a UNet with residual blocks that resample, attention, and an attention pool. Its
-modules have the names of the files, so that these load as they are. Widths, levels, attention and
-the image's size are read from the tensors; heads have 64 channels each, as in all published files
+modules are named as in the files, so these load unchanged. Widths, levels, attention and the
+image's size are read from the tensors; heads have 64 channels each, as in all published files
 (64x64, 128x128, 256x256 and 512x512_classifier.pt).
 """
 
@@ -39,7 +39,7 @@ class OpenAIConfig:
     Attributes:
         channels: of the images.
         size: height and width of the images, in pixels.
-        classes: how many.
+        classes: their number.
         base: width of a timestep's sinusoids.
         first: width of the input convolution.
         widths: of each level; each but the last halves the image.
@@ -61,7 +61,7 @@ class OpenAIConfig:
         """Infer it from the tensors.
 
         Raises:
-            CheckpointError: one that shows it is missing, or they show no such network.
+            CheckpointError: a required tensor is missing, or they do not form such a network.
         """
         first, channels, *_ = shape_of(weights, "input_blocks.0.0.weight", 4)
         widths, attention = [], []
@@ -107,7 +107,7 @@ def _levels(widths: list[int], attention: list[bool]) -> tuple[int, int]:
 
 
 class OpenAIClassifier(Classifier):
-    """The network; it is given x_t and timesteps."""
+    """The network; it takes x_t and timesteps."""
 
     sees_noise = True
 
@@ -154,7 +154,7 @@ class OpenAIClassifier(Classifier):
 
 
 class _Block(nn.Sequential):
-    """Layers, of which the residual ones are also given the time."""
+    """Layers, of which the residual ones also take the time."""
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         for layer in self:
@@ -200,7 +200,7 @@ class _Residual(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Attention over the pixels; q, k and v of each head are next to each other."""
+    """Attention over the pixels; q, k and v of each head are adjacent."""
 
     def __init__(self, width: int, device: Device):
         super().__init__()
@@ -216,7 +216,7 @@ class _Attention(nn.Module):
 
 
 class _Pool(nn.Module):
-    """The classes, from what the mean of all pixels attends to; all q come first, then k, v."""
+    """The classes, by attention from the mean of all pixels; all q come first, then k, v."""
 
     def __init__(self, width: int, positions: int, classes: int, device: Device):
         super().__init__()

@@ -17,8 +17,8 @@ def read_classifier(path: Path) -> Classifier:
     """Read a classifier and check every tensor; its weights are in float32, on the CPU.
 
     Raises:
-        CheckpointError: the file is damaged or no classifier, or a tensor is missing, unexpected,
-            misshapen or not finite; the message names it.
+        CheckpointError: the file is damaged or not a classifier, or a tensor is missing,
+            unexpected, misshapen or not finite; the message names it.
     """
     weights = _tensors(read_content([path]), path)
     fields = read_metadata(path)
@@ -28,9 +28,8 @@ def read_classifier(path: Path) -> Classifier:
         classifier = openai.OpenAIClassifier(openai.OpenAIConfig.of(weights), device="meta")
     else:
         raise CheckpointError(
-            f"{path} is not a classifier that can steer: neither one of "
-            "`python -m comfyui_unconditional.training classifier`, nor one of OpenAI's "
-            "(*_classifier.pt)."
+            f"{path} is not a classifier that can steer: use one from `python -m "
+            "comfyui_unconditional.training classifier`, or one of OpenAI's (*_classifier.pt)."
         )
     try:
         check_shapes(weights, classifier.state_dict())
@@ -43,7 +42,9 @@ def read_classifier(path: Path) -> Classifier:
 
 def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
-        raise CheckpointError(f"{path} does not consist of named tensors, so it is no classifier.")
+        raise CheckpointError(
+            f"{path} does not consist of named tensors, so it is not a classifier."
+        )
     return {
         str(name): tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in content.items()

@@ -65,7 +65,7 @@ def find_browser() -> Path | None:
 def ensure_browser() -> Path | None:
     """Return a browser, or None; install Debian's if apt-get can be used.
 
-    What is installed is printed. A Chinese font is installed too if there is none: without one,
+    Installed packages are printed. A Chinese font is installed too if there is none: without one,
     pages in Chinese show boxes.
 
     Raises:

@@ -55,7 +55,7 @@ class Check:
 def run_checks(
     pytest_arguments: Sequence[str], host: str | None = None, *, quick: bool = False
 ) -> int:
-    """Run all checks, also after one that failed, and return the exit status.
+    """Run all checks, even after one has failed, and return the exit status.
 
     Args:
         pytest_arguments: further ones for pytest; with them the tests run in one process.
@@ -74,7 +74,7 @@ def run_checks(
         return 1
     lint = Check("lint", ["ruff", "check", "."])
     formatting = Check("format", ["ruff", "format", "--check", "."])
-    # Where there is no copy of ours, the type check finds ComfyUI's modules in the named one.
+    # Without our own copy, the type check uses the modules of the named ComfyUI.
     types = Check("types", ["basedpyright"], {"PYTHONPATH": str(folders[0])})
     # The given arguments may select no parity test.
     parity = Check(
@@ -89,7 +89,7 @@ def run_checks(
     elif pytest_arguments:
         here, meanwhile = [types, Check("tests", ["pytest", *pytest_arguments]), parity], []
     else:
-        # Two halves that take about as long as each other.
+        # Two halves that take about equally long.
         first = Check("tests on one ComfyUI and in a browser", ["pytest", "--part=first"])
         here = [types, first, parity]
         meanwhile = [Check("other tests", ["pytest", "--part=second"])]

@@ -1,4 +1,4 @@
-"""What saved workflows depend on: each node's id, inputs in their order, defaults and options."""
+"""The contract with saved workflows: each node's id, inputs in order, defaults and options."""
 
 from typing import Any
 

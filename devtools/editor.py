@@ -1,4 +1,4 @@
-"""ComfyUI's editor in a browser, for programs that take something from it."""
+"""ComfyUI's editor in a browser, for programs that capture something from it."""
 
 import sys
 import tempfile
@@ -23,7 +23,7 @@ _LOAD = """async (prompt) => {
 
 @contextmanager
 def open_browser() -> Iterator[tuple[Host, Browser]]:
-    """Start a ComfyUI and a browser; exit with a message where there is no browser."""
+    """Start a ComfyUI and a browser; exit with a message if there is no browser."""
     browser = find_browser()
     if browser is None:
         print(NO_BROWSER, file=sys.stderr)

@@ -89,7 +89,7 @@ def help_graph(node: str, first: int = 1) -> Graph | None:
             digits = sample("PNDM", 50, batch_size=4, model=model, seed=4)
             image = w("UnconditionalImageOutput", samples=digits, **inputs)
             latent = w("UnconditionalImageToLatent", image=image, model=model, fit="crop")
-            # The right half is to be made.
+            # The sampler draws the right half.
             whole = w("SolidMask", value=1.0, width=16, height=16)
             left = w("SolidMask", value=0.0, width=8, height=16)
             inputs = {"destination": whole, "source": left, "x": 0, "y": 0}

@@ -123,7 +123,7 @@ def _graph(node: str, first: int) -> Graph:
 
 def _photograph(page: Page, node: str, graph: Graph, folder: Path, width: int = _WIDTH) -> bytes:
     load(page, graph)
-    if node not in _DOWNLOADED:  # it would need a network connection
+    if node not in _DOWNLOADED:  # it needs a network connection
         page.evaluate(_RUN)
     # The editor itself moves the view once after opening a graph, and it only loads the pictures of
     # nodes in view.

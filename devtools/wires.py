@@ -10,9 +10,9 @@ Link = list[Any]
 
 
 class Wires:
-    """A graph that grows; each call adds a node and returns its first output.
+    """A graph that is built step by step; each call adds a node and returns its first output.
 
-    Required inputs of our nodes that are not given have their defaults.
+    Required inputs of our nodes that are not given get their defaults.
     """
 
     def __init__(self, first: int = 1) -> None:

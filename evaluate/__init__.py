@@ -1,1 +1,1 @@
-"""How near drawn pictures are to those of a reference: distances between sets, and copies."""
+"""How close generated pictures are to a reference: distances between sets, and copies."""

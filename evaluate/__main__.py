@@ -1,4 +1,4 @@
-"""`python -m comfyui_unconditional.evaluate`: compare drawn pictures with a reference."""
+"""`python -m comfyui_unconditional.evaluate`: compare generated pictures with a reference."""
 
 import sys
 

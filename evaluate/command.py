@@ -1,4 +1,4 @@
-"""The command that compares drawn pictures; `python -m comfyui_unconditional.evaluate` runs it."""
+"""The command `python -m comfyui_unconditional.evaluate`, which compares generated pictures."""
 
 import argparse
 import sys
@@ -97,7 +97,7 @@ def _measured(
 
 
 def _beside(given: argparse.Namespace) -> Path:
-    """Return the record's file, not in the run's folder, where the sheet would be part of it."""
+    """Return the record's path, outside the run's folder, which must not contain the sheet."""
     run, reference = given.runs[0].resolve(), given.reference.resolve()
     names = (path.name.removesuffix(".npz") for path in (run, reference))
     return run.parent / f"{'-'.join(names)}-{given.features}.json"
@@ -106,8 +106,8 @@ def _beside(given: argparse.Namespace) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m comfyui_unconditional.evaluate",
-        description="Compare drawn pictures with a reference: Fréchet distance, kernel distance "
-        "(KID), precision and recall, and which of them are copies.",
+        description="Compare generated pictures with a reference: Fréchet distance, kernel "
+        "distance (KID), precision and recall, and copies.",
         epilog=_KNOWN,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -116,8 +116,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="folder of drawn pictures, all of one size, with all its subfolders, or a .npz with "
-        "arr_0; several are compared each, as ranges of seeds",
+        help="folder of generated pictures, all of one size, including its subfolders, or a "
+        ".npz with arr_0; several runs count as ranges of seeds",
     )
     parser.add_argument(
         "reference",
@@ -130,27 +130,27 @@ def _parser() -> argparse.ArgumentParser:
         "--features",
         choices=get_args(FeaturesName),
         default="inception",
-        help="of which network; digits, for 16 x 16 digits, needs nothing else (default: "
+        help="of which network; digits, for 16 x 16 digits, needs no extra package (default: "
         "inception)",
     )
     parser.add_argument(
         "--inception",
         type=Path,
         metavar="FILE",
-        help="the weights of InceptionV3, as torch-fidelity has them (default: fetched once)",
+        help="the weights of InceptionV3, in torch-fidelity's form (default: downloaded once)",
     )
     parser.add_argument(
         "--ranges",
         type=_positive,
         default=RANGES,
-        help="into how many consecutive ranges a single run is divided (default: "
-        f"{RANGES}); the figures are their mean ± their standard deviation",
+        help=f"the number of consecutive ranges to divide a single run into (default: {RANGES}); "
+        "the figures are their mean ± their standard deviation",
     )
     parser.add_argument(
         "--fit",
         action="store_true",
-        help="resize the reference's pictures to the run's size and crop them to their centre, as "
-        "a training does",
+        help="resize the reference's pictures to the run's size and crop them to their centre, "
+        "as in training",
     )
     parser.add_argument(
         "--no-copies", action="store_true", help="do not look for copies of the reference"
@@ -159,18 +159,19 @@ def _parser() -> argparse.ArgumentParser:
         "--write-statistics",
         type=Path,
         metavar="FILE",
-        help="also write the reference's mean and covariance, a .npz that can be the reference",
+        help="also write the reference's mean and covariance to a .npz that can be used as "
+        "reference",
     )
     parser.add_argument(
         "--out",
         type=Path,
-        help="the record, a .json file; the nearest pairs are beside it (default: beside "
-        "the run; an older one is replaced)",
+        help="the record, a .json file; the nearest pairs are next to it (default: next to the "
+        "run; an older one is replaced)",
     )
     parser.add_argument(
         "--device",
         type=torch.device,
-        help="for example cuda, mps, xpu or cpu (default: the fastest that there is)",
+        help="for example cuda, mps, xpu or cpu (default: the fastest available)",
     )
     return parser
 

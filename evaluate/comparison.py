@@ -1,4 +1,4 @@
-"""Compare ranges of drawn pictures with a reference: a mean and a spread, never the best one."""
+"""Compares ranges of generated pictures with a reference: mean and spread, never the best."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .features import Features
 from .measured import Measured
 
 FEWEST = 10
-"""Pictures in a range, and in the reference, below which no figure is given."""
+"""Minimum pictures in a range, and in the reference, for any figure."""
 RANGES = 3
 _COMMON = 50_000
 _ROUGH = 1000
@@ -51,11 +51,11 @@ class Range:
     run: Measured
     first: int
     last: int
-    """Their indices in the run; ``last`` is not part of it."""
+    """Their indices in the run; ``last`` is exclusive."""
 
     @property
     def features(self) -> Tensor:
-        """Those of its pictures."""
+        """The features of its pictures."""
         return self.run.features[self.first : self.last]
 
     def __len__(self) -> int:
@@ -70,11 +70,11 @@ class Comparison:
     reference: Measured
     figures: tuple[Figure, ...]
     notes: tuple[str, ...]
-    """What a reader must know of the figures, and why one is missing."""
+    """What a reader must know about the figures, and why one is missing."""
 
     @property
     def lines(self) -> list[str]:
-        """The figures, with the number of images that each rests on."""
+        """The figures, with the number of images behind each."""
         count, reference = len(self.ranges[0]), _count(self.reference)
         ranges = f"{len(self.ranges)} ranges" if len(self.ranges) > 1 else "1 range"
         rests_on = f"({ranges} of {count:,} images; reference {reference})"
@@ -86,13 +86,13 @@ def divide(runs: Sequence[Measured], ranges: int) -> tuple[list[Range], list[str
 
     Args:
         runs: each with pictures.
-        ranges: into how many one run is divided.
+        ranges: the number of ranges to divide one run into.
 
     Returns:
         The ranges, and a note if pictures are left over.
 
     Raises:
-        UserError: there are too few pictures, or runs differ in number or are the same.
+        UserError: there are too few pictures, or runs differ in length or are the same.
     """
     notes = []
     if len(runs) == 1:
@@ -108,17 +108,17 @@ def divide(runs: Sequence[Measured], ranges: int) -> tuple[list[Range], list[str
         found = [Range(run, 0, len(run)) for run in runs]
         if len(set(map(len, runs))) > 1:
             raise UserError(
-                f"The runs have {', '.join(f'{len(run):,}' for run in runs)} images. Figures of "
+                f"The runs have {', '.join(f'{len(run):,}' for run in runs)} images. Figures for "
                 "different numbers of images cannot be averaged. Draw the same number in each."
             )
         if len({run.sha256 for run in runs}) < len(runs):
             raise UserError(
-                "Two of the runs have exactly the same images. Draw each with another range of "
-                "seeds."
+                "Two of the runs have exactly the same images. Draw each run with its own range "
+                "of seeds."
             )
     if (least := len(found[0])) < FEWEST:
         raise UserError(
-            f"A range has {least} image{'' if least == 1 else 's'}, and figures of fewer than "
+            f"A range has {least} image{'' if least == 1 else 's'}, but figures for fewer than "
             f"{FEWEST} mean nothing. Draw more images, or compare fewer ranges."
         )
     return found, notes
@@ -127,16 +127,16 @@ def divide(runs: Sequence[Measured], ranges: int) -> tuple[list[Range], list[str
 def compare(
     runs: Sequence[Measured], reference: Measured, features: Features, ranges: int = RANGES
 ) -> Comparison:
-    """Compare drawn pictures with a reference.
+    """Compare generated pictures with a reference.
 
     Args:
         runs: each a range of seeds, or a single one.
         reference: pictures, or statistics, which allow the Fréchet distance only.
-        features: by which they were measured.
-        ranges: into how many a single run is divided.
+        features: the features that they were measured with.
+        ranges: the number of ranges to divide a single run into.
 
     Raises:
-        UserError: nothing that means something can be measured.
+        UserError: nothing meaningful can be measured.
     """
     found, notes = divide(runs, ranges)
     figures: list[Figure] = []
@@ -151,7 +151,7 @@ def compare(
     if len(reference):
         if len(reference) < FEWEST:
             raise UserError(
-                f"The reference has {len(reference)} images, and figures of fewer than {FEWEST} "
+                f"The reference has {len(reference)} images, but figures for fewer than {FEWEST} "
                 "mean nothing. Add more."
             )
         values = [kernel_distance(part, real) for part in parts]
@@ -160,7 +160,7 @@ def compare(
         for name, shares in zip(("Precision", "Recall"), zip(*pairs, strict=True), strict=True):
             figures.append(Figure(name.lower(), name, shares, 3))
     if refused is not None:
-        use = "Use the kernel distance (KID), which any number of images estimates without bias."
+        use = "Use the kernel distance (KID), which is unbiased for any number of images."
         if not figures:
             raise UserError(f"{refused} {use} It needs the reference's pictures.")
         notes.append(f"{refused} {use}")
@@ -194,14 +194,14 @@ def _frechet_notes(ranges: Sequence[Range], reference: Measured) -> list[str]:
     count, statistics = len(ranges[0]), reference.images.statistics
     if count < _COMMON:
         notes.append(
-            f"Fréchet distances are larger with fewer images, so these compare only with others of "
-            f"{count:,}. Papers use {_COMMON:,}."
+            "Fréchet distances are larger with fewer images, so compare these only with others "
+            f"for {count:,}. Papers use {_COMMON:,}."
         )
     if statistics is not None and statistics.features is None:
         notes.append(
             "The file of statistics does not say how its pictures were resized for the network. "
-            "The Fréchet distance means something only if it was without antialiasing, as "
-            "guided-diffusion's, and as clean-fid's with legacy_tensorflow in their names."
+            "The Fréchet distance is meaningful only if there was no antialiasing, as in "
+            "guided-diffusion's files, and in clean-fid's with legacy_tensorflow in their names."
         )
     return notes
 

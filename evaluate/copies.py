@@ -1,4 +1,4 @@
-"""Whether drawn pictures are copies of the reference's, and a sheet of the nearest pairs."""
+"""Whether generated pictures are copies from the reference, and a sheet of the nearest pairs."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from ..training.copying import CopyGauge, Copying
 from ..training.pictures import PictureSet, as_floats
 
 PAIRS = 32
-"""On the sheet, at most."""
+"""The maximum number of pairs on the sheet."""
 _COLUMNS = 4
 """Pairs in a row."""
 _SIDE = 64
-"""Smaller pictures are enlarged on the sheet, by a whole factor."""
+"""Pictures smaller than this are enlarged on the sheet, by a whole factor."""
 _AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
 class Copies:
-    """What is nearest to drawn pictures."""
+    """The nearest pictures of the reference to generated ones."""
 
     copying: Copying
     drawn: Tensor
@@ -28,7 +28,7 @@ class Copies:
 
     @classmethod
     def find(cls, drawn: Tensor, reference: Tensor) -> "Copies":
-        """Find the nearest picture of the reference for each drawn one; a mirrored one counts too.
+        """Find the nearest picture of the reference, also mirrored, for each generated one.
 
         Args:
             drawn, reference: uint8, shapes (n, 3, h, w) and (m, 3, h, w).
@@ -49,7 +49,7 @@ class Copies:
         )
 
     def sheet(self) -> Tensor:
-        """Return the pairs that are nearest: each drawn picture left of the reference's.
+        """Return the nearest pairs: each generated picture to the left of the reference's.
 
         Returns:
             Shape (1, H, W, 3), in 0..1.

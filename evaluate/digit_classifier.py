@@ -1,4 +1,4 @@
-"""A small fixed digit classifier, whose features compare sets of digits.
+"""A small fixed digit classifier, whose features serve to compare sets of digits.
 
 `python -m comfyui_unconditional.evaluate.digit_classifier` trains it again, with the same result,
 and prints its accuracy.

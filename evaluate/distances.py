@@ -1,4 +1,4 @@
-"""Distances between two sets of images, from their features. All is computed in float64."""
+"""Distances between two sets of images, from their features, computed in float64."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from torch import Tensor
 
 NEIGHBOURS = 3
 _VALUES = 2**24
-"""Numbers in a matrix of all pairs, at most."""
+"""Maximum number of values in a matrix of all pairs."""
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """What the Fréchet distance needs of a set."""
+    """The part of a set that the Fréchet distance needs."""
 
     mean: Tensor
     """Shape (d,), float64."""
@@ -41,7 +41,7 @@ def frechet(a: Gaussian, b: Gaussian) -> float:
 
 @dataclass(frozen=True)
 class Points:
-    """A set's features. What each comparison needs of the set alone is computed once."""
+    """A set's features. Quantities that depend on this set alone are computed once."""
 
     features: Tensor
     """Shape (n, d), float64."""
@@ -53,7 +53,7 @@ class Points:
 
     @cached_property
     def gaussian(self) -> Gaussian:
-        """The Gaussian that is fitted to them."""
+        """The Gaussian fitted to them."""
         return Gaussian.of(self.features)
 
     @cached_property
@@ -83,9 +83,9 @@ def kernel_distance(a: Points, b: Points) -> float:
 def precision_recall(drawn: Points, real: Points) -> tuple[float, float]:
     """Return precision and recall (Kynkäänniemi et al. 2019), with three neighbours.
 
-    Precision is the share of drawn images that are not farther from some real one than that one's
-    third nearest real neighbour; recall is the same with drawn and real exchanged. Both sets have
-    more than three images.
+    Precision is the share of generated images that are no farther from some real image than its
+    third nearest real neighbour; recall is the same with both sets exchanged. Both sets have more
+    than three images.
     """
     return _covered(drawn, real), _covered(real, drawn)
 
@@ -107,7 +107,7 @@ def _covered(images: Points, others: Points) -> float:
 
 
 def _rows(x: Tensor, y: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply a function to the squared distances of some x to all y, and join what it returns."""
+    """Apply a function to the squared distances of some x to all y, and join the results."""
     squares = y.square().sum(1)
     found = []
     for part in _parts(x, len(y)):

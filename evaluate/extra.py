@@ -1,11 +1,11 @@
-"""The packages that some features and sets need beyond ComfyUI's own."""
+"""The packages that some features and sets need in addition to ComfyUI's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..schedulers.errors import UserError
 
-# Of the `evaluate` extra, by module. What needs them imports them on use.
+# Packages of the `evaluate` extra, by module. They are imported on use.
 _PACKAGES = {
     "sklearn": "scikit-learn",
     "torch_fidelity": "torch-fidelity",
@@ -16,7 +16,7 @@ _PACKAGES = {
 
 @contextmanager
 def needs_extra() -> Iterator[None]:
-    """Turn a missing or unfit package of the extra into a ``UserError`` that says what to do."""
+    """Turn a missing or unsuitable package of the extra into a ``UserError`` with a remedy."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -31,6 +31,6 @@ def needs_extra() -> Iterator[None]:
         if "torchvision" not in str(error):
             raise
         raise UserError(
-            f"torchvision does not fit this torch ({error}). Install the release that belongs to "
-            "it, from the same place as torch."
+            f"torchvision does not fit this torch ({error}). Install the matching release, from "
+            "the same source as torch."
         ) from error

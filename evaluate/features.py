@@ -1,4 +1,4 @@
-"""What pictures are compared by: the features of a fixed network."""
+"""The features of a fixed network, by which pictures are compared."""
 
 import hashlib
 from pathlib import Path
@@ -21,7 +21,7 @@ class Features(Protocol):
     count: int
     """How many features a picture has."""
     size: tuple[int, int] | None
-    """Height and width of the pictures that it can see; None for any."""
+    """The required height and width of the pictures; None for any."""
     resize: str
     """How it resizes pictures."""
     weights_sha256: str
@@ -36,7 +36,7 @@ class Features(Protocol):
 
 
 class DigitFeatures:
-    """The 32 features of a small classifier of 16 x 16 digits; it is part of this pack.
+    """The 32 features of a small classifier of 16 x 16 digits that is part of this pack.
 
     They are scaled by one number so that their mean variance over real digits is 1.
     """
@@ -54,7 +54,7 @@ class DigitFeatures:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the features, float64; the pixels may also be grey, shape (n, 1, 16, 16)."""
         grey = to_channels(pixels.movedim(1, -1) / 255, 1).movedim(-1, 1)
-        grey = (grey * 255).round() / 255 * 2 - 1  # as a saved picture has it
+        grey = (grey * 255).round() / 255 * 2 - 1  # as in a saved picture
         return self._classifier.features(grey).double() / self._classifier.scale
 
 
@@ -65,7 +65,7 @@ def make_features(
 
     Args:
         name: "inception" needs torch-fidelity.
-        inception_file: its weights; None fetches them once.
+        inception_file: its weights; None downloads them once.
         device: where Inception runs.
 
     Raises:
@@ -80,7 +80,7 @@ def make_features(
 
 
 def check_size(features: Features, size: tuple[int, int], name: str) -> None:
-    """Raise ``UserError`` if the network cannot see pictures of this size."""
+    """Raise ``UserError`` if the network does not accept pictures of this size."""
     if features.size not in (None, size):
         raise UserError(
             f"The features '{features.name}' are those of a classifier of handwritten digits with "

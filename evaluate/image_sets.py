@@ -25,14 +25,14 @@ DIGITS = "sklearn-digits"
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and covariance of the features of pictures that are not at hand."""
+    """Mean and covariance of the features of pictures that are not available."""
 
     gaussian: Gaussian
     sha256: str
     images: int | None
     """How many pictures there were; None if the file does not say."""
     features: str | None
-    """By which features; None if the file does not say."""
+    """The name of the features; None if the file does not say."""
 
     def write(self, path: Path) -> None:
         """Write a `.npz`, with mu and sigma as clean-fid and guided-diffusion name them."""
@@ -78,10 +78,10 @@ class ImageSet:
 
 
 def open_set(path: Path) -> ImageSet:
-    """Return a folder with all its subfolders, a `.npz`, or scikit-learn's digits.
+    """Return the set in a folder with its subfolders, a `.npz`, or scikit-learn's digits.
 
     Raises:
-        UserError: there is nothing of the kind, or it has no pictures.
+        UserError: there is no such set, or it has no pictures.
     """
     if path.is_dir():
         return _folder(path)
@@ -130,7 +130,7 @@ def digits_set() -> ImageSet:
 
 
 class _Pixels(Sequence[Source]):
-    """An array of pictures, uint8, shape (n, H, W, 1 or 3): images that take no more memory."""
+    """An array of pictures, uint8, shape (n, H, W, 1 or 3), which takes no further memory."""
 
     def __init__(self, pixels: np.ndarray):
         self._pixels = pixels

@@ -1,4 +1,4 @@
-"""The features of InceptionV3, as torch-fidelity computes them.
+"""The features of InceptionV3, as computed by torch-fidelity.
 
 Its weights are Google's of 2015-12-05, with which FIDs in papers are measured.
 """
@@ -17,14 +17,14 @@ from .features import FeaturesName, sha256_of
 
 _LAYER = "2048"
 _HASH = "6726825d"
-"""The beginning of the sha256 of the weights that are fetched."""
+"""The start of the sha256 of the downloaded weights."""
 
 
 class InceptionFeatures:
     """The 2,048 features of the last pooling layer.
 
     Args:
-        file: the weights, in torch-fidelity's or pytorch-fid's form; None fetches them once, into
+        file: the weights, in torch-fidelity's or pytorch-fid's form; None downloads them once, to
             the cache of torch.hub.
         device: where the network runs.
 
@@ -37,7 +37,7 @@ class InceptionFeatures:
     name: FeaturesName = "inception"
     count = int(_LAYER)
     size: tuple[int, int] | None = None
-    resize = "to 299 x 299, bilinear without antialiasing, as TensorFlow 1 (torch-fidelity)"
+    resize = "to 299 x 299, bilinear without antialiasing, as in TensorFlow 1 (torch-fidelity)"
 
     def __init__(self, file: Path | None, device: torch.device) -> None:
         from torch_fidelity.feature_extractor_inceptionv3 import (
@@ -48,7 +48,7 @@ class InceptionFeatures:
         path = _fetched(URL_INCEPTION_V3) if file is None else file
         weights = _read(path)
         self.weights_sha256 = sha256_of(path)
-        # The library reads pickles that can contain code, so it is given a copy of the tensors.
+        # The library reads pickles that can contain code, so it gets a copy of the tensors.
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "inception.pth"
             torch.save(weights, copy)
@@ -58,8 +58,8 @@ class InceptionFeatures:
                 )
             except RuntimeError as error:
                 raise UserError(
-                    f"{path} has the weights of another network than the InceptionV3 that FIDs are "
-                    f"measured with: {str(error).strip()[:300]}. Use {URL_INCEPTION_V3}."
+                    f"{path} does not have the weights of the InceptionV3 that FIDs are measured "
+                    f"with: {str(error).strip()[:300]}. Use {URL_INCEPTION_V3}."
                 ) from error
         self._network, self._device = network.to(device), device
 

@@ -1,4 +1,4 @@
-"""Read a set of pictures once, and keep what a comparison needs of it."""
+"""Reads a set of pictures once, and keeps what a comparison needs."""
 
 import hashlib
 import math
@@ -22,16 +22,16 @@ Size = tuple[int, int]
 
 _BATCH = 64
 _SIDE = 64
-"""The longest side of what is kept of a picture, in pixels."""
+"""The longest side of the reduced pictures that are kept, in pixels."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found in one pass over a set; of statistics alone, no pictures and no features."""
+    """The result of one pass over a set; without pictures and features if it is statistics."""
 
     images: ImageSet
     size: Size | None
-    """At which the pictures were measured."""
+    """The size at which the pictures were measured."""
     fitted: int
     """How many had another size and were resized and cropped to it."""
     digests: tuple[bytes, ...]
@@ -46,14 +46,14 @@ class Measured:
 
     @property
     def sha256(self) -> str:
-        """Of all pictures in their order, or of the statistics."""
+        """The sha256 of all pictures in their order, or of the statistics."""
         statistics = self.images.statistics
         if not self.digests and statistics is not None:
             return statistics.sha256
         return hashlib.sha256(b"".join(self.digests)).hexdigest()
 
     def to_statistics(self, features: Features) -> Statistics:
-        """Return what can stand for this set as a reference, in a file."""
+        """Return the statistics of this set, which can replace it as a reference."""
         if self.images.statistics is not None:
             return self.images.statistics
         gaussian = Gaussian.of(self.features)
@@ -73,11 +73,11 @@ def measure(
 
     Args:
         images: at least one picture, or statistics.
-        features: of what the comparison is made.
-        size: that all must have; None takes the first picture's.
+        features: the features to compute.
+        size: the required size; None uses the first picture's.
         fit: whether pictures of another size are resized (Lanczos) so that they cover it, and
-            cropped to their centre, as for a training.
-        on_progress: called with the numbers of done and of all pictures; may raise to cancel.
+            cropped to their centre, as in training.
+        on_progress: called with the number of finished pictures and of all; may raise to cancel.
 
     Raises:
         UserError: a picture cannot be read, or has another size or one that the features do not
@@ -105,7 +105,7 @@ def measure(
 
 @dataclass
 class _Reading:
-    """Reads the pictures of a set one after another, all at the same size."""
+    """Reads the pictures of a set one after another, all in the same size."""
 
     images: ImageSet
     size: Size | None
@@ -129,10 +129,10 @@ class _Reading:
     def _check(self, name: str, own: Size, size: Size) -> None:
         if not self.fit:
             raise UserError(
-                f"{name} in {self.images.name} has {own[0]} x {own[1]} pixels (height x width), not"
-                f" {size[0]} x {size[1]}. All pictures of both sets must have the same size. Remove"
-                " what does not belong there, or fit the reference (--fit): its pictures are then"
-                " resized and cropped, as for a training."
+                f"{name} in {self.images.name} has {own[0]} x {own[1]} pixels (height x width), "
+                f"not {size[0]} x {size[1]}. All pictures of both sets must have the same size. "
+                "Remove files that do not belong there, or fit the reference (--fit): its "
+                "pictures are then resized and cropped, as in training."
             )
 
 

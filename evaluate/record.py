@@ -1,4 +1,4 @@
-"""The record of a comparison: what one needs to repeat its figures."""
+"""The record of a comparison: everything you need to repeat its figures."""
 
 import json
 import platform
@@ -51,7 +51,7 @@ def as_text(record: dict[str, Any]) -> str:
 
 
 def write_record(record: dict[str, Any], path: Path) -> None:
-    """Write a record, in place of one that is there."""
+    """Write a record, replacing an existing one."""
     path.write_text(as_text(record), encoding="utf-8")
 
 

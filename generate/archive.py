@@ -1,4 +1,4 @@
-"""All pictures of a run in one file, as guided-diffusion's evaluator reads them."""
+"""All pictures of a run in one file, for guided-diffusion's evaluator."""
 
 import zipfile
 from pathlib import Path
@@ -12,10 +12,10 @@ from .seeds import Seeds
 
 
 def write_archive(folder: RunFolder, seeds: Seeds, size: tuple[int, int]) -> Path:
-    """Write ``samples_SEEDS_NxHxWx3.npz``, unless it is there; return its path.
+    """Write ``samples_SEEDS_NxHxWx3.npz``, unless it exists; return its path.
 
     ``arr_0`` has the pictures in the order of the seeds as uint8 RGB, shape (N, H, W, 3). They are
-    written one by one, so that memory does not grow with their number.
+    written one by one, so memory does not grow with their number.
 
     Raises:
         OSError: a picture cannot be read, or the file cannot be written.

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     except KeyboardInterrupt:
-        print("\nStopped. Run the same command to go on.", file=sys.stderr)
+        print("\nStopped. Run the same command to continue.", file=sys.stderr)
         return _INTERRUPTED
     return 1
 
@@ -98,7 +98,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _finish(plan: Plan, given: argparse.Namespace, reasons: set[str]) -> int:
-    """Say what is there and what is not, and write the archive if everything is."""
+    """Print what is done and what is missing, and write the archive if nothing is missing."""
     missing = plan.folder.missing(given.seeds)
     print(
         f"{len(given.seeds) - len(missing):,} of {len(given.seeds):,} pictures are in {given.out}"
@@ -106,8 +106,8 @@ def _finish(plan: Plan, given: argparse.Namespace, reasons: set[str]) -> int:
     if missing:
         seeds = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
         print(
-            f"Missing are the seeds {seeds}: {'; '.join(sorted(reasons))} Run the same command to "
-            "draw them.",
+            f"Missing seeds: {seeds}. Reasons: {'; '.join(sorted(reasons))} Run the same command "
+            "to draw them.",
             file=sys.stderr,
         )
         return 1
@@ -149,7 +149,7 @@ def _settings(given: argparse.Namespace, like: Settings) -> Settings:
 
 
 def _dry_run(plan: Plan, given: argparse.Namespace, device: torch.device) -> int:
-    """Say what a run would take, after a short measurement."""
+    """Print what a run would take, after a short measurement."""
     torch.set_num_threads(given.threads)
     task, count = plan.task, len(given.seeds)
     model = DrawingModel.read(task.model, task.settings, task.part, device)
@@ -171,9 +171,9 @@ def _dry_run(plan: Plan, given: argparse.Namespace, device: torch.device) -> int
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m comfyui_unconditional.generate",
-        description="Draw a picture for each seed. Run the same command to go on with a stopped "
-        "run: only what is missing is drawn. The pictures are the same, byte for byte, for any "
-        "number of workers on machines of one kind.",
+        description="Draw a picture for each seed. Run the same command to continue a stopped "
+        "run: only what is missing is drawn. The pictures are the same, byte for byte, for "
+        "any number of workers on machines of the same kind.",
     )
     parser.add_argument("model", type=Path, help="the model's folder or file")
     parser.add_argument(
@@ -187,28 +187,30 @@ def _parser() -> argparse.ArgumentParser:
         "--like",
         type=Path,
         metavar="FILE",
-        help="take the settings of a picture (PNG, WebP) or of a workflow in the API format; the "
-        "options below replace them",
+        help="use the settings of a picture (PNG, WebP) or of a workflow in the API format; the "
+        "options below override them",
     )
 
     sampler = parser.add_argument_group("sampler", "as in the nodes")
     choices = {"choices": get_args(SamplerName), "help": "(default: pndm)"}
     sampler.add_argument("--sampler", **choices)
     sampler.add_argument("--steps", type=_positive, help="(default: 50; ddpm: all)")
-    sampler.add_argument("--method", choices=get_args(Method), help="of pndm (default: F-PNDM)")
+    sampler.add_argument("--method", choices=get_args(Method), help="for pndm (default: F-PNDM)")
     sampler.add_argument(
-        "--convention", choices=get_args(Convention), help="of pndm (default: diffusers)"
+        "--convention", choices=get_args(Convention), help="for pndm (default: diffusers)"
     )
-    sampler.add_argument("--eta", type=float, help="of ddim, 0 to 1 (default: 0)")
+    sampler.add_argument("--eta", type=float, help="for ddim, 0 to 1 (default: 0)")
     sampler.add_argument("--variance-type", choices=get_args(VarianceType), help="of ddpm")
     sampler.add_argument(
-        "--spacing", choices=get_args(Spacing), help="of the timesteps (default: the model's)"
+        "--spacing",
+        choices=get_args(Spacing),
+        help="spacing of the timesteps (default: the model's)",
     )
-    sampler.add_argument("--timesteps", help="of consistency, for example 22,0")
+    sampler.add_argument("--timesteps", help="for consistency, for example 22,0")
     sampler.add_argument("--class-label", type=int, help="for a model trained with classes")
     sampler.add_argument("--size", type=_checked(_size), help="HEIGHTxWIDTH (default: the model's)")
     sampler.add_argument(
-        "--dtype", choices=get_args(DType), help="of the network (default: float32)"
+        "--dtype", choices=get_args(DType), help="precision of the network (default: float32)"
     )
     sampler.add_argument(
         "--schedule",
@@ -219,15 +221,17 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     work = parser.add_argument_group("work")
-    work.add_argument("--device", type=torch.device, help="(default: the fastest that there is)")
+    work.add_argument("--device", type=torch.device, help="(default: the fastest available)")
     work.add_argument(
         "--workers", type=_positive, help="(default: one for each GPU, or for each core)"
     )
-    work.add_argument("--threads", type=_positive, default=1, help="of each worker (default: 1)")
+    work.add_argument(
+        "--threads", type=_positive, default=1, help="threads of each worker (default: 1)"
+    )
     work.add_argument(
         "--batch",
         type=_positive,
-        help="images drawn at once, which decides their last bits (default: by their size)",
+        help="images drawn at once, which affects their last bits (default: depends on their size)",
     )
     work.add_argument(
         "--kernels",
@@ -246,10 +250,10 @@ def _parser() -> argparse.ArgumentParser:
         "--format",
         choices=("png", "npz"),
         default="png",
-        help="npz: also write all pictures into one file, as guided-diffusion does",
+        help="npz: also write all pictures to one file, as guided-diffusion does",
     )
     work.add_argument(
-        "--dry-run", action="store_true", help="say what the run would take, and draw nothing"
+        "--dry-run", action="store_true", help="print what the run would take, and draw nothing"
     )
     return parser
 
@@ -285,5 +289,5 @@ def _option(text: str) -> tuple[str, Any]:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)

@@ -22,15 +22,15 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class DrawingModel:
-    """A network with what it needs to draw: equal ones draw equal images.
+    """A network and everything it needs to draw: equal ones draw equal images.
 
     Attributes:
-        network: in its final place and precision.
-        sampler: as the settings say.
+        network: on its device, in its precision.
+        sampler: made from the settings.
         process: of the model.
         shape: (C, H, W) of one image.
         part: how many images the network evaluates at once.
-        class_label: of a model with classes.
+        class_label: for a model with classes.
         sha256: of its weights.
     """
 
@@ -46,7 +46,7 @@ class DrawingModel:
     def read(
         cls, path: Path, settings: Settings, part: int, device: torch.device
     ) -> "DrawingModel":
-        """Read a model and put it onto a device.
+        """Read a model and move it to a device.
 
         Raises:
             ValueError: it cannot be read, or the settings do not fit it; the message says why.
@@ -66,7 +66,7 @@ class DrawingModel:
 
     @torch.inference_mode()
     def draw(self, seeds: Sequence[int]) -> Tensor:
-        """Return an image of each seed, not clamped, float32 on the CPU, shape (B, C, H, W)."""
+        """Return an image for each seed, not clamped, float32 on the CPU, shape (B, C, H, W)."""
         device = next(self.network.parameters()).device
         noise = SeededNoise(seeds, self.shape)
         network = _Network(self)
@@ -75,7 +75,7 @@ class DrawingModel:
 
     @torch.inference_mode()
     def seconds_per_evaluation(self, batch: int) -> float:
-        """Return how long an evaluation of an image takes, in a batch: the best of three."""
+        """Return the time of an evaluation for each image of a batch: the best of three."""
         noise = SeededNoise(range(batch), self.shape)()
         x = self.sampler.begin(noise.to(next(self.network.parameters()).device))
         network, t = _Network(self), self.sampler.span.timesteps[0]

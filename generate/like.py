@@ -17,7 +17,7 @@ from .settings import Settings
 _NODES = {f"Unconditional{name}Sampler": name for name in ("PNDM", "DDIM", "DDPM", "Consistency")}
 _SCHEDULE = "UnconditionalNoiseSchedule"
 _SAMPLING = "model_sampling"
-"""What a record says to be patched where a noise schedule was changed."""
+"""The entry in a record's ``patched`` for a changed noise schedule."""
 _BEFORE = (
     *("UnconditionalUNetLoader", "UnconditionalUNetDownload", "UnconditionalTrain"),
     *(_SCHEDULE, "UnconditionalOptimiseTimesteps"),
@@ -27,9 +27,9 @@ _INPUTS = (
     *("steps", "method", "convention", "eta", "variance_type", "spacing", "timesteps"),
     "class_label",
 )
-# What a run from an image, or in parts, has in its record.
+# Entries in the record of a run from an image, or of a part of a run.
 _FROM_IMAGE = ("denoise", "start_at_step", "add_noise", "show")
-# What nodes before the sampler have put on its MODEL.
+# Changes of the MODEL by nodes before the sampler.
 _ON_MODEL = ("seamless", "windows", "restored", "steered")
 # Noise that is not the seed's own.
 _NOISE = "noise"
@@ -39,31 +39,32 @@ Graph = dict[str, Any]
 
 @dataclass(frozen=True)
 class Like:
-    """Settings, the sha256 of the model's weights and, if they were found for it, the timesteps."""
+    """Settings, the sha256 of the model's weights and, if optimised for it, the timesteps."""
 
     settings: Settings
     sha256: str | None = None
     timesteps: tuple[int, ...] | None = None
 
     def check(self, sha256: str | None, sampler: Sampler, model: Path) -> None:
-        """Raise ``UserError`` if a model, or its timesteps, are others than the picture's."""
+        """Raise ``UserError`` if a model or its timesteps differ from the picture's."""
         if self.sha256 not in (None, sha256):
             raise UserError(
-                f"{model} is another model than that of the picture: the sha256 of its weights is "
+                f"{model} is not the model of the picture: the sha256 of its weights is "
                 f"{sha256}, not {self.sha256}."
             )
         if self.timesteps not in (None, tuple(sampler.span.timesteps)):
             raise UserError(
-                "The picture's timesteps were found by Optimise Timesteps, and this model's file "
-                "has others or none. Save the model with 'Save Unconditional UNet' and use that."
+                "The picture's timesteps were found by Optimise Timesteps, but this model's "
+                "file has others or none. Save the model with 'Save Unconditional UNet' and use "
+                "the saved one."
             )
 
 
 def read_like(path: Path) -> Like:
-    """Read the settings of a picture of Image Output or of a run, or of a workflow's API format.
+    """Read the settings from a picture of Image Output or of a run, or from an API workflow.
 
     Raises:
-        UserError: it says nothing of them, or they cannot be repeated by a command.
+        UserError: it does not have them, or a command cannot repeat them.
         OSError: the file cannot be read.
     """
     if path.suffix.lower() == ".json":
@@ -75,11 +76,11 @@ def read_like(path: Path) -> Like:
         with Image.open(path) as picture:
             texts = read_texts(picture)
     except OSError as error:
-        raise UserError(f"{path} is not a picture that can be read, nor a workflow.") from error
+        raise UserError(f"{path} is neither a readable picture nor a workflow.") from error
     if KEY not in texts:
         raise UserError(
-            f"{path} does not say how it was made. Use a picture of Image Output, or a workflow "
-            "exported in the API format."
+            f"{path} does not say how it was made. Use a picture from Image Output, or a "
+            "workflow exported in the API format."
         )
     record = _parsed(texts[KEY], path)
     graph = _parsed(texts["prompt"], path) if "prompt" in texts else {}
@@ -99,14 +100,14 @@ def read_like(path: Path) -> Like:
     changes = [_schedule_changes(graph, node, path) for node in nodes] or [{}]
     if any(other != changes[0] for other in changes):
         raise UserError(
-            f"{path} was made by one of {len(nodes)} samplers with different noise schedules. Give "
-            "the options of its own with --schedule, and the rest one by one."
+            f"{path} was made by one of {len(nodes)} samplers with different noise schedules. "
+            "Give its own options with --schedule, and the other settings one by one."
         )
     changes[0] |= record.get("schedule", {})  # in a picture of this command
     if _SAMPLING in record.get("patched", []) and not changes[0]:
         raise UserError(
-            f"The noise schedule of {path} was changed, and the picture does not say how. Give its "
-            "options with --schedule, and the rest one by one."
+            f"The noise schedule of {path} was changed, but the picture does not say how. Give "
+            "its options with --schedule, and the other settings one by one."
         )
     optimised = record.get("spacing") == "optimised"
     return Like(
@@ -125,7 +126,7 @@ def _settings(
     linked = [name for name, value in chosen.items() if name != "timesteps" and _is_link(value)]
     if linked:
         raise UserError(f"In {path}, {', '.join(linked)} come from other nodes. Enter them there.")
-    # A record lists the timesteps that the spacing means, in a workflow they are text.
+    # In a record the timesteps are a list, in a workflow they are text.
     listed = chosen.pop("timesteps", "")
     if sampler == "Consistency":
         listed = listed if isinstance(listed, str) else ", ".join(map(str, listed))
@@ -142,15 +143,15 @@ def _settings(
 
 
 def _schedule_changes(graph: Graph, node: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return what the nodes Noise Schedule before a sampler change; the last one counts."""
+    """Return the options that Noise Schedule nodes before a sampler change; the last one wins."""
     changes: dict[str, Any] = {}
     link = node["inputs"].get("model")
     while _is_link(link):
         node = graph.get(str(link[0]), {"inputs": {}})
         if node.get("class_type") not in _BEFORE:
             raise UserError(
-                f"In {path}, the node {node.get('class_type')} stands before the sampler, which "
-                "this command does not have. Use the node 'Generate Many' there."
+                f"In {path}, the sampler's MODEL comes from the node {node.get('class_type')}, "
+                "which this command does not have. Use the node 'Generate Many' there."
             )
         if node.get("class_type") == _SCHEDULE:
             options = {name: value for name, value in node["inputs"].items() if name != "model"}
@@ -181,7 +182,7 @@ def _only_sampler(graph: Graph, path: Path) -> dict[str, Any]:
     if "latent" in inputs or inputs.get("denoise", 1) != 1:
         raise UserError(f"The sampler in {path} starts from an image. Use 'Generate Many' there.")
     if _NOISE in inputs:
-        raise UserError(f"The sampler in {path} starts from a given noise, not from its seed.")
+        raise UserError(f"The sampler in {path} starts from given noise, not from its seed.")
     return nodes[0]
 
 

@@ -22,7 +22,7 @@ from .worker import OTHER_KERNELS, Drawn, Task, Worker, kernels_of
 
 
 def connect(address: str | None, device: str, *, avx2: bool) -> str:
-    """Connect to a cluster, or start Ray on this machine; return the kernels of a worker there.
+    """Connect to a cluster, or start Ray here; return the kernels of a worker there.
 
     Args:
         address: of a cluster; None starts Ray here.
@@ -48,8 +48,8 @@ def _kernels(device: str) -> str:
 class RayActors:
     """Actors with one GPU, or as many processor cores as the run has threads.
 
-    Where the model's path is not seen, the actor gets its files through Ray's object store. Where
-    the run's folder is not seen, it returns the pictures, which are then written here.
+    If an actor cannot access the model's path, it gets the files through Ray's object store. If it
+    cannot access the run's folder, it returns the pictures, which are then written here.
 
     Args:
         task: what to draw.
@@ -59,7 +59,7 @@ class RayActors:
 
     def __init__(self, task: Task, count: int | None, device: str):
         self._task, self._device, self._folder = task, device, RunFolder(task.folder)
-        # An actor on another machine sees this file only if it sees the folder itself.
+        # An actor on another machine sees this file only if it shares the folder.
         with tempfile.NamedTemporaryFile(
             dir=task.folder, prefix=".", suffix=".unfinished", delete=False
         ) as mark:
@@ -75,7 +75,7 @@ class RayActors:
             self._start()
 
     def _start(self) -> None:
-        # Each block is given to another actor if this one dies, so Ray need not try again.
+        # Each block goes to another actor if this one dies, so Ray need not retry.
         kind = ray.remote(max_restarts=0, **self._needs)(Actor)
         worker = next(self._numbers)
         actor: Any = kind.remote(self._task, self._device, self._files, self._mark)
@@ -137,7 +137,7 @@ def model_contents(model: Path) -> dict[str, bytes]:
 
 
 def _unpack(files: dict[str, bytes], name: str) -> Path:
-    # A model may be the network's folder alone, whose scheduler is beside it.
+    # A model may be the network's folder alone, with the scheduler next to it.
     home = Path(tempfile.mkdtemp(prefix="unconditional-")) / "models"
     for part, content in files.items():
         path = Path(os.path.normpath(home / part))

@@ -1,4 +1,4 @@
-"""A run before it starts: everything is checked, and what each worker must know is put together."""
+"""A run before it starts: checks everything, and prepares the task for the workers."""
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +18,7 @@ from .run_folder import RunFolder
 from .settings import Settings
 from .worker import Task
 
-# Pixels in a block: enough for the kernels, few enough that little is lost with it; and images.
+# Pixels in a block, enough for the kernels but few enough that little is lost; and images.
 _PIXELS_ON_CPU, _MOST_ON_CPU = 2**16, 64
 _PIXELS, _MOST = 2**20, 256
 
@@ -59,11 +59,11 @@ class Plan:
 
         Args:
             model: a folder or a file.
-            like: the settings, and what the model must be.
+            like: the settings, and the required model.
             folder: for the pictures.
-            device: the kind of the workers' devices.
+            device: the kind of device of the workers.
             kernels: of the workers, as from ``kernels_of``.
-            batch: seeds in a block; None: by the size of the images.
+            batch: seeds in a block; None: depends on the size of the images.
             threads: of each worker, on a CPU.
 
         Raises:
@@ -73,7 +73,7 @@ class Plan:
         config = checkpoint.config
         sampler = settings.make_sampler(checkpoint.read_process())
         like.check(checkpoint.sha256, sampler, model)
-        sampler.begin(torch.zeros(1))  # logs what it has to say of its timesteps
+        sampler.begin(torch.zeros(1))  # logs remarks on its timesteps
         config.check_class_label(settings.class_label)
         if config.has_classes and settings.class_label is None:
             raise UserError("This model was trained with classes. Choose one with --class-label.")
@@ -112,7 +112,7 @@ class Plan:
 
     @property
     def folder(self) -> RunFolder:
-        """Where the pictures are."""
+        """The folder of the pictures."""
         return RunFolder(self.task.folder)
 
 
@@ -123,7 +123,7 @@ def _record(
     size: tuple[int, int],
     name: str,
 ) -> dict[str, Any]:
-    """Return what decides the pictures, also where the model's own files say it."""
+    """Return everything that determines the pictures, including settings from the model's files."""
     process = sampler.config if isinstance(sampler, ScheduleSampler) else checkpoint.read_process()
     return {
         "settings": {
@@ -143,7 +143,7 @@ def _record(
 def _of_picture(
     checkpoint: Checkpoint, sampler: Sampler, settings: Settings, name: str
 ) -> dict[str, Any]:
-    """Return what each picture says of itself, as those of the nodes do."""
+    """Return the record stored in each picture, as the nodes store it."""
     chosen = {
         "spacing": settings.spacing,
         "class_label": settings.class_label,

@@ -1,4 +1,4 @@
-"""What gives blocks to workers: each worker pulls its next block when it has finished one."""
+"""Gives blocks to workers: each worker pulls its next block when it has finished one."""
 
 import logging
 from collections import Counter, deque
@@ -17,13 +17,13 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class Report:
-    """What a worker says: that it is ready, what became of its block, or why it ended.
+    """A worker's report: that it is ready, the result of its block, or why it ended.
 
     Attributes:
-        worker: which. One that ended is replaced, and the new one reports when it is ready.
+        worker: its number. One that ended is replaced, and the new one reports when it is ready.
         drawn: None if it is only ready, or ended.
         error: why it ended.
-        stops: whether the error is one that every other block would have too.
+        stops: whether every other block would fail with this error too.
     """
 
     worker: int
@@ -47,14 +47,14 @@ class Pool(Protocol):
 
 
 def draw_blocks(blocks: Iterable[Block], pool: Pool) -> Iterator[Drawn]:
-    """Yield what became of each block, in the order in which they are finished.
+    """Yield the result of each block, in the order in which they are finished.
 
-    A block whose worker ended is given away again after the others, up to three times in all; then
+    A block whose worker ended is assigned again after the others, up to three times in total; then
     its seeds count as failed.
 
     Raises:
-        UserError: a worker reports an error that all would have; or workers ended three times, with
-            different blocks or none, and nothing was drawn in between.
+        UserError: a worker reports an error that all blocks would have; or workers ended three
+            times, with different blocks or none, and nothing was drawn in between.
     """
     waiting, again = iter(blocks), deque[Block]()
     in_hand: dict[int, Block] = {}

@@ -20,7 +20,7 @@ _READY = "ready"
 
 
 class Processes:
-    """One process for each device given; each has a pipe of its own, so that none waits for others.
+    """One process for each given device; each has its own pipe, so none waits for others.
 
     Args:
         make: called in each process with its device; draws a block.
@@ -78,7 +78,7 @@ class Processes:
 
 
 def make_worker(task: Task, device: torch.device) -> Draw:
-    """Return what draws the blocks of a run, with the pictures written here."""
+    """Return the function that draws the blocks of a run, with the pictures written here."""
     return Worker(task, device)
 
 
@@ -86,7 +86,7 @@ def _serve(connection: Connection, make: Callable[[torch.device], Draw], device:
     """Draw blocks until the other end of the pipe is closed."""
     # Ctrl-C goes to all processes of a terminal; the first one stops the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.disable(logging.WARNING)  # the first process says it once
+    logging.disable(logging.WARNING)  # the first process prints it once
     try:
         draw = make(device)
         connection.send(_READY)
@@ -95,12 +95,12 @@ def _serve(connection: Connection, make: Callable[[torch.device], Draw], device:
     except (EOFError, ConnectionError):  # the first process has ended
         return
     except Exception as error:
-        # Those of the user's input, and of the disk, would end every block.
+        # Errors in the user's input, and of the disk, would end every block.
         connection.send((describe(error), isinstance(error, ValueError | OSError)))
 
 
 def describe(error: Exception) -> str:
-    """Return an error in words."""
+    """Return an error as text."""
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         return f"A file cannot be read or written: {error.strerror}{where}."

@@ -1,4 +1,4 @@
-"""A line of progress on a terminal, or now and then a line in a log."""
+"""A line of progress on a terminal, or an occasional line in a log."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ _WINDOW = 30.0
 
 
 class Progress:
-    """Shows how many of ``total`` pictures there are, how fast they come, and the time left."""
+    """Shows how many of ``total`` pictures are done, the speed, and the time left."""
 
     def __init__(self, total: int, done: int, stream: TextIO = sys.stderr):
         self._total, self._done, self._stream = total, done, stream
@@ -20,7 +20,7 @@ class Progress:
         self._points = deque([(self._shown, done)])
 
     def add(self, pictures: int) -> None:
-        """Count pictures, and show the line if it is time."""
+        """Count pictures, and show the line if it is due."""
         self._done += pictures
         now = time.monotonic()
         self._points.append((now, self._done))

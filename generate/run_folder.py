@@ -1,4 +1,4 @@
-"""A folder of pictures, one for each seed, and the settings that all of them have."""
+"""A folder of pictures, one for each seed, and their common settings."""
 
 import contextlib
 import hashlib
@@ -26,12 +26,12 @@ logger = logging.getLogger(__name__)
 
 RUN = "run.json"
 _IN_FOLDER = 1000
-"""Pictures in a folder; file systems and file managers slow down with many more."""
+"""Pictures per subfolder; file systems and file managers slow down with many more."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Pictures named by their seeds: ``001000/001234.png``, and ``run.json``.
+    """Pictures named after their seeds: ``001000/001234.png``, and ``run.json``.
 
     A picture gets its name when it is complete. ``run.json`` is written once and never changed.
     """
@@ -39,7 +39,7 @@ class RunFolder:
     path: Path
 
     def begin(self, record: dict[str, Any]) -> None:
-        """Write the settings of a new run, or check that they are those of the run here.
+        """Write the settings of a new run, or check that they match the run in the folder.
 
         Args:
             record: the settings, as JSON.
@@ -52,9 +52,7 @@ class RunFolder:
         saved = self._read()
         if saved is None:
             if self.path.exists() and any(self.path.iterdir()):
-                raise UserError(
-                    f"{self.path} has files of something else, and no {RUN}. Use another folder."
-                )
+                raise UserError(f"{self.path} has other files, and no {RUN}. Use another folder.")
             self.path.mkdir(parents=True, exist_ok=True)
             digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
             text = json.dumps({**own, "settings_sha256": digest}, indent=2)
@@ -67,7 +65,7 @@ class RunFolder:
         if changes:
             raise UserError(
                 f"{self.path} has pictures of another run: {'; '.join(changes)}. Use the same "
-                "settings to go on with it, or another folder."
+                "settings to continue it, or another folder."
             )
 
     def _read(self) -> dict[str, Any] | None:
@@ -82,16 +80,16 @@ class RunFolder:
         return saved
 
     def file_of(self, seed: int) -> Path:
-        """Return where the picture of a seed is, or will be."""
+        """Return the path of a seed's picture, whether or not it exists."""
         return self._folder_of(seed // _IN_FOLDER) / f"{seed:06}.png"
 
     def _folder_of(self, thousand: int) -> Path:
         return self.path / f"{thousand * _IN_FOLDER:06}"
 
     def missing(self, seeds: Iterable[int]) -> "array[int]":
-        """Return the seeds without a picture, or whose picture is damaged, in their order.
+        """Return the seeds without a picture, or with a damaged one, in order.
 
-        Damaged pictures, and what a killed process left unfinished, are removed.
+        Damaged pictures, and unfinished files of a killed process, are removed.
 
         Args:
             seeds: ascending.
@@ -125,7 +123,7 @@ class RunFolder:
         path.parent.mkdir(exist_ok=True)
         with unfinished(path) as new:
             new.write_bytes(png)
-            # Another process may have been given the same block.
+            # Another process may have drawn the same block.
             with contextlib.suppress(FileExistsError):
                 take_name(new, path)
 

@@ -36,7 +36,7 @@ class Seeds:
 
     @classmethod
     def of(cls, first: int, count: int) -> "Seeds":
-        """Return ``count`` seeds from ``first`` on."""
+        """Return ``count`` seeds, starting at ``first``."""
         return cls((range(first, first + count),))
 
     def __iter__(self) -> Iterator[int]:
@@ -64,9 +64,9 @@ def _joined(ranges: Iterable[range]) -> Iterator[range]:
 
 @dataclass(frozen=True)
 class Block:
-    """Seeds that are one batch of the network, whoever draws it, and those of them to keep.
+    """The seeds of one batch of the network, on any worker, and those of them to keep.
 
-    The bits of an image depend on the other images of its batch, so a batch is always drawn whole.
+    The bits of an image depend on the other images in its batch, so a batch is always drawn whole.
     Blocks are aligned: block k has the seeds k * size to (k + 1) * size - 1.
     """
 
@@ -75,6 +75,6 @@ class Block:
 
 
 def blocks_of(wanted: Iterable[int], size: int) -> Iterator[Block]:
-    """Yield the blocks that contain the wanted seeds, which ascend."""
+    """Yield the blocks that contain the wanted seeds, which are in ascending order."""
     for k, seeds in groupby(wanted, key=lambda seed: seed // size):
         yield Block(range(k * size, min((k + 1) * size, SEEDS)), tuple(seeds))

@@ -1,4 +1,4 @@
-"""What decides the pictures of a run, besides the model and the machine."""
+"""The settings that determine the pictures of a run, apart from the model and the machine."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
@@ -33,16 +33,16 @@ _STEPS = {"pndm": 50, "ddim": 50, "consistency": 1}
 
 @dataclass(frozen=True)
 class Settings:
-    """The inputs of a sampler node, as its user chose them; None means the node's default.
+    """The inputs of a sampler node, as the user chose them; None means the node's default.
 
     Attributes:
-        sampler: which node.
+        sampler: the node.
         steps: through the schedule; None: 50, DDPM: all of the model's, Consistency: 1.
-        method, convention: of PNDM.
-        eta: of DDIM.
-        variance_type: of DDPM.
-        spacing: of PNDM, DDIM and DDPM; None: the model's own.
-        timesteps: of Consistency, as text, instead of steps.
+        method, convention: for PNDM.
+        eta: for DDIM.
+        variance_type: for DDPM.
+        spacing: for PNDM, DDIM and DDPM; None: the model's own.
+        timesteps: for Consistency, as text, instead of steps.
         class_label: for models with classes.
         size: (height, width) in pixels; None: the model's own.
         dtype: of the network.
@@ -79,7 +79,7 @@ class Settings:
                 )
 
     def changed(self, **changes: Any) -> "Settings":
-        """Return these settings with those of ``changes`` that are not None."""
+        """Return these settings, updated with those in ``changes`` that are not None."""
         return replace(self, **{name: v for name, v in changes.items() if v is not None})
 
     def make_sampler(self, process: Process) -> Sampler:
@@ -87,17 +87,18 @@ class Settings:
 
         Raises:
             ScheduleError: an option has an invalid value.
-            UserError: the sampler does not draw models of this process.
+            UserError: the sampler does not support this process.
         """
         if self.sampler == "consistency":
             return self._consistency(process)
         if not isinstance(process, SchedulerConfig):
             raise UserError(
-                f"The sampler {self.sampler} does not draw this model ({type(process).CLASS_NAME})."
+                f"The sampler {self.sampler} cannot draw with this model "
+                f"({type(process).CLASS_NAME})."
                 + (
                     " Choose consistency."
                     if isinstance(process, ConsistencyConfig)
-                    else " Only ComfyUI's KSampler draws it."
+                    else " Use ComfyUI's KSampler."
                 )
             )
         kind, names = _KINDS[self.sampler]
@@ -108,19 +109,20 @@ class Settings:
         return kind.over(process, Stretch(steps), self.spacing, **options)
 
     def changed_process(self, process: SchedulerConfig) -> SchedulerConfig:
-        """Return a model's scheduler options with those of ``schedule``."""
+        """Return a model's scheduler options, updated with ``schedule``."""
         known = {field.name for field in fields(SchedulerConfig)} - {"optimised", "warnings"}
         for name, _ in self.schedule:
             if name not in known:
                 raise ScheduleError(
-                    f"There is no scheduler option {name!r}. There are {', '.join(sorted(known))}."
+                    f"There is no scheduler option {name!r}. Known options: "
+                    f"{', '.join(sorted(known))}."
                 )
         return process.changed(**dict(self.schedule)) if self.schedule else process
 
     def _consistency(self, process: Process) -> Consistency:
         if not isinstance(process, ConsistencyConfig):
             raise UserError(
-                "The sampler consistency draws consistency models only, and this is another. "
+                "The sampler consistency is for consistency models only, and this is not one. "
                 "Choose pndm, ddim or ddpm."
             )
         if self.schedule:

@@ -20,7 +20,7 @@ OTHER_KERNELS = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
 }
-"""Environment of a process that computes as on a processor without AVX-512."""
+"""The environment for computing as on a processor without AVX-512."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Task:
         part: how many of them the network evaluates at once.
         folder: of the run.
         sha256: of the model's weights.
-        record: what each picture says of itself, besides its seed.
-        kernels: what the processor's kernels are for, so that all workers compute the same bits.
+        record: the record of each picture, except its seed.
+        kernels: the kind of the processor's kernels, so that all workers compute the same bits.
         threads: of each worker, on a CPU.
     """
 
@@ -52,12 +52,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What became of a block.
+    """The result of a block.
 
     Attributes:
-        seeds: whose pictures are written.
+        seeds: the seeds whose pictures are written.
         failed: what is wrong with the others.
-        pngs: the pictures, where whoever drew them does not see the run's folder.
+        pngs: the pictures, if the worker cannot access the run's folder.
     """
 
     seeds: tuple[int, ...]
@@ -71,11 +71,11 @@ class Worker:
     Args:
         task: the run.
         device: where the network is evaluated.
-        writes: whether to write the pictures; else they are returned.
+        writes: whether to write the pictures; otherwise they are returned.
 
     Raises:
-        UserError: the model cannot be loaded or is another one, or this machine computes other bits
-            than the run's.
+        UserError: the model cannot be loaded or is not the run's, or this machine would compute
+            other bits.
     """
 
     def __init__(self, task: Task, device: torch.device, *, writes: bool = True):
@@ -84,13 +84,13 @@ class Worker:
         found = kernels_of(device)
         if found != task.kernels:
             raise UserError(
-                f"A worker computes with {found}, and this run with {task.kernels}, which rounds "
-                "differently. Use machines of one kind, or start a run with --kernels avx2."
+                f"A worker computes with {found}, but this run with {task.kernels}, which rounds "
+                "differently. Use machines of the same kind, or start a run with --kernels avx2."
             )
         self._task, self._folder = task, RunFolder(task.folder) if writes else None
         self._model = DrawingModel.read(task.model, task.settings, task.part, device)
         if self._model.sha256 != task.sha256:
-            raise UserError(f"{task.model} is not the model of this run: its sha256 is another.")
+            raise UserError(f"{task.model} is not the model of this run: its sha256 differs.")
 
     def __call__(self, block: Block) -> Drawn:
         """Draw a block, and write the pictures that are wanted.
@@ -105,7 +105,7 @@ class Worker:
         for seed in block.wanted:
             sample = samples[seed - block.seeds.start]
             if not sample.isfinite().all():
-                failed[seed] = "They have NaN or infinite values."
+                failed[seed] = "The images have NaN or infinite values."
                 continue
             image = latent_to_image(sample[None])[0]
             pngs[seed] = encode(image, {"seed": seed, **self._task.record})
@@ -117,7 +117,7 @@ class Worker:
 
 
 def kernels_of(device: torch.device) -> str:
-    """Return what decides the last bits of a result, besides torch's version."""
+    """Return what determines the last bits of a result, apart from torch's version."""
     if device.type == "cpu":
         return torch.backends.cpu.get_cpu_capability()
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""How a MODEL covers its images; it travels with the MODEL, in ``transformer_options``."""
+"""How a MODEL covers its images: tiled or in windows. Stored in its ``transformer_options``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from ..pictures.provenance import Record
 
 @dataclass(frozen=True)
 class Canvas:
-    """What Seamless Tiling and Windows have put on a MODEL."""
+    """The settings of Seamless Tiling and Windows for a MODEL."""
 
     KEY: ClassVar[str] = "unconditional_canvas"
 
     seamless: Directions = "none"
-    """In which directions images continue over their edges."""
+    """The directions in which images tile."""
     windows: Windows | None = None
     """None: each image is evaluated as a whole."""
 
     @classmethod
     def of(cls, transformer_options: Mapping[str, Any]) -> "Canvas":
-        """Return that of a MODEL, by its ``transformer_options``."""
+        """Return the canvas of a MODEL, from its ``transformer_options``."""
         return transformer_options.get(cls.KEY) or cls()
 
     def cover(self, height: int, width: int) -> Cover:

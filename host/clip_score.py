@@ -1,4 +1,4 @@
-"""How well images fit a text, by the host's CLIP and CLIP Vision."""
+"""How well images match a text, according to the host's CLIP and CLIP Vision."""
 
 import struct
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from .gradients import through
 from .steering import Moment, Score
 
 _SCALE = 100.0
-"""CLIP's logit for a similarity of 1: the published models were trained up to this."""
+"""CLIP's logit for a similarity of 1: the limit to which the published models were trained."""
 _SMALLEST = 0.5
 """The side of the smallest cut-out, as a part of the image's shorter side."""
 
 
 class TextScore(Score):
-    """100 times the mean similarity of cut-outs of an image and a text: the logit of CLIP.
+    """CLIP's logit: 100 times the mean similarity of a text and cut-outs of an image.
 
     The cut-outs are squares of random size and place. They depend on the image's seed and the noise
     level alone. (Radford et al. 2021, arXiv 2103.00020; cut-outs as in CLIP-guided diffusion,
@@ -45,18 +45,18 @@ class TextScore(Score):
         projection = getattr(clip_vision.model, "visual_projection", None)
         if not isinstance(projection, nn.Linear) or clip_vision.model_type != "clip_vision_model":
             raise UserError(
-                "Steer compares images with a text, which needs the vision model of CLIP (ViT-L, "
-                f"ViT-H or ViT-bigG), and this CLIP Vision is another one "
-                f"({getattr(clip_vision, 'model_type', 'unknown')}). Load CLIP's with 'Load CLIP "
-                "Vision'."
+                "To compare images with a text, Steer needs CLIP's own vision model (ViT-L, "
+                "ViT-H or ViT-bigG), but this CLIP Vision is of another type "
+                f"({getattr(clip_vision, 'model_type', 'unknown')}). Load CLIP's vision model "
+                "with 'Load CLIP Vision'."
             )
         self._text = F.normalize(text_embedding(clip, text), dim=-1)
         width = self._text.shape[-1]
         if width != projection.out_features:
             raise UserError(
-                f"This CLIP turns a text into {width} numbers, and this CLIP Vision an image into "
-                f"{projection.out_features}, so they are not of the same CLIP. Use both of ViT-L "
-                "(768), both of ViT-H (1024), or both of ViT-bigG (1280; SDXL's CLIP)."
+                f"This CLIP turns a text into {width} numbers, but this CLIP Vision turns an "
+                f"image into {projection.out_features}, so they do not belong to the same CLIP. "
+                "Use ViT-L (768), ViT-H (1024) or ViT-bigG (1280; SDXL's CLIP) for both."
             )
         self._vision, self._cutouts = clip_vision, cutouts
         self.patcher = clip_vision.patcher
@@ -114,8 +114,8 @@ def _seed_at(seed: int, sigma: float) -> int:
 def text_embedding(clip: Any, text: str) -> Tensor:
     """Return the projected embedding of a text, float32 on the CPU, shape (1, width).
 
-    The host leaves the projection out for the CLIP of Stable Diffusion 1, and where a file lacks
-    its weights, it takes what happens to be in memory.
+    The host leaves the projection out for the CLIP of Stable Diffusion 1. If a file lacks its
+    weights, the host uses whatever happens to be in memory.
 
     Raises:
         UserError: the CLIP has no text projection.
@@ -123,9 +123,9 @@ def text_embedding(clip: Any, text: str) -> Tensor:
     encoder = _encoder(clip)
     if encoder is None or _lacks_projection(clip, encoder.transformer.text_projection.weight):
         raise UserError(
-            "This CLIP has no text projection, without which a text cannot be compared with an "
-            "image; most files of Stable Diffusion 1 and of clip_l lack it. Load a complete CLIP "
-            "with 'Load CLIP', for example model.safetensors of openai/clip-vit-large-patch14, or "
+            "This CLIP has no text projection, which is needed to compare a text with an image; "
+            "most files of Stable Diffusion 1 and of clip_l lack it. Load a complete CLIP with "
+            "'Load CLIP', for example model.safetensors of openai/clip-vit-large-patch14, or "
             "the CLIP of SDXL or Stable Diffusion 2."
         )
     _, pooled = clip.encode_from_tokens(clip.tokenize(text), return_pooled=True)
@@ -136,7 +136,7 @@ def text_embedding(clip: Any, text: str) -> Tensor:
 
 
 def _encoder(clip: Any) -> Any:
-    """Return the host's text encoder whose pooled output a CLIP has; None if there is none."""
+    """Return the host's text encoder that gives a CLIP's pooled output; None if there is none."""
     found = {
         name.rpartition(".")[2]: module
         for name, module in clip.cond_stage_model.named_modules()
@@ -148,10 +148,10 @@ def _encoder(clip: Any) -> Any:
 
 
 def _lacks_projection(clip: Any, weight: Tensor) -> bool:
-    """Whether the weights of a text projection do not come from a file, as far as can be seen."""
+    """Whether the weights of a text projection do not come from a file, as far as one can tell."""
     values = weight.float()
     spread = values.std().item()
-    # Of trained ones it is about 1 / sqrt(width); memory has zeros or numbers of any size.
+    # For trained weights it is about 1 / sqrt(width); memory has zeros or numbers of any size.
     if not values.isfinite().all() or not 1e-3 < spread < 1:
         return True
     if torch.equal(values, torch.eye(*values.shape, device=values.device)):

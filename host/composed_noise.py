@@ -1,4 +1,4 @@
-"""NOISE made of other NOISE, and what else the samplers take as noise."""
+"""NOISE made from other NOISE, and everything else that the samplers accept as noise."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,12 @@ from .noise import Drawn, HeldNoise
 
 
 class LatentNoise(HeldNoise):
-    """The images of a LATENT as noise; a single one serves all images."""
+    """The images of a LATENT as noise; a single one is used for all images."""
 
     def __init__(self, latent: dict[str, Any]):
         samples: Tensor = latent["samples"]
         if samples.is_nested or samples.ndim != 4:
-            raise UserError("A LATENT used as noise must be one of still images, as from 'Invert'.")
+            raise UserError("A LATENT used as noise must contain still images, as from 'Invert'.")
         self._samples, self._rest = samples.float().cpu(), None
         self._indices = list(latent.get("batch_index") or range(len(samples)))
         self._records = [
@@ -38,7 +38,7 @@ class LatentNoise(HeldNoise):
         return Drawn(self._samples[kept], [self._records[k] for k in kept], rest)
 
     def _of(self, latent: dict[str, Any]) -> list[int]:
-        """Return which of the noises each image of a LATENT has."""
+        """Return the index of the noise for each image of a LATENT."""
         count, wanted = len(self._samples), len(latent["samples"])
         if count in (1, wanted):
             return [k % count for k in range(wanted)]
@@ -46,13 +46,14 @@ class LatentNoise(HeldNoise):
         if indices is None or not set(indices) <= set(self._indices):
             raise UserError(
                 f"The noise has {count} images, but the latent has {wanted}. Connect a latent of "
-                f"{count} images, or of one, or none: the noise then sets their number."
+                f"{count} images, or a latent of one image or none, so that the noise sets the "
+                "number."
             )
         return [self._indices.index(index) for index in indices]
 
 
 class HostNoise(HeldNoise):
-    """NOISE of another node, for example ComfyUI's RandomNoise."""
+    """NOISE from another node, for example ComfyUI's RandomNoise."""
 
     def __init__(self, noise: Any):
         self._noise = noise
@@ -66,7 +67,7 @@ class HostNoise(HeldNoise):
 
 
 def as_noise(given: Any) -> HeldNoise:
-    """Return NOISE, or a LATENT of noise, as NOISE of ours.
+    """Return NOISE, or a LATENT of noise, as our own NOISE.
 
     Raises:
         UserError: it is neither.
@@ -81,7 +82,7 @@ def as_noise(given: Any) -> HeldNoise:
 
 
 class MixedNoise(HeldNoise):
-    """Noise on the way from one to another: variations of the first.
+    """Noise between two noises: variations of the first.
 
     Args:
         first, second: the ends.
@@ -124,8 +125,8 @@ class NoiseWalk(HeldNoise):
     All frames get the same added noise, so that nothing flickers.
 
     Args:
-        keys: the noises; where it has not a number of its own, its first ``loop.keys`` images.
-        loop: the way.
+        keys: the noises; its first ``loop.keys`` images if it has no number of its own.
+        loop: the path.
     """
 
     def __init__(self, keys: HeldNoise, loop: Loop):
@@ -163,11 +164,11 @@ class NoiseWalk(HeldNoise):
 
 
 class ShiftedNoise(HeldNoise):
-    """Noise that is rolled: what leaves at one edge enters at the opposite one.
+    """Rolled noise: values that leave at one edge enter at the opposite one.
 
     Args:
-        noise: to roll.
-        x, y: by how many pixels, to the right and down.
+        noise: the noise to roll.
+        x, y: how far to roll it, in pixels, to the right and down.
     """
 
     def __init__(self, noise: HeldNoise, x: int, y: int):
@@ -190,12 +191,12 @@ class ShiftedNoise(HeldNoise):
 
 
 def _images(like: Tensor, count: int) -> dict[str, Any]:
-    """Return a LATENT of so many images of this size, without other keys."""
+    """Return a LATENT of this many images of this size, without other keys."""
     return {"samples": like[:1].expand(count, -1, -1, -1)}
 
 
 def _between(first: Tensor | None, second: Tensor | None, parts: Sequence[float]) -> Tensor | None:
-    """Return the rests of mixed noise; that of noise that was drawn is 0."""
+    """Return the rests of mixed noise; random noise has the rest 0."""
     if first is None and second is None:
         return None
     known = first if first is not None else second
@@ -208,8 +209,8 @@ def _common_inversion(first: HeldNoise, second: HeldNoise) -> Inversion | None:
     found = [noise.inversion for noise in (first, second) if noise.inversion is not None]
     if any(other != found[0] for other in found):
         raise UserError(
-            "These two noises come from two 'Invert' nodes with other settings or models, so "
-            "nothing draws them together. Use the same settings, or the method DDIM."
+            "These two noises come from 'Invert' nodes with different settings or models, so no "
+            "sampler can draw their mixture. Use the same settings, or the method DDIM."
         )
     return found[0] if found else None
 

@@ -1,4 +1,4 @@
-"""The same images again and again, each time with another sampler."""
+"""Draw the same images with many samplers, one after another."""
 
 import comfy.utils
 from comfy.model_patcher import ModelPatcher
@@ -35,8 +35,8 @@ class Drawing:
             )
         if sampled.lost:
             raise UserError(
-                f"With the seeds {', '.join(map(str, sampled.lost[:10]))} this model draws NaN or "
-                "infinite values, so no timesteps can be found. Choose another seed, or dtype "
-                "float32 in the loader."
+                f"With the seeds {', '.join(map(str, sampled.lost[:10]))} this model gives NaN "
+                "or infinite values, so no timesteps can be found. Choose another seed, or "
+                "dtype float32 in the loader."
             )
         return sampled.latent["samples"]

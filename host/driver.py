@@ -25,8 +25,8 @@ from .restoration import finish
 logger = logging.getLogger(__name__)
 
 Start = Literal["noise", "noised", "as is", "data"]
-"""What a run starts from: noise alone, the noised LATENT, or a LATENT with its noise left over. Or
-from the images of a LATENT: an inversion, which ends with noise."""
+"""What a run starts from: noise alone, the noised LATENT, or a LATENT with leftover noise. An
+inversion starts from the images of a LATENT and ends with noise."""
 
 MakeSampler = Callable[[Any, Tensor], Sampler]
 """(the model's ``model_sampling``, sigmas of shape (N + 1,)) -> the sampler."""
@@ -36,12 +36,12 @@ class HostSampler(comfy.samplers.Sampler):
     """One of our samplers as the host's SAMPLER.
 
     Args:
-        make_sampler: makes the sampler when the model is known.
-        start: what from; None: as the host's samplers, from the LATENT, noised as far as the sigmas
-            say; from noise alone where they begin with that and the LATENT is empty.
+        make_sampler: makes the sampler once the model is known.
+        start: what a run starts from. None: as in the host's samplers, the LATENT, noised to the
+            first sigma; noise alone if that is full noise and the LATENT is empty.
         class_label: for a network of ours.
         known: the image outside a mask, shape (B, C, H, W); None: the LATENT.
-        seeds: of each image; None: as the host's seed says.
+        seeds: of each image; None: derived from the host's seed.
         on_evaluation: called with each evaluation.
     """
 
@@ -72,7 +72,7 @@ class HostSampler(comfy.samplers.Sampler):
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        """Sample, as the host asks every sampler to.
+        """Sample; the host calls this on every sampler.
 
         Args:
             model_wrap: the guider, which is called with the host's x and sigma.
@@ -80,13 +80,13 @@ class HostSampler(comfy.samplers.Sampler):
             extra_args: the model's options and the seed.
             callback: (evaluations so far - 1, predicted image, host's x, all evaluations).
             noise: initial noise, shape (B, C, H, W).
-            latent_image: shape (B, C, H, W); with noise left over, in the host's scale, which is
-                x_t divided by its own (see ``Sampler``).
+            latent_image: shape (B, C, H, W); with leftover noise, in the host's scale, which is x_t
+                divided by its own scale (see ``Sampler``).
             denoise_mask: shape (B, C, H, W), 1 where the image is made.
-            disable_pbar: of the terminal; ours has none.
+            disable_pbar: for the terminal's progress bar; ours has none.
 
         Returns:
-            Shape (B, C, H, W), float32; where the last sigma is not 0, in the host's scale.
+            Shape (B, C, H, W), float32; in the host's scale if the last sigma is not 0.
         """
         model_sampling = model_wrap.inner_model.model_sampling
         started = time.perf_counter()
@@ -99,7 +99,7 @@ class HostSampler(comfy.samplers.Sampler):
             whole = sampler.begins_with_noise and not latent.any()
             start = "noise" if whole else "noised"
 
-        # What is known, and the noise that it is shown with at each evaluation.
+        # The known image, and the noise that is added to it at each evaluation.
         known = latent if self._known is None else self._known.to(latent)
         seeds = self._seeds or BatchSeed.images_of(extra_args.get("seed") or 0, len(noise))
         known_noise = noise
@@ -146,7 +146,7 @@ class HostSampler(comfy.samplers.Sampler):
             x = x / sampler.level(sampler.span.end)[0]
             if self._start is None and denoise_mask is not None:
                 x, host = leftover.leave(x, known, denoise_mask), model_wrap.inner_model
-                # As the next sampler will be given it.
+                # As the next sampler will receive it.
                 left = host.process_latent_in(host.process_latent_out(x))
                 leftover.remember(left, denoise_mask)
         else:
@@ -189,7 +189,7 @@ class _Progress:
 
 
 class NoPictureError(ValueError):
-    """No image of a run is finite."""
+    """Raised if no image of a run is finite."""
 
 
 def finite(images: Tensor) -> list[bool]:
@@ -206,9 +206,9 @@ def _check_finite(images: Tensor, seeds: Sequence[int]) -> None:
     good = finite(images)
     if not any(good):
         raise NoPictureError(
-            "The result contains NaN or infinite values, so there is no picture. With float16 "
-            "choose dtype float32 or bfloat16 in the loader; else the noise schedule does not fit "
-            "the model, or the model is broken."
+            "The result contains NaN or infinite values, so there is no picture. With float16, "
+            "choose dtype float32 or bfloat16 in the loader. Otherwise the noise schedule does "
+            "not fit the model, or the model is broken."
         )
     lost = [str(seed) for seed, is_good in zip(seeds, good, strict=True) if not is_good]
     if lost:

@@ -1,4 +1,4 @@
-"""Where models are: the bundled ones, and every model below the host's `diffusers` paths.
+"""Finds models: the bundled ones, and every model below the host's `diffusers` paths.
 
 A model is a folder or a single file. Its name in the loader is its path below the `diffusers`
 folder, with ``/`` on every system; a suffix like ``@fp16`` selects a variant of the weights.
@@ -30,7 +30,7 @@ from ..networks.errors import CheckpointError, shown
 _BUNDLED = Path(__file__).resolve().parent.parent / "models"
 _DEPTH = 4
 _CLASSIFIER = "classifier.safetensors"
-"""Of a bundled model, in its folder."""
+"""The classifier's file in the folder of a bundled model."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def check_name(name: str) -> None:
 
 
 def classifier_names() -> list[str]:
-    """Return the names of the classifiers: those of the bundled models, then those of files."""
+    """Return the names of the classifiers: first the bundled models', then those of files."""
     bundled = [path.parent.name for path in sorted(_BUNDLED.glob(f"*/{_CLASSIFIER}"))]
     return [*bundled, *sorted(_classifier_files())]
 
@@ -155,7 +155,7 @@ def _roots() -> list[Path]:
 
 
 def _find(name: str) -> _Place:
-    """Look up a name below the roots, and nowhere else."""
+    """Look up a name below the roots only."""
     check_not_code(name)
     foreign, unreadable = None, ""
     for root in _roots() if all(map(_is_part, name.split("/"))) else ():
@@ -167,7 +167,7 @@ def _find(name: str) -> _Place:
             if place is not None and not is_foreign(place.path):
                 return place
             foreign = foreign or place
-    if foreign is not None:  # loading it reports what it is
+    if foreign is not None:  # loading it reports the problem
         return foreign
     raise CheckpointError(
         f"The model '{shown(name)}' was not found.{unreadable} Put its folder (with config.json "
@@ -177,7 +177,7 @@ def _find(name: str) -> _Place:
 
 
 def _is_part(part: str) -> bool:
-    """Whether it is a plain name: not a parent folder, drive or network share, and not hidden."""
+    """Whether this is a plain name: not a parent folder, drive or network share, and not hidden."""
     return part == Path(part).name and part[:1] not in ("", ".")
 
 

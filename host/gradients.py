@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 @contextlib.contextmanager
 def with_gradients() -> Iterator[None]:
-    """Record operations while the context lasts; gradients are computed in it too.
+    """Record operations for gradients within the context; compute the gradients in it too.
 
-    Tensors from outside must be cloned in it. The host's networks add in place, to what was
-    recorded.
+    Clone tensors from outside the context first, because the host's networks add in place.
     """
     recording = torch.autograd.graph.allow_mutation_on_saved_tensors
     with torch.inference_mode(False), torch.enable_grad(), recording():
@@ -20,10 +19,10 @@ def with_gradients() -> Iterator[None]:
 
 
 def through(module: nn.Module, call: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """Return ``call(*inputs)``, which may call ``module``, so that it has gradients by the inputs.
+    """Return ``call(*inputs)``, which may call ``module``, with gradients by the inputs.
 
-    Weights that were loaded in inference mode cannot take part. Meanwhile the module has tensors in
-    their place that share their memory.
+    Autograd rejects weights that were loaded in inference mode. During the call, tensors that share
+    their memory take their place.
     """
     named = (*module.named_parameters(), *module.named_buffers())
     shared = {f"module.{name}": _shared(tensor) for name, tensor in named}
@@ -42,7 +41,7 @@ class _Call(nn.Module):
 
 
 def _shared(tensor: Tensor) -> Tensor:
-    """Return a tensor with the same memory that may take part in a recorded operation."""
+    """Return a tensor with the same memory that autograd accepts."""
     if not tensor.is_inference():
         return tensor.detach()
     own = torch.empty(0, dtype=tensor.dtype, device=tensor.device)

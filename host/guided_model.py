@@ -1,8 +1,8 @@
 """How our samplers call the host's model: through its guider, so that other nodes apply.
 
-CFG, ControlNets, masks, wrappers and patches of other nodes work on the host's terms: x without its
-scale (x0 + sigma eps), the noise level sigma, and the image that the model predicts. Ours are x_t,
-the time, and the model's output.
+CFG, ControlNets, masks, wrappers and patches of other nodes use the host's conventions: x without
+scale (x0 + sigma eps), the noise level sigma, and the image that the model predicts. Our samplers
+use x_t, the time, and the model's output.
 """
 
 from typing import Any
@@ -28,11 +28,11 @@ class GuidedModel:
 
     Args:
         guider: the host's model with its conditioning.
-        sampler: the one that calls it.
+        sampler: the sampler that calls it.
         sigmas: of the host's run, for masks that change with them.
         extra_args: what the host passes on to its model: options and the seed.
         noise: the images' initial noise, shape (B, C, H, W), with which known parts are re-noised.
-        known: what stands where ``mask`` is 0, shape (B, C, H, W).
+        known: the image where ``mask`` is 0, shape (B, C, H, W).
         mask: shape (B, C, H, W), 1 where the image is made, or None.
         class_label: for a network of ours.
     """
@@ -54,9 +54,9 @@ class GuidedModel:
         self._sampler, self._extra_args, self._mask = sampler, extra_args, mask
         self._class_label = class_label
         self._last_x0: Tensor | None = None
-        # Our own network is called in float64, so that going to the host's terms and back changes
-        # no digit of float32; not every device has it, and other models expect float32. The host
-        # holds six copies, so that a very large image has to do without.
+        # Our own network is called in float64, so that converting to the host's convention and back
+        # changes no digit of float32; not every device has it, and other models expect float32. The
+        # host holds six copies, so a very large image has to do without.
         ours = isinstance(guider.inner_model, UnconditionalModel)
         exact = ours and computes_float64(noise.device) and noise[0].numel() < _VERY_LARGE
         self._keeps_last = ours and guider.inner_model.unet_config.is_self_conditioned
@@ -71,7 +71,7 @@ class GuidedModel:
         options = self._extra_args["model_options"]
         transformer_options = {**options.get("transformer_options", {}), Request.KEY: request}
         x0 = self._model(
-            x_t.to(self._dtype) / scale,  # not kept meanwhile: of a large image each copy counts
+            x_t.to(self._dtype) / scale,  # not kept meanwhile: each copy of a large image counts
             sigma,
             self._mask,
             model_options={**options, "transformer_options": transformer_options},
@@ -90,9 +90,9 @@ class GuidedModel:
             return output
         if request.learned_variance.shape != x_t.shape:
             raise ScheduleError(
-                "This model predicts its variance, and another node evaluates the image in parts "
-                f"({tuple(request.learned_variance.shape)} of {tuple(x_t.shape)}), for which that "
-                "variance cannot be put together. Remove that node (an area of the conditioning, a "
-                "context window, tiles)."
+                "This model predicts its variance, but another node evaluates the image in "
+                f"parts ({tuple(request.learned_variance.shape)} of {tuple(x_t.shape)}), and "
+                "their variances cannot be combined. Remove that node (an area of the "
+                "conditioning, a context window, tiles)."
             )
         return torch.cat((output, request.learned_variance.to(output)), dim=1)

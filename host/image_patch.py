@@ -1,4 +1,4 @@
-"""What a MODEL does with each image that it predicts: this pack's post-CFG functions."""
+"""Patches of each image that a MODEL predicts: this pack's post-CFG functions."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -19,14 +19,14 @@ _KEY = "sampler_post_cfg_function"
 
 @dataclass(frozen=True, eq=False)
 class ImagePatch(ABC):
-    """A post-CFG function: clips each predicted image, then changes it; all samplers pass through.
+    """A post-CFG function that clips each predicted image, then changes it. All samplers use it.
 
     Attributes:
-        record: what a picture's record says of it.
+        record: what a picture's record says about it.
     """
 
     rank: ClassVar[int] = 0
-    """Patches of a higher rank come later, in whatever order nodes have set them."""
+    """Patches with a higher rank run later, whatever the order of the nodes."""
 
     record: Record
 
@@ -41,7 +41,7 @@ class ImagePatch(ABC):
 
 
 def clipped(args: dict[str, Any]) -> Tensor:
-    """Return the predicted images of ``args``, clipped as the model's options say."""
+    """Return the predicted images of ``args``, clipped according to the model's options."""
     model = args["model"]
     process = process_to_draw(model.model_sampling, model.scheduler_config)
     if isinstance(process, SchedulerConfig):
@@ -65,7 +65,7 @@ def level_after(args: dict[str, Any], part: float) -> float:
 
 
 def with_patch(patcher: ModelPatcher, patch: ImagePatch) -> ModelPatcher:
-    """Return a MODEL with one more patch, which is called in the order of its ``rank``."""
+    """Return a MODEL with one more patch; patches are called in the order of their ``rank``."""
     changed = patcher.clone()
     changed.set_model_sampler_post_cfg_function(cast(Any, patch))
     functions = cast("list[Any]", changed.model_options[_KEY])
@@ -82,7 +82,7 @@ def patches_of(model_options: dict[str, Any], kind: type[Patch]) -> list[Patch]:
 
 
 def without_clipping(sampler: Sampler, model_options: dict[str, Any]) -> Sampler:
-    """Return the sampler for a MODEL that may have patches, which must come after clipping."""
+    """Return the sampler for a MODEL that may have patches, which must run after clipping."""
     if not patches_of(model_options, ImagePatch) or not isinstance(sampler, ScheduleSampler):
         return sampler
     return replace(sampler, config=sampler.config.changed(clip_sample=False, thresholding=False))

@@ -36,19 +36,19 @@ def invert(
     spacing: str,
     own_spacing: Spacing | None,
 ) -> tuple[dict[str, Any], float]:
-    """Invert the images of a LATENT, and draw them again to see how near they come.
+    """Invert the images of a LATENT, and draw them again to measure the error.
 
     Args:
-        model: with what other nodes have put on it.
-        latent: its mask does not count.
+        model: the MODEL, with the patches of other nodes.
+        latent: the images; its mask is ignored.
         method: BDIA gives noise with a rest, for DDIM Sampler; DDIM gives noise for any sampler.
         steps: of drawing; inversion takes as many evaluations, and BDIA one more.
-        gamma: of BDIA.
+        gamma: see ``BDIA``.
         class_label: None: the model has no classes.
-        spacing, own_spacing: as the user chose it, and what it means.
+        spacing, own_spacing: the user's choice, and the spacing it resolves to.
 
     Returns:
-        The LATENT of noise, and the root mean square of what differs, in -1..1.
+        The LATENT of noise, and the root mean square difference, in -1..1.
 
     Raises:
         UserError: the model cannot be inverted, or images are not finite.
@@ -56,8 +56,8 @@ def invert(
     config, ours = own_schedule(model), unconditional_model(model)
     if ours.unet_config.is_self_conditioned:
         raise UserError(
-            "This model is self-conditioned: what it predicts depends on the steps before, which "
-            "a run backwards does not know. Invert with another model."
+            "This model is self-conditioned: its prediction depends on earlier steps, which are "
+            "unknown when running backwards. Invert with another model."
         )
     if patches_of(model.model_options, ImagePatch):
         raise UserError(
@@ -81,8 +81,9 @@ def invert(
     inverted = run(way, start="data", callback=partial(callback, 0), on_evaluation=last.append)
     if inverted.lost:
         raise UserError(
-            "Inverting gave NaN or infinite values for some of the pictures, which this model "
-            "does not know. Use pictures of its kind, more steps, or the method DDIM."
+            "Inverting gave NaN or infinite values for some of the pictures, because they are "
+            "unlike those that the model learned. Use pictures of its kind, more steps, or the "
+            "method DDIM."
         )
     images, noise = latent["samples"], inverted.latent["samples"]
     record: Record = record_of(

@@ -1,4 +1,4 @@
-"""What a LATENT of noise carries of its exact inversion, and which sampler draws it back."""
+"""The data of an exact inversion in a LATENT of noise, and the sampler that draws it back."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +19,12 @@ from .our_model import unconditional_model
 _KEY = "unconditional_inversion"
 """In a LATENT: the ``Inversion``, and the last two states of each image by the digest of its noise.
 
-In float32, as the noise itself, they would give the image back to about 2e-5 only."""
+In float32, like the noise itself, they would give the image back only to within about 2e-5."""
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """How images were inverted with BDIA; drawing them back takes the same.
+    """How images were inverted with BDIA; drawing them back needs the same settings.
 
     Attributes:
         config: the scheduler options.
@@ -59,7 +59,7 @@ def find_inversion(latent: dict[str, Any]) -> tuple[Inversion, Tensor] | None:
     """Return the inversion of a LATENT of noise and its images' states, (B, 2C, H, W).
 
     Raises:
-        UserError: it has been changed since, or joined with another.
+        UserError: it was changed after the inversion, or joined with other noise.
     """
     found = latent.get(_KEY)
     if found is None:
@@ -82,17 +82,17 @@ def draw_back(
     states: Tensor,
     class_label: int | None,
 ) -> Sampler:
-    """Return the sampler for noise of an inversion in place of the one that a node has made.
+    """Return the sampler for noise from an inversion, in place of the node's sampler.
 
     Args:
-        model: of the node.
-        sampler: of the node.
-        inversion: of the noise.
+        model: the node's MODEL.
+        sampler: the node's sampler.
+        inversion: how the noise was made.
         states: of each image, shape (B, 2C, H, W).
-        class_label: of the node; None: the model has no classes.
+        class_label: the node's; None: the model has no classes.
 
     Raises:
-        UserError: the node's is not DDIM, or does not agree with the inversion.
+        UserError: the node's sampler is not DDIM, or does not match the inversion.
     """
     ours = unconditional_model(model).source
     if not isinstance(sampler, DDIM) or sampler.eta:
@@ -103,18 +103,18 @@ def draw_back(
     if ours.sha256 != inversion.sha256:
         raise UserError(
             f"This noise was made with the model {inversion.model}, but the sampler has "
-            f"{ours.name}. Use the same, or choose the method DDIM in 'Invert': its noise is for "
-            "any model."
+            f"{ours.name}. Use the same model, or choose the method DDIM in 'Invert', whose "
+            "noise works with any model."
         )
     if sampler.config != inversion.config:
         raise UserError(
-            "The noise schedule of this MODEL is not the one with which 'Invert' made this noise. "
+            "This MODEL's noise schedule is not the one that 'Invert' made this noise with. "
             "Connect both nodes to the same MODEL."
         )
     if sampler.span != inversion.span:
         steps = len(inversion.span.timesteps)
         raise UserError(
-            f"This noise was made with {steps} steps and the spacing '{inversion.spacing}', and "
+            f"This noise was made with {steps} steps and the spacing '{inversion.spacing}', but "
             f"the sampler visits other timesteps ({len(sampler.span.timesteps)}, from "
             f"{sampler.span.timesteps[0]}). Set steps to {steps}, spacing to "
             f"'{inversion.spacing}' and denoise to 1."
@@ -122,6 +122,6 @@ def draw_back(
     if class_label != inversion.class_label:
         raise UserError(
             f"This noise was made with class_label {inversion.class_label}, not {class_label}. "
-            "Set the same, or choose the method DDIM in 'Invert' to draw another class."
+            "Set the same one, or choose the method DDIM in 'Invert' to draw another class."
         )
     return inversion.sampler(states)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .our_model import check_size, unconditional_model
 
-# A key of the host's empty latents: how many pixels a side of one entry covers.
+# A key in the host's empty latents: the side of one entry in pixels.
 _RATIO = "downscale_ratio_spacial"
 
 

@@ -1,13 +1,13 @@
-"""Noise left over in a masked LATENT: what stands outside the mask must not become noise.
+"""Leftover noise in a masked LATENT: the image outside the mask must stay free of noise.
 
-A mask keeps a known image where it is below 1. A sampler that goes on needs that image without
-noise, and a LATENT has room for one tensor. So our samplers leave the known image there and noise
-only where the image is made: the host's own samplers, which put what they are given outside the
-mask, then keep it too.
+A mask keeps a known image where it is below 1. The next sampler needs that image without noise, and
+a LATENT has room for only one tensor. So our samplers leave the known image outside the mask, and
+noise only inside it. The host's own samplers restore their input outside the mask, so they keep the
+image too.
 
-Whether somebody else's LATENT is like that cannot be seen. What was left here is therefore
-remembered by its digest: other nodes may pick, repeat and rebatch images, but a known part that was
-flipped, resized or noised is not found, and no picture is made of it.
+There is no way to see whether another sampler's LATENT is like that. So we remember the digest of
+each known part. Other nodes may pick, repeat and rebatch images, but a known part that was flipped,
+resized or noised is not found, and the run is rejected.
 """
 
 from typing import Any
@@ -29,38 +29,38 @@ def leave(x: Tensor, known: Tensor, mask: Tensor) -> Tensor:
     """Return x with the known image wherever the mask keeps some of it.
 
     Args:
-        x: noise left over, in the host's scale, shape (B, C, H, W).
-        known: what stands where ``mask`` is 0, without noise, shape (B, C, H, W).
+        x: leftover noise, in the host's scale, shape (B, C, H, W).
+        known: the image where ``mask`` is 0, without noise, shape (B, C, H, W).
         mask: shape (B, C, H, W), 1 where the image is made.
     """
     return torch.where(mask < 1, known, x)
 
 
 def remember(samples: Tensor, mask: Tensor) -> None:
-    """Keep in mind what stands outside the mask, as the next sampler will be given it."""
+    """Remember the image outside the mask, as the next sampler will receive it."""
     _left.update(_known_parts(samples, mask))
 
 
 def check_known(samples: Tensor, mask: Tensor) -> None:
-    """Raise ValueError unless what stands outside the mask is known to have no noise.
+    """Raise ValueError unless the image outside the mask is known to have no noise.
 
     Args:
-        samples: noise left over, in the host's scale, shape (B, C, H, W).
+        samples: leftover noise, in the host's scale, shape (B, C, H, W).
         mask: shape (B, C, H, W), 1 where the image is made.
     """
     if (mask < 1).any() and not _left.issuperset(_known_parts(samples, mask)):
         raise ValueError(
-            "This LATENT has noise left over and a mask, and what stands outside the mask cannot "
-            "be kept: the part of the run before this one was another sampler's (ComfyUI's own "
-            "leave noise there), or the images or the mask were changed in between. Run both parts "
-            "with samplers of this pack, and flip, resize or mask the images before the first "
-            "part. Or leave the mask out of both parts, and put the kept image back into the "
-            "finished picture with LatentCompositeMasked."
+            "This LATENT has leftover noise and a mask, and the image outside the mask cannot "
+            "be kept: either another sampler ran the first part (ComfyUI's own leave noise "
+            "there), or the images or the mask were changed in between. Run both parts with "
+            "samplers of this pack, and flip, resize or mask the images before the first part. "
+            "Or use no mask in both parts, and put the kept image back into the finished "
+            "picture with LatentCompositeMasked."
         )
 
 
 def with_known(latent: dict[str, Any], x: Tensor, known: Tensor) -> dict[str, Any]:
-    """Return a masked LATENT with noise left over, for any sampler that goes on.
+    """Return a masked LATENT with leftover noise, for any sampler that continues the run.
 
     Args:
         latent: with ``noise_mask``.
@@ -75,7 +75,7 @@ def with_known(latent: dict[str, Any], x: Tensor, known: Tensor) -> dict[str, An
 
 
 def find_known(latent: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return x and the known image of a masked LATENT with noise left over, (B, C, H, W) each.
+    """Return x and the known image of a masked LATENT with leftover noise, (B, C, H, W) each.
 
     Raises:
         ValueError: as from ``check_known``.

@@ -1,4 +1,4 @@
-"""Thousands of pictures in one node: in blocks, into a folder, going on where a run was stopped."""
+"""Thousands of pictures in one node: in blocks, into a folder, continuing a stopped run."""
 
 import contextlib
 import logging
@@ -37,17 +37,17 @@ _SHOWN = 64
 """Pictures that the node shows and returns."""
 
 _TRIES = 3
-"""Blocks without a picture, one after another, after which the model is to blame."""
+"""Stop after this many consecutive blocks without a picture: the model is at fault."""
 
 
 class ManyPictures:
     """Draws a folder of pictures.
 
     Args:
-        model: with what other nodes have put on it.
-        sampler: what draws.
-        record: how the pictures are made, but for their seeds.
-        graph: of the nodes before this one, which with the record decides the pictures.
+        model: the MODEL, with the patches of other nodes.
+        sampler: the sampler to draw with.
+        record: how the pictures are made, except for their seeds.
+        graph: the nodes before this one; with the record it determines the pictures.
         name: of the folder, below the host's output folder.
         batch_size: images at once.
         class_label: None: the model has no classes.
@@ -96,8 +96,9 @@ class ManyPictures:
             self._draw(len(seeds), missing)
         except OSError as error:
             raise UserError(
-                f"The pictures cannot be written to {self.folder.path}: {error.strerror or error}. "
-                "Those that are complete stay. Free some space, and run again to go on."
+                f"The pictures cannot be written to {self.folder.path}: "
+                f"{error.strerror or error}. Finished pictures are kept. Free some space, and "
+                "run again to continue."
             ) from error
 
     def _draw(self, total: int, missing: Any) -> None:
@@ -133,7 +134,7 @@ class ManyPictures:
             )
         except NoPictureError:
             self._in_vain += 1
-            if self._in_vain == _TRIES:  # one after another: it is not the seeds
+            if self._in_vain == _TRIES:  # consecutive: the seeds are not the cause
                 raise
             self.lost.extend(block.wanted)
             return
@@ -146,11 +147,11 @@ class ManyPictures:
                 self.folder.put(seed, encode(image, record))
 
     def report(self, count: int) -> list[str]:
-        """Return what the node says of a finished run."""
+        """Return the text that the node shows after a run."""
         lines = [f"{count - len(self.lost):,} of {count:,} pictures are in {self.folder.path.name}"]
         if self.lost:
             seeds = ", ".join(map(str, self.lost[:20])) + (", …" if len(self.lost) > 20 else "")
-            lines.append(f"NaN or infinite values, so no picture: the seeds {seeds}")
+            lines.append(f"No picture (NaN or infinite values) for the seeds {seeds}")
             logger.warning("%s", lines[-1])
         return lines
 
@@ -189,7 +190,7 @@ def folder_of(name: str) -> Path:
 
 
 def graph_before(prompt: dict[str, Any] | None, node: str) -> Record:
-    """Return the nodes that a node's MODEL comes from, each within the next one's input.
+    """Return the nodes that a node's MODEL comes from, each nested in the next one's input.
 
     Args:
         prompt: the host's graph; None: it is unknown.

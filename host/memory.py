@@ -13,10 +13,10 @@ from ..networks.batch_parts import even_part, fastest_part
 from ..networks.windows import Cover
 
 _WINDOW_BYTES = 2**30
-"""The most that the windows of an image take that are evaluated at once."""
+"""The maximum memory of the windows that are evaluated at once."""
 _KEPT = 12
-"""What a gradient keeps of all layers, as a multiple of the peak without one: 10 to 12 for networks
-of 16 to 256 pixels."""
+"""The memory for a gradient through all layers, relative to the peak without one: 10 to 12 for
+networks of 16 to 256 pixels."""
 _STRIP = 256
 """Rows of a large image that are computed at once."""
 
@@ -35,7 +35,7 @@ class EvaluationMemory:
 
     def of_one(self, channels: int, cover: Cover) -> float:
         """Return the bytes that an image takes in the network, or one of its windows."""
-        # The copies that are padded with the other side; then the kernels' workspaces.
+        # The copies padded with the opposite side; then the kernels' workspaces.
         padded = 1.7 if any(cover.joined.values()) else 1
         return 1.25 * padded * self._layers(channels, *cover.size)
 
@@ -57,7 +57,7 @@ class EvaluationMemory:
         return even_part(count, min(fastest, int(free_memory(x_t.device) / for_one)))
 
     def with_gradients(self, x: Tensor) -> int:
-        """Return for how many images (B, C, H, W) the free memory holds the gradient by them."""
+        """Return for how many images (B, C, H, W) at once the free memory suffices for a gradient."""
         layers = self._layers(*x.shape[1:])
         return even_part(len(x), max(1, int(free_memory(x.device) / (_KEPT * layers))))
 
@@ -73,7 +73,7 @@ def sampled_at_once(shape: Sequence[int]) -> int:
 
 
 def sampler_bytes(channels: int, height: int, width: int) -> int:
-    """Return the memory of the samplers' own x, x0, noise and history of one image."""
+    """Return the memory of one image for a sampler's own x, x0, noise and history."""
     return 16 * torch.float64.itemsize * channels * height * width
 
 

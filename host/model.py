@@ -34,7 +34,7 @@ from .window_progress import WindowProgress
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model came from: its name in the loader, its weights' file, and what was assumed."""
+    """Where a model came from: its name in the loader, its weights file, and what was assumed."""
 
     name: str
     digest: FileDigest
@@ -147,7 +147,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
 
     @property
     def _canvas(self) -> Canvas:
-        """That of the run that is being prepared, or that is going on."""
+        """The canvas of the run that is being prepared or is in progress."""
         if self._prepared is not None or self.current_patcher is None:
             return self._prepared or Canvas()
         return Canvas.of(self.current_patcher.model_options["transformer_options"])
@@ -189,8 +189,8 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             and "bypass_lora" in patcher.injections
         ):
             raise ConfigError(
-                "A LoRA in bypass mode sees zeros beyond the edges, so the image would not tile. "
-                "Use 'Load LoRA' instead of the bypass loader, or no Seamless Tiling."
+                "A LoRA in bypass mode sees zeros beyond the edges, so the image would not "
+                "tile. Use 'Load LoRA' instead of the bypass loader, or remove Seamless Tiling."
             )
         size = self.memory.at_once(x_t, cover)
         predict = functools.partial(
@@ -218,7 +218,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
     def _denoised(self, t: Tensor, output: Tensor, x: Tensor) -> Tensor:
         """Return the image that the output predicts, in the precision of x.
 
-        It is computed in strips, because of a large image each intermediate copy counts.
+        It is computed in strips, because each intermediate copy of a large image counts.
         """
         denoised = torch.empty_like(x)
         for rows in strips(x):
@@ -275,7 +275,7 @@ def make_model(
 def _prepare_sampling(
     prepare: Callable[..., Any], model: comfy.model_patcher.ModelPatcher, *args: Any, **kwargs: Any
 ) -> Any:
-    """Let the host estimate the memory for the canvas of this MODEL; it asks for the shape only."""
+    """Let the host estimate the memory for this MODEL's canvas; the host passes only the shape."""
     canvas = Canvas.of(model.model_options["transformer_options"])
     with cast(UnconditionalModel, model.model).prepared_for(canvas):
         return prepare(model, *args, **kwargs)

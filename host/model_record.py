@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def describe_model(model: ModelPatcher) -> Record:
-    """Return which weights a MODEL of this pack has, and what nodes have put on it.
+    """Return which weights a MODEL of this pack has, and what nodes have patched on it.
 
-    This runs when the pictures are finished, so an error must not lose them: what cannot be
+    This runs when the pictures are finished, so an error must not lose them: a value that cannot be
     determined is replaced by the reason.
     """
     ours = unconditional_model(model)
@@ -50,7 +50,7 @@ def _patches(model: ModelPatcher) -> list[str]:
     """Return the host's names of what other nodes have patched on a MODEL."""
     options: dict[str, Any] = dict(model.model_options)
     transformer_options: dict[str, Any] = dict(options.pop("transformer_options", {}))
-    # What the record names on its own, and what each MODEL of this pack has.
+    # What the record has elsewhere, and what every MODEL of this pack has.
     transformer_options.pop(Canvas.KEY, None)
     wrappers = {
         kind: {key: found for key, found in by_key.items() if key != Canvas.KEY and found}

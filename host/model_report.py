@@ -42,7 +42,7 @@ def model_report(model: ModelPatcher, *, write_json: bool = False) -> Ui:
 
 
 def _process(process: Process) -> dict[str, Any]:
-    """Return what is known about a process; None for what only others have."""
+    """Return what is known about a process; None for fields that only other processes have."""
     if isinstance(process, SchedulerConfig):
         prediction, timesteps = process.prediction_type, process.num_train_timesteps
         return {"process": "DDPM", "prediction": prediction, "timesteps": timesteps, "sigmas": None}

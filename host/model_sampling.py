@@ -42,7 +42,7 @@ class _Tables(core.ModelSamplingDiscrete):
 class _Sigmas(core.ModelSamplingContinuousEDM):
     """The host's continuous noise levels, with the equations of a process of ours.
 
-    Its ``timestep`` is logarithmic, as the host's: the schedulers of its samplers space by it.
+    Its ``timestep`` is logarithmic, like the host's, because the host's schedulers space by it.
     """
 
     def __init__(self, process: SigmaProcess):
@@ -112,7 +112,7 @@ def process_to_draw(sampling: Any, own: Process) -> Process:
         own: that of the model's file.
 
     Raises:
-        ValueError: another node has replaced a process of noise levels, which only its own fits.
+        ValueError: another node has replaced the noise levels of a process that needs its own.
     """
     carried = carried_process(sampling)
     if carried is None and not isinstance(own, SchedulerConfig):
@@ -143,7 +143,7 @@ def check_schedule(process: Process) -> SchedulerConfig:
     """Return the options of DDPM's process.
 
     Raises:
-        ValueError: it is another process. The message names it, and what can draw it.
+        ValueError: it is another process. The message names it, and the node to use.
     """
     if isinstance(process, SchedulerConfig):
         return process
@@ -184,7 +184,7 @@ def any_schedule(sampling: Any) -> SchedulerConfig:
 
 
 def _prediction(sampling: Any) -> PredictionType | None:
-    """Return what a schedule's model predicts, by its methods: subclasses may change behaviour.
+    """Return what a schedule's model predicts, judged by its methods: subclasses may change them.
 
     None unless its samples are x_t = x / sqrt(1 + sigma^2) on a table of timesteps.
     """

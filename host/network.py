@@ -1,4 +1,4 @@
-"""Our network with the host's signature, and what our samplers pass to it beyond that."""
+"""Our network with the host's signature, and what our samplers pass to it in addition."""
 
 import functools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ..networks.errors import ConfigError
 
 @dataclass
 class Request:
-    """What our samplers pass to our network beyond the host's interface, and get back.
+    """What our samplers pass to our network in addition to the host's interface, and get back.
 
     It travels in ``transformer_options`` under ``Request.KEY``.
     """
@@ -23,10 +23,10 @@ class Request:
     KEY: ClassVar[str] = "unconditional"
 
     t: Tensor | float
-    """The exact time, in training steps; the host can name only those of its table."""
+    """The exact time, in training steps; the host has only the times of its table."""
     class_label: int | None = None
     sigma: Tensor | None = None
-    """The host's noise level at ``t``, 0-d; None: ``t`` is right whatever the host's is."""
+    """The host's noise level at ``t``, 0-d; None: use ``t`` whatever the host's noise level."""
     last_x0: Tensor | None = None
     """The image predicted last, for a self-conditioned network; None at first."""
     learned_variance: Tensor | None = None
@@ -35,7 +35,7 @@ class Request:
     def time_at(self, sigma: Tensor, nearest: Tensor) -> Tensor:
         """Return the time for the network, shape (B,).
 
-        It is ``t``, except where another node has changed the noise level on its way here.
+        This is ``t``, unless another node has changed the noise level on the way.
 
         Args:
             sigma: the noise level that has arrived, shape (B,).
@@ -47,7 +47,7 @@ class Request:
         return torch.where(sigma.isclose(self.sigma.to(sigma), rtol=1e-6), exact, nearest.float())
 
     def inputs(self, x: Tensor, config: NetworkConfig, size: int) -> list[dict[str, Any]]:
-        """Return what the network takes besides x and the time, for each part of a batch.
+        """Return the network's inputs other than x and the time, for each part of a batch.
 
         Args:
             x: shape (conditionings * B, C, H, W), in the precision of the network.
@@ -60,7 +60,7 @@ class Request:
         return [{**inputs, "last_x0": part} for part in self._last_of(x).split(size)]
 
     def _last_of(self, x: Tensor) -> Tensor:
-        """Return the images predicted last, as they stand in ``x``; zeros where that is unknown."""
+        """Return the images predicted last, in the order of ``x``; zeros where that is unknown."""
         last = self.last_x0
         # Another node may evaluate areas, or only some of the images.
         if last is None or last.shape[1:] != x.shape[1:] or len(x) % len(last):
@@ -70,8 +70,8 @@ class Request:
     def keep_variance(self, learned: Tensor, parts: Sequence[int]) -> None:
         """Keep the learned variance of the positive conditioning.
 
-        The host evaluates the conditionings (0 is the positive) side by side or one by one, as its
-        memory allows.
+        The host evaluates the conditionings (0 is the positive) together or one by one, depending
+        on its memory.
 
         Args:
             learned: shape (len(parts) * B, C, H, W).
@@ -92,7 +92,7 @@ def host_class(network: type[Network]) -> type[Network]:
 
 
 class _HostCall:
-    """Stands before a network's class and passes the host's call on to it."""
+    """Comes before a network's class and passes the host's call on to it."""
 
     config: NetworkConfig
 
@@ -114,8 +114,8 @@ class _HostCall:
             inputs: what else this network takes.
 
         Raises:
-            ConfigError: something acts on the network that it has no place for, or the caller
-                gives no class to a model that needs one.
+            ConfigError: a node's patch does not apply to this network, or the caller gives no class
+                to a model that needs one.
         """
         options = transformer_options or {}
         _check_additions(control, options)
@@ -147,7 +147,7 @@ def _check_additions(control: Any, transformer_options: dict[str, Any]) -> None:
     """Raise ``ConfigError`` where another node's addition would otherwise silently do nothing."""
     if control is not None:
         raise ConfigError(
-            "A ControlNet cannot act on an unconditional model: it was trained beside another "
+            "A ControlNet cannot act on an unconditional model: it was trained for another "
             "network. Remove it from the conditioning."
         )
     names = [
@@ -159,12 +159,12 @@ def _check_additions(control: Any, transformer_options: dict[str, Any]) -> None:
     names += [name for name in _IGNORED if transformer_options.get(name)]
     if names:
         raise ConfigError(
-            f"Another node has put patches ({', '.join(sorted(names))}) on this MODEL, for the "
-            "blocks and attention of text-to-image networks (as FreeU does); this network has "
-            "none of those places. Remove that node."
+            f"Another node has put patches ({', '.join(sorted(names))}) on this MODEL for the "
+            "blocks and attention of text-to-image networks (like FreeU), which this network "
+            "does not have. Remove that node."
         )
 
 
-# What the host's own networks read from transformer_options, and this one has no use for: another
-# function for attention (as SageAttention's nodes put there), and scaled positions.
+# Options that only the host's own networks read from transformer_options: another attention
+# function (set by SageAttention's nodes), and scaled positions.
 _IGNORED = ("optimized_attention_override", "rope_options")

@@ -26,7 +26,7 @@ def seeds_of(seed: int, latent: dict[str, Any]) -> tuple[int, ...]:
     if len(indices) != count:
         raise ValueError(
             f"The batch_index of this LATENT has {len(indices)} entries for {count} images. "
-            "Connect a LATENT of one of ComfyUI's batch nodes unchanged."
+            "Connect a LATENT from one of ComfyUI's batch nodes unchanged."
         )
     return tuple(image_seeds(seed, indices))
 
@@ -57,9 +57,9 @@ class Drawn:
     """The initial noise of the images of a LATENT.
 
     Attributes:
-        noise: on the CPU, shape (B, C, H, W); float32, or float64 of an exact inversion.
-        records: what the record of each image says of its noise.
-        rest: of an exact inversion, see ``schedulers.bdia``; shape (B, C, H, W), float64.
+        noise: on the CPU, shape (B, C, H, W); float32, or float64 from an exact inversion.
+        records: what the record of each image says about its noise.
+        rest: from an exact inversion, see ``schedulers.bdia``; shape (B, C, H, W), float64.
         one_seed: whether the noise that a sampler adds is the same for all images.
     """
 
@@ -86,13 +86,13 @@ class Drawn:
 
 
 class HeldNoise(ABC):
-    """NOISE of this pack: of the host's kind, and with what our samplers and records need.
+    """This pack's NOISE: the host's interface, plus what our samplers and records need.
 
     Attributes:
         seed: of the noise that a sampler adds, in the host's SamplerCustomAdvanced.
         count: how many images it has; None: as many as the LATENT.
         size: height and width, in pixels; None: those of the LATENT.
-        inversion: of which the noise is, or a part of it; None: of none.
+        inversion: the inversion that gave the noise, or a part of it; None: none did.
     """
 
     seed: int = 0
@@ -109,11 +109,11 @@ class HeldNoise(ABC):
         """
 
     def generate_noise(self, latent: dict[str, Any]) -> Tensor:
-        """Draw, as the host asks every NOISE to."""
+        """Return the noise; the host calls this on every NOISE."""
         if latent["samples"].is_nested:
             raise UserError(
-                "This LATENT holds several kinds of data (as video with sound). Use RandomNoise "
-                "with it."
+                "This LATENT holds several kinds of data (for example video with sound). Use "
+                "RandomNoise with it."
             )
         if self.inversion is not None:
             raise UserError(
@@ -140,7 +140,7 @@ class ImageNoise(HeldNoise):
 
 
 def keep_images(latent: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
-    """Return a LATENT of some of its images only, each with the batch_index and mask it had."""
+    """Return a LATENT with only some of the images, each with its batch_index and mask."""
     count = len(latent["samples"])
     indices = latent.get("batch_index", range(count))
     result = {

@@ -65,7 +65,7 @@ def own_consistency(patcher: comfy.model_patcher.ModelPatcher) -> ConsistencyCon
     """Return the options of a consistency model of this pack.
 
     Raises:
-        ValueError: see ``own_process``, or the MODEL is no consistency model.
+        ValueError: see ``own_process``, or the MODEL is not a consistency model.
     """
     process = own_process(patcher)
     if isinstance(process, ConsistencyConfig):

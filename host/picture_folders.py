@@ -1,4 +1,4 @@
-"""Folders and files that the user enters: a whole path, or one below ComfyUI's own folders."""
+"""Folders and files that the user enters: a full path, or one relative to ComfyUI's folders."""
 
 import os
 from pathlib import Path
@@ -10,22 +10,22 @@ from ..training.pictures import entered_folder
 
 
 def find_entered(text: str, *roots: str) -> Path:
-    """Return what the user entered: a whole path, or the first of these names that exists.
+    """Return the path that the user entered: a full one, or the first of these that exists.
 
     Args:
         text: with or without quotes.
-        roots: "input", "output" or "models", ComfyUI's folders, in which it is looked for.
+        roots: the ComfyUI folders to look in: "input", "output" or "models".
 
     Raises:
         ValueError: the text is empty, or there is nothing of this name.
     """
     path = entered_folder(text)
     folders = [_FOLDERS[root]() for root in roots]
-    for place in (Path(folder) / path for folder in folders):  # a whole path stays what it is
+    for place in (Path(folder) / path for folder in folders):  # a full path stays unchanged
         if place.exists():
             return place
     where = " and ".join(map(str, folders))
-    raise UserError(f"'{text}' was not found. Enter a whole path, or one below {where}.")
+    raise UserError(f"'{text}' was not found. Enter a full path, or one relative to {where}.")
 
 
 def listing(path: Path) -> list[tuple[str, int, int]]:

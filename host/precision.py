@@ -14,7 +14,7 @@ def computes_float64(device: torch.device) -> bool:
     try:
         third = torch.ones((), dtype=torch.float64, device=device) / 3
         return third.item() == 1 / 3
-    except Exception:  # each device raises a type of its own
+    except Exception:  # each device raises its own type
         return False
 
 

@@ -20,7 +20,7 @@ def repaint(
     latent: dict[str, Any],
     **inputs: Any,
 ) -> tuple[dict[str, Any], Ui]:
-    """Fill what the LATENT's mask hides.
+    """Fill the masked part of the LATENT.
 
     Args:
         model: a MODEL of this pack.
@@ -37,14 +37,14 @@ def repaint(
     mask = latent.get("noise_mask")
     if mask is None:
         raise UserError(
-            "RePaint Sampler needs a mask, white where the picture is to be made, but this LATENT "
-            "has none. Connect 'Set Latent Noise Mask' between 'Image to Pixel Latent' and this "
+            "RePaint Sampler needs a mask, white where it should draw, but this LATENT has "
+            "none. Connect 'Set Latent Noise Mask' between 'Image to Pixel Latent' and this "
             "node, with the mask of 'Load Image' or of 'Pad Image for Outpainting'."
         )
     if "denoise_mask_function" in model.model_options:
         raise UserError(
             "Another node (Differential Diffusion) changes the mask while this MODEL samples, "
-            "which RePaint does not allow. Connect the MODEL from before that node."
+            "which RePaint does not support. Connect the MODEL from before that node."
         )
     known = {"image": digest(latent["samples"]), "mask": digest(mask)}
     return sample(model, make_sampler, latent=latent, inputs=known, **inputs)

@@ -1,4 +1,4 @@
-"""A MODEL whose images keep a measurement: a post-CFG function, which all samplers pass through."""
+"""A MODEL whose images keep a measurement: a post-CFG function, which all samplers use."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -30,7 +30,7 @@ class Restoration(ImagePatch):
     """
 
     rank: ClassVar[int] = 1
-    """What was measured must hold whatever else changes the image."""
+    """The measurement must hold whatever else changes the image, so this runs last."""
 
     measurement: Measurement
     size: tuple[int, int]
@@ -46,15 +46,15 @@ class Restoration(ImagePatch):
         """Return the nearest images with this measurement.
 
         Raises:
-            UserError: they have another size.
+            UserError: the images have another size.
         """
         if x0.shape[-2:] != self.size:
             height, width = self.size
             raise UserError(
-                f"With this image, Restore ({self.record['task']}) is for pictures of {width} x "
-                f"{height} pixels, but the sampler draws {x0.shape[-1]} x {x0.shape[-2]}. Connect "
-                f"'Empty Pixel Latent' with width {width} and height {height} to the sampler's "
-                "latent, or resize the image before 'Restore' with 'Upscale Image'."
+                f"With this image, Restore ({self.record['task']}) needs pictures of {width} x "
+                f"{height} pixels, but the sampler draws {x0.shape[-1]} x {x0.shape[-2]}. "
+                f"Connect 'Empty Pixel Latent' with width {width} and height {height} to the "
+                "sampler's latent, or resize the image before 'Restore' with 'Upscale Image'."
             )
         return self.measurement.project(x0)
 
@@ -74,7 +74,7 @@ def restore(
     block_size: int = 8,
     mask: Tensor | None = None,
 ) -> ModelPatcher:
-    """Return a MODEL of this pack whose images keep what ``image`` says of them.
+    """Return a MODEL of this pack whose images agree with ``image``.
 
     Args:
         patcher: is not changed.
@@ -96,8 +96,8 @@ def restore(
     config.check_size(*size)
     if task == "holes" and mask is None:
         raise UserError(
-            "The task 'holes' needs a mask, white where the picture is to be made. Connect the "
-            "mask of 'Load Image', or any other."
+            "The task 'holes' needs a mask, white where the model should draw. Connect the mask "
+            "of 'Load Image', or any other."
         )
     measurement = _measure(image, task, config.in_channels, block_size, mask)
     record: Record = {"task": task, "image": digest(measurement.y), "noise": noise, "until": until}
@@ -133,7 +133,7 @@ def _measure(
 def finish(x: Tensor, model_options: dict[str, Any]) -> Tensor:
     """Return finished images with the measurements that they must have.
 
-    A sampler whose last step combines several evaluations comes only near them.
+    A sampler whose last step combines several evaluations only comes close to them.
 
     Args:
         x: shape (B, C, H, W), in the model's range.

@@ -1,4 +1,4 @@
-"""What a sampler node shows of its run: kept out of the LATENT, whose pictures must repeat."""
+"""What a sampler node shows after a run. It is kept out of the LATENT, which must be repeatable."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -13,7 +13,7 @@ from .page import Ui, for_page
 
 _FLAG = "has_intermediate_output"
 REPORTS: dict[str, Any] = {_FLAG: True} if _FLAG in {f.name for f in fields(io.Schema)} else {}
-"""For the schema of a node that reports: newer hosts then send it also when all is cached."""
+"""For the schema of a node that reports: newer hosts then send the report even if it is cached."""
 
 
 def run_report(
@@ -24,14 +24,14 @@ def run_report(
     lost: Sequence[int] = (),
     drift: Cause | None = None,
 ) -> Ui:
-    """Return what a run did; ``end`` is None where it went all the way to the image.
+    """Return what a run did; ``end`` is None if it ran all the way to the image.
 
     Args:
         sampler: what ran.
         seconds_per_image: how long it took.
-        asked: how many steps were asked for, where fewer timesteps than that lie below its start.
-        lost: the seeds of the images that are left out since they are not finite.
-        drift: what may have moved the brightness of the images.
+        asked: the requested steps, if fewer timesteps than that lie below the start.
+        lost: the seeds of the images that are left out because they are not finite.
+        drift: what may have changed the brightness of the images.
     """
     span = sampler.span
     return _ui(
@@ -47,7 +47,7 @@ def run_report(
 
 
 def no_run_report() -> Ui:
-    """Return the report of a node that passed its latent on, as with denoise 0."""
+    """Return the report of a node that passed its latent on unchanged, as with denoise 0."""
     return _ui(
         steps=0,
         evaluations=0,

@@ -59,10 +59,10 @@ def sample(
     noise: Any = None,
     on_evaluation: OnEvaluation | None = None,
 ) -> tuple[dict[str, Any], Ui]:
-    """Sample from noise, or from a noised latent where ``denoise`` is below 1.
+    """Sample from noise, or from a noised latent if ``denoise`` is below 1.
 
     The noise is ``noise``, NOISE or a LATENT, or that of ``seed``. Without a latent it also sets
-    the size, and with several images their number. ``inputs`` is what a picture's record says of
+    the size, and with several images their number. ``inputs`` is what a picture's record says about
     other inputs.
 
     Returns:
@@ -134,7 +134,7 @@ def sample_part(
 
 
 def chosen_settings(spacing: str) -> Record:
-    """Return what a record says of the spacing; the model's own is in its file."""
+    """Return what a record says about the spacing; the model's own is in its file."""
     return {} if spacing == "model" else {"spacing": spacing}
 
 
@@ -185,8 +185,8 @@ def _run_parts(
 ) -> "Sampled":
     """Run a batch, in parts if a sampler's own tensors of all images do not fit into memory.
 
-    Not where the images belong together: in a trajectory, with noise left over, with a patch that
-    knows an image by its place in the batch.
+    It is not divided if the images belong together: in a trajectory, with leftover noise, with a
+    patch that identifies an image by its place in the batch.
     """
     count = len(latent["samples"])
     size = sampled_at_once(latent["samples"].shape)
@@ -221,7 +221,7 @@ def _run_parts(
 
 
 def _for_each(latent: dict[str, Any], count: int | None) -> dict[str, Any]:
-    """Return a LATENT of one image ``count`` times, any other as it is.
+    """Return a LATENT of one image ``count`` times, any other unchanged.
 
     An image that was picked out of a batch, which has a ``batch_index``, stays the only one.
     """
@@ -233,13 +233,13 @@ def _for_each(latent: dict[str, Any], count: int | None) -> dict[str, Any]:
 def record_of(
     model: ModelPatcher, sampler: Sampler, class_label: int | None, settings: Record
 ) -> Record:
-    """Return how a run's images are made, but for their seeds.
+    """Return how a run's images are made, except for their seeds.
 
     Args:
-        model: with what other nodes have put on it.
-        sampler: what draws.
+        model: the MODEL, with the patches of other nodes.
+        sampler: the sampler that draws them.
         class_label: None: the model has no classes.
-        settings: what the user chose: steps, spacing, …
+        settings: the user's choices: steps, spacing, …
     """
     record = {
         **sampler.settings,
@@ -248,7 +248,7 @@ def record_of(
         "evaluations": sampler.evaluations,
         **describe_model(model),
     }
-    if settings.get("spacing") == "optimised":  # which the model's file need not have
+    if settings.get("spacing") == "optimised":  # which may be missing from the model's file
         record["timesteps"] = list(sampler.span.timesteps)
     return record
 
@@ -261,11 +261,11 @@ class Sampled:
         latent: the LATENT with the images, unclipped, float32, shape (B, C, H, W), model range
             about -1..1, on the host's intermediate device.
         seeds: of each image.
-        kept: which images of the LATENT that was given these are.
-        lost: the seeds of images that contain NaN or infinite values; the LATENT is without them,
-            and has a ``batch_index`` from which the others keep their seeds.
+        kept: the indices of these images in the given LATENT.
+        lost: the seeds of images that contain NaN or infinite values; the LATENT leaves them out,
+            and its ``batch_index`` gives the others their seeds.
         seconds: how long it took, without loading the model.
-        drift: what may have moved the brightness of the images.
+        drift: what may have changed the brightness of the images.
     """
 
     latent: dict[str, Any]
@@ -291,14 +291,14 @@ def run_sampler(
 
     Args:
         patcher: the MODEL.
-        sampler: which.
+        sampler: the sampler to run.
         latent: its ``samples`` have the model's channels; ``batch_index`` and ``noise_mask`` count.
-        seed: that of the image with batch_index 0.
-        start: what from.
+        seed: of the image with batch_index 0.
+        start: what the run starts from.
         class_label: of all images; None where the model has no classes.
         on_evaluation: called with each evaluation.
         callback: as ``HostSampler.sample`` calls it; None: the node's progress bar and preview.
-        drawn: the initial noise; None: that of the seeds.
+        drawn: the initial noise; None: the noise of the seeds.
 
     Raises:
         ValueError: no image is finite, the MODEL is of another kind, the label is missing,
@@ -360,7 +360,7 @@ def run_sampler(
 
 
 def _values_of_image(model: UnconditionalModel, samples: Tensor) -> int:
-    """Return how many values an image has at most by which the model judges its brightness."""
+    """Return the maximum number of values from which the model judges an image's brightness."""
     pixels = samples.shape[-2] * samples.shape[-1]
     if model.unet_config.sample_size is not None:
         pixels = min(pixels, math.prod(model.unet_config.size))
@@ -369,7 +369,7 @@ def _values_of_image(model: UnconditionalModel, samples: Tensor) -> int:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep out of the log what a sampler says of its timesteps, for one that runs many times."""
+    """Keep a sampler's remarks on its timesteps out of the log, for one that runs many times."""
     loggers = (pndm.logger, timesteps.logger)
     levels = [logger.level for logger in loggers]
     try:
@@ -382,7 +382,7 @@ def quietly() -> Iterator[None]:
 
 
 def _sigmas(sampler: Sampler) -> Tensor:
-    """The steps of a run as the host writes them; what other nodes put on a model may ask."""
+    """The steps of a run as the host writes them, for patches of other nodes that read them."""
     span = sampler.span
     sigmas = [sampler.level(t)[1].item() for t in span.timesteps]
     return torch.tensor([*sigmas, 0 if span.end == END else sampler.level(span.end)[1].item()])

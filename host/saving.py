@@ -84,7 +84,7 @@ def save_animations(
 def save_array(images: Tensor, prefix: str, *, scale: int) -> list[dict[str, str]]:
     """Save (B, H, W, C) images in 0..1 as one float32 ``.npy`` file, and show a picture of each.
 
-    The pictures are in the host's temporary folder, because an array cannot be shown.
+    The pictures go to the host's temporary folder, because an array cannot be shown.
 
     Raises:
         ValueError: saving failed.

@@ -1,4 +1,4 @@
-"""A MODEL whose images a score steers: a patch of each predicted image."""
+"""A MODEL whose images are steered by a score: a patch of each predicted image."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -28,19 +28,19 @@ from .our_model import unconditional_model
 Through = Literal["image", "network"]
 
 _KEY = "unconditional_steer"
-"""Of the networks that the host loads together with the MODEL."""
+"""The key of the networks that the host loads together with the MODEL."""
 _SEEDS = "unconditional_seeds"
-"""Of the images, in the host's ``transformer_options``."""
+"""The key of the images' seeds in the host's ``transformer_options``."""
 
 
 class Score(ABC):
-    """What steers: the logarithm of a probability of images.
+    """A score to steer by: the logarithm of a probability of images.
 
     Attributes:
         patcher: its network, which the host loads before sampling.
-        record: what a picture's record says of it.
-        sees_noise: whether it is given x_t, else predicted images.
-        at_once: how many images it takes at once; None: all.
+        record: what a picture's record says about it.
+        sees_noise: whether it takes x_t instead of predicted images.
+        at_once: how many images it takes at a time; None: all.
     """
 
     patcher: ModelPatcher
@@ -50,16 +50,16 @@ class Score(ABC):
 
     @abstractmethod
     def __call__(self, images: Tensor, moment: "Moment") -> Tensor:
-        """Return log p of each image, shape (B,), with a gradient by ``images``, (B, C, H, W)."""
+        """Return log p of each image, shape (B,), differentiable by ``images``, (B, C, H, W)."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where in a run some images are.
+    """The point of a run that some images have reached.
 
     Attributes:
         sigma: their noise level.
-        t: the time that the network is given for it.
+        t: the network's time for it.
         seeds: of each image.
     """
 
@@ -69,7 +69,7 @@ class Moment:
 
 
 class ClassScore(Score):
-    """log p(class | image) by a classifier.
+    """log p(class | image), from a classifier.
 
     Args:
         classifier: from ``read_classifier``.
@@ -95,7 +95,7 @@ class ClassScore(Score):
             self.record["class_name"] = classifier.name_of(index)
 
     def check_channels(self, channels: int) -> None:
-        """Raise ``UserError`` unless the classifier is for images of so many channels."""
+        """Raise ``UserError`` unless the classifier is for images with this many channels."""
         own = self._classifier.channels
         if own != channels:
             raise UserError(
@@ -128,10 +128,10 @@ class Steering(ImagePatch):
     """Clips each predicted image, then moves it along the gradient of a score.
 
     Attributes:
-        score: what the gradient is of.
+        score: the score to raise.
         weight: 1 is the guidance of Dhariwal & Nichol 2021.
-        through: which gradient, of a score of images: by the image alone, or by the network's
-            input, back through the network.
+        through: which gradient of a score of images to use: with respect to the image alone, or to
+            the network's input, back through the network.
         start, until: the part of the schedule in which images are moved; 0..1.
     """
 
@@ -157,9 +157,9 @@ class Steering(ImagePatch):
         return moved_by_input(x0, gradient, sigma, self.weight)
 
     def _gradient(self, args: dict[str, Any], x: Tensor, seen_of: "SeenOf") -> Tensor:
-        """Return the gradient by x of the score of what is seen of it, shape (B, C, H, W).
+        """Return the gradient with respect to x of the score of ``see(x)``, shape (B, C, H, W).
 
-        The scores are summed, so that an image does not depend on the others of its batch.
+        The scores are summed, so an image does not depend on the others in its batch.
         """
         time = network_times(args["model"].model_sampling, args["sigma"][:1]).item()
         seeds = args["model_options"]["transformer_options"][_SEEDS]
@@ -179,7 +179,7 @@ class Steering(ImagePatch):
 
 
 SeenOf = Callable[[dict[str, Any], Tensor, slice], Tensor]
-"""(the host's arguments, x of some of the images, which) -> what a score sees of them."""
+"""(the host's arguments, x of some of the images, their indices) -> the input of the score."""
 
 
 def _noisy(args: dict[str, Any], x: Tensor, some: slice) -> Tensor:
@@ -190,12 +190,12 @@ def _noisy(args: dict[str, Any], x: Tensor, some: slice) -> Tensor:
 def _predicted(args: dict[str, Any], x: Tensor, some: slice) -> Tensor:
     """Return the images that the network predicts, clipped.
 
-    Where they are, the gradient is 0: at high noise most of what the network says is out of range.
+    Where they are clipped, the gradient is 0: at high noise most of the output is out of range.
     """
     model, sigma = args["model"], args["sigma"][some].clone()
     options = {**args["model_options"]["transformer_options"], "cond_or_uncond": [0]}
     request: Request | None = options.get(Request.KEY)
-    if request is not None:  # its answer is that of the evaluation that is steered
+    if request is not None:  # its answer belongs to the evaluation that is steered
         last = None if request.last_x0 is None else request.last_x0[some].clone()
         options[Request.KEY] = replace(request, last_x0=last, learned_variance=None)
     x0 = through(
@@ -213,12 +213,12 @@ def steer(
     start: float = 0.0,
     until: float = 1.0,
 ) -> ModelPatcher:
-    """Return a MODEL of this pack whose images move to where a score is higher.
+    """Return a MODEL of this pack whose images are moved towards a higher score.
 
     Args:
         patcher: is not changed.
-        score: of the images.
-        weight: 1 is the guidance of Dhariwal & Nichol 2021; with 0 the MODEL draws as it is.
+        score: the score of the images.
+        weight: 1 is the guidance of Dhariwal & Nichol 2021; 0 changes nothing.
         through: see ``Steering``.
         start, until: the part of the schedule in which this applies; 0..1.
 
@@ -255,7 +255,7 @@ def _with_seeds(
 
 
 def class_score(path: Path, name: str, index: int, model: ModelPatcher) -> ClassScore:
-    """Return the score of a class by the classifier of a file.
+    """Return the score of a class, from the classifier in a file.
 
     Args:
         path: of the file.
@@ -264,8 +264,8 @@ def class_score(path: Path, name: str, index: int, model: ModelPatcher) -> Class
         model: what it will steer.
 
     Raises:
-        ValueError: the MODEL is of another kind, the file is no classifier, there is no such class,
-            or the channels of the images differ.
+        ValueError: the MODEL is of another kind, the file is not a classifier, there is no such
+            class, or the channels of the images differ.
     """
     channels = unconditional_model(model).unet_config.in_channels
     score = ClassScore(read_classifier(path), index, name, FileDigest(path).sha256)

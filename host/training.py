@@ -125,7 +125,7 @@ class HostTraining:
         return run.progress.losses
 
     def _begin(self) -> TrainingRun:
-        """Free the memory that the run needs, and begin or go on with it."""
+        """Free the memory that the run needs, and start or continue it."""
         plan, options = self._plan, self._plan.options
         comfy.model_management.unload_all_models()
         comfy.model_management.soft_empty_cache()
@@ -136,10 +136,10 @@ class HostTraining:
         self.report.begin(self.name, run.step, options.steps)
         if run.step >= options.steps:
             self.report.notes.append(
-                f"This run has done {run.step:,} steps already. Enter more steps to go on."
+                f"This run has already done {run.step:,} steps. Enter more steps to continue."
             )
         elif run.step:
-            self.report.notes.append(f"Going on after step {run.step:,}.")
+            self.report.notes.append(f"Continuing after step {run.step:,}.")
         self._show(run)
         return run
 
@@ -180,7 +180,7 @@ class HostTraining:
         for step in run.progress.retries[self._retries :]:
             self.report.notes.append(
                 f"The loss jumped or became NaN at step {step:,}. The run went back to its last "
-                "save and goes on with half the learning rate."
+                "save and continues with half the learning rate."
             )
         self._retries = len(run.progress.retries)
 
@@ -212,7 +212,7 @@ class HostTraining:
 
 
 def _name_of_run(plan: Plan, wanted: str) -> str:
-    """Return the name of the run with these settings: one that goes on, or the first free one."""
+    """Return the name for a run with these settings: an existing run's, or the first free one."""
     root = saved_models()
     wanted = checked_name(root, wanted)
     taken = set(model_names())

@@ -17,7 +17,7 @@ from ..training.trainer import Progress
 from .page import Ui, for_page
 
 NAME = "unconditional_training"
-"""Of the event, and of the result in the node's output."""
+"""The name of the event, and of the result in the node's output."""
 
 _POINTS = 400
 _SECONDS = 0.5
@@ -48,12 +48,12 @@ class Report:
     grid: dict[str, Any] | None = None
 
     def begin(self, name: str, step: int, steps: int) -> None:
-        """Note that the run begins, or goes on after ``step``."""
+        """Note that the run starts, or continues after ``step``."""
         self.name, self.state = name, "training"
         self.first_step, self.step, self.steps = step, step, steps
 
     def update(self, progress: Progress, seconds_left: float | None, per_step: list[float]) -> None:
-        """Note how far the run is."""
+        """Note the progress of the run."""
         self.step, self.seconds_left = progress.step, seconds_left
         self.seconds_per_step = statistics.median(per_step[-100:]) if per_step else None
         self.losses = thinned(progress.losses)
@@ -99,7 +99,7 @@ class Reporter:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Report how what happens inside ends: an error, which the host shows, or Cancel."""
+        """Report how the context ends: with an error, which the host shows, or with Cancel."""
         self.send()
         try:
             yield
@@ -118,7 +118,7 @@ class Reporter:
 
 
 def thinned(losses: list[float]) -> list[tuple[float, float]]:
-    """Return at most 400 points (step, mean loss), each of a block of steps of the same length."""
+    """Return at most 400 points (step, mean loss), one for each block of equally many steps."""
     block = -(-len(losses) // _POINTS) or 1
     parts = (losses[k : k + block] for k in range(0, len(losses), block))
     return [
@@ -130,7 +130,7 @@ def serve(plan: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Answer the editor's questions about training nodes.
 
     Args:
-        plan: from the values of a node's widgets to what would be trained; called in a thread.
+        plan: returns what would be trained, for the values of a node's widgets; called in a thread.
     """
     server = getattr(PromptServer, "instance", None)
     if server is None:  # the nodes are imported without a server

@@ -1,4 +1,4 @@
-"""What a sampler saw on the way from noise to image, kept for those who ask."""
+"""Records what a sampler sees on the way from noise to image."""
 
 import math
 from typing import Any, Literal
@@ -11,16 +11,16 @@ from ..pictures.provenance import KEY, Record, find_records, make_frame_records,
 from ..schedulers.sampler import Evaluation
 
 Show = Literal["x0", "x_t"]
-"""What a frame is: the image that the network predicts at that time, or what it is shown."""
+"""What a frame is: the image that the network predicts at that time, or its input."""
 
 
 class TrajectoryRecorder:
     """Keeps every k-th evaluation of a run, which the driver passes to it.
 
     Args:
-        show: what of an evaluation is kept.
+        show: which image of an evaluation to keep.
         every: k; evaluation 0 is kept, then k, 2k, …
-        evaluations: how many the run has.
+        evaluations: their number in the run.
     """
 
     def __init__(self, show: Show, every: int, evaluations: int):
@@ -29,10 +29,10 @@ class TrajectoryRecorder:
         self._records: list[Record] = []
         self._samples: Tensor | None = None
         self.frames: int = math.ceil(evaluations / every) + 1
-        """How many each image has, with the final image."""
+        """The number of frames per image, including the final image."""
 
     def __call__(self, evaluation: Evaluation) -> None:
-        """Keep an evaluation where it is one of every k."""
+        """Keep every k-th evaluation."""
         index = self._seen
         self._seen += 1
         if index % self._every:
@@ -50,8 +50,8 @@ class TrajectoryRecorder:
         """Return the trajectory as a LATENT.
 
         Args:
-            final: the LATENT of the finished images, shape (B, C, H, W); where some of the run's
-                are left out, its ``batch_index`` says which remain.
+            final: the LATENT of the finished images, shape (B, C, H, W); if some of the run's
+                images are left out, its ``batch_index`` says which remain.
 
         Returns:
             Its ``samples`` have the shape (B * frames, C, H, W), model range about -1..1, not
@@ -64,22 +64,22 @@ class TrajectoryRecorder:
         stacks = self._samples[final.get("batch_index", slice(None))]
         stacks[:, -1] = images.to(stacks)
         samples = stacks.flatten(0, 1)
-        # Of the last frame there is nothing to add: it is the image itself.
+        # The last frame needs no further details: it is the image itself.
         records = make_frame_records(samples, find_records(final), [*self._records, {}])
         return {"samples": samples, KEY: records, **mark_frames(samples, self.frames)}
 
 
 def check_memory(frames: int, images: int, channels: int, height: int, width: int) -> None:
-    """Raise ValueError where so many frames of so many images do not fit into memory.
+    """Raise ValueError if this many frames of this many images do not fit into memory.
 
-    It is asked before a run, since the host is killed where memory ends in the middle of one.
-    Counted are the frames (float32), the IMAGE made of them (RGB) and what that takes on its way.
+    This is checked before a run, since running out of memory would kill the host. It counts the
+    frames (float32), the IMAGE made from them (RGB) and the memory for the conversion.
     """
     needed = frames * images * height * width * 4 * (2 * channels + 3)
     free: Any = comfy.model_management.get_free_memory(comfy.model_management.intermediate_device())
     if needed > free:
         raise ValueError(
-            f"{frames} frames of each of {images} images need {needed / 1e9:.1f} GB of memory, and "
-            f"{free / 1e9:.1f} GB are free. Keep fewer (a larger 'every'), or make fewer images at "
-            "once."
+            f"{frames} frames of each of {images} images need {needed / 1e9:.1f} GB of memory, "
+            f"but only {free / 1e9:.1f} GB are free. Record fewer frames (a larger 'every'), or "
+            "generate fewer images at once."
         )

@@ -1,4 +1,4 @@
-"""The progress of a step that takes many windows."""
+"""Shows the progress of a step that takes many windows."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ class WindowProgress:
     """Moves a node's progress bar between two steps, and ends the run on Cancel.
 
     Args:
-        transformer_options: of the call; the host tells there which noise levels the run visits.
+        transformer_options: of the call; the host lists there the noise levels of the run.
         sigma: of the call, shape (B,).
-        windows: how many the step takes.
+        windows: their number in the step.
     """
 
     def __init__(self, transformer_options: dict[str, Any], sigma: Tensor, windows: int):

@@ -17,7 +17,7 @@ class Attention(nn.Module):
     square.
 
     Args:
-        level: whose entries of the configuration count.
+        level: the level whose entries of the configuration apply.
         channels: of the input.
         is_full: full attention, otherwise linear.
     """
@@ -54,7 +54,7 @@ class Attention(nn.Module):
         # (B, 3 * heads * d, H, W) -> three of (B, heads, d, H * W)
         qkv = self.to_qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1))
         hidden = attend(*qkv.unbind(1))
-        del qkv  # before more is computed
+        del qkv  # freed before more is computed
         # (B, heads, d, H * W) -> (B, heads * d, H, W)
         return x + self.to_out(hidden.flatten(1, 2).unflatten(2, x.shape[2:]))
 

@@ -16,10 +16,10 @@ _MAX_CHANNELS = 65_536
 
 @dataclass(frozen=True)
 class LucidrainsConfig(NetworkConfig):
-    """The options of ``Unet`` in denoising-diffusion-pytorch, and what its versions changed.
+    """The options of ``Unet`` in denoising-diffusion-pytorch, and the changes between versions.
 
-    ``attn_heads``, ``attn_dim_head`` and ``full_attn`` have one entry for each level. Where they
-    exist, names and defaults are the package's own (2.x).
+    ``attn_heads``, ``attn_dim_head`` and ``full_attn`` have one entry for each level. Names and
+    defaults are the package's own (2.x), if it has them.
     """
 
     self_condition: bool = False
@@ -37,7 +37,7 @@ class LucidrainsConfig(NetworkConfig):
     """Learned keys and values in each attention; 0 before 1.9."""
     sinusoidal_pos_emb_theta: float = 10000
     resnet_block_groups: int | None = None
-    """Of the blocks' group norm before 2.0; None is RMSNorm."""
+    """Groups of the blocks' group norm before 2.0; None is RMSNorm."""
     attention_norm: str = "rms"
     """"rms", or "layer" before 1.7."""
     averages_values: bool = False
@@ -57,7 +57,7 @@ class LucidrainsConfig(NetworkConfig):
         """
         if fields.get("_class_name", CLASS_NAME) != CLASS_NAME:
             raise ConfigError(
-                "The weights are those of lucidrains/denoising-diffusion-pytorch, but their "
+                "The weights come from lucidrains/denoising-diffusion-pytorch, but their "
                 f"config.json is for a '{shown(str(fields['_class_name']))}'. Use weights and a "
                 "configuration from the same model."
             )
@@ -140,7 +140,7 @@ class LucidrainsConfig(NetworkConfig):
 
 
 _SELF_CONDITIONED = (
-    "This network is self-conditioned: it also takes the image that it predicted last. The "
-    "samplers of this pack pass it. With ComfyUI's own samplers (KSampler) it gets zeros, with "
-    "which half of its training was done; their images may be slightly worse."
+    "This network is self-conditioned: it also takes its last predicted image. The samplers of "
+    "this pack pass it. ComfyUI's own samplers (KSampler) pass zeros, as in half of the "
+    "network's training; their images may be slightly worse."
 )

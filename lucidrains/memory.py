@@ -16,7 +16,7 @@ def activation_bytes(
 ) -> int:
     """Return the peak of the intermediate tensors of one forward pass in inference mode.
 
-    What is counted, and the arguments, are as for ``unet.memory.activation_bytes``.
+    The count and the arguments are as for ``unet.memory.activation_bytes``.
     """
     batch, _, height, width = shape
     return batch * dtype.itemsize * _Walk(config, height * width).peak()
@@ -87,7 +87,7 @@ class _Walk:
         """Channels at the peak of attention, beyond its input."""
         config = self.config
         inner = config.attn_heads[level] * config.attn_dim_head[level]
-        # Keys and values, again where the learned ones are joined to them.
+        # Keys and values, and a second copy if the learned ones are joined to them.
         joined = inner * (1 + config.num_mem_kv / self.area)
         copies = 2 * joined if config.num_mem_kv else 0
         if is_full:

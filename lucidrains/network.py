@@ -90,7 +90,7 @@ class LucidrainsUNet(Network):
             x: noisy images, shape (B, in_channels, H, W), model range about -1..1 plus noise.
             timesteps: shape (B,) or one number for all, in training steps 0 .. T-1.
             last_x0: the images predicted last, shaped like ``x``, if ``config.self_condition``;
-                None is zeros, with which the network begins (Chen et al. 2023).
+                None means zeros, as at the start (Chen et al. 2023).
 
         Returns:
             Shape (B, out_channels, H, W), in the dtype of ``x``.

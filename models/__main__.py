@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add_training_arguments(digits)
     add_schedule_argument(digits)
     classifier = commands.add_parser(
-        "classifier", help="train the classifier of digits-16 again, with which Steer draws a 7"
+        "classifier", help="train the classifier of digits-16 again, which Steer uses"
     )
     classifier.set_defaults(command=_classifier)
     classifier.add_argument("--out", type=Path, required=True, help="the .safetensors file")
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     sky.add_argument(
         "--sampler", choices=("PNDM", "DDIM", "DDPM"), default="PNDM", help="(default: PNDM)"
     )
-    sky.add_argument("--steps", type=int, default=50, help="of the sampler (default: 50)")
+    sky.add_argument("--steps", type=int, default=50, help="steps of the sampler (default: 50)")
     sky.add_argument("--skies", type=int, default=256, help="how many to draw (default: 256)")
     sky.add_argument("--device", default="cpu", help="for example cuda (default: cpu)")
     return parser

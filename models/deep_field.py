@@ -7,8 +7,8 @@ from torch import Tensor
 from ..training.options import TrainingOptions
 from ..unet.config import UNetConfig
 
-# No attention, so that it draws pictures of any size. 64 pixels hold the largest galaxy. The lowest
-# level has 8 x 8 of them, so that each pixel of the result depends on all others.
+# No attention, so it draws pictures of any size. 64 pixels hold the largest galaxy. The lowest
+# level has 8 x 8 pixels, so each pixel of the result depends on all others.
 UNET = UNetConfig(
     sample_size=64,
     in_channels=3,

@@ -45,6 +45,6 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 def labelled_digits() -> Labelled:
-    """Return the digits as a classifier is trained on them."""
+    """Return the digits in the form for training a classifier."""
     images, labels = digits()
     return Labelled(images, labels, tuple(map(str, range(10))))

@@ -105,7 +105,7 @@ def sample(folder: Path, samples: int = SAMPLES) -> Tensor:
 
 
 def as_saved(x: Tensor) -> Tensor:
-    """Return images as a saved picture has them: clamped to -1..1, one of 256 values."""
+    """Return images as in a saved picture: clamped to -1..1, one of 256 values."""
     return ((x.clamp(-1, 1) / 2 + 0.5) * 255).round() / 255 * 2 - 1
 
 
@@ -135,7 +135,7 @@ def unanimous_votes(samples: Tensor, images: Tensor, labels: Tensor, *, without:
     Args:
         samples: shape (n, 1, 16, 16), in -1..1.
         images, labels: real digits, as for ``compare``.
-        without: for each sample the index of a real digit that is not counted, shape (n,).
+        without: for each sample the index of a real digit to leave out, shape (n,).
     """
     distances = _distances(samples, images)
     distances[torch.arange(len(samples)), without] = torch.inf
@@ -149,7 +149,7 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _votes(distances: Tensor, labels: Tensor) -> Tensor:
-    """Return how many of the nearest are each digit, shape (n, 10), with ties broken."""
+    """Return the number of votes for each digit, shape (n, 10), with ties broken."""
     nearest = labels[distances.topk(_NEIGHBOURS, largest=False).indices]
     return (F.one_hot(nearest, 10) * (1 + _TIE_BREAK)[:, None]).sum(1)
 

@@ -36,10 +36,10 @@ def read_model(folder: Path, device: str = "cpu") -> tuple[UNet2D, SchedulerConf
 def draw(
     network: UNet2D, sampler: Sampler, shape: tuple[int, int, int], seeds: range, batch: int
 ) -> Tensor:
-    """Return an image of each seed, not clamped, float32 on the CPU, shape (len(seeds), *shape).
+    """Return an image for each seed, not clamped, float32 on the CPU, shape (len(seeds), *shape).
 
     Args:
-        network: of the samplers' process.
+        network: one with the samplers' process.
         sampler: over a whole list of timesteps.
         shape: (C, H, W) of one image.
         seeds: an image depends on its seed alone, not on the batch.

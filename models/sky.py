@@ -28,10 +28,10 @@ MEAN_LIMIT = 3.0
 DEVIATION_LIMIT = 0.15
 """How far a channel's standard deviation may be from the data's, relative to it."""
 OBJECTS_LIMIT = 1.5
-"""By which factor the number of bright objects may differ from the data's."""
+"""The factor by which the number of bright objects may differ from the data's."""
 
 # An object is a connected region of more than 10 pixels with a luminance above 64 of 255: five
-# times the mean of the Hubble picture, of which it leaves 4 %.
+# times the mean of the Hubble picture; 4 % of its pixels are above it.
 _LUMINANCE = torch.tensor([0.299, 0.587, 0.114])
 _BRIGHT = 64
 _LARGEST_SPECK = 10
@@ -39,25 +39,25 @@ _LARGEST_SPECK = 10
 _CONNECTED = np.stack([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
 
 # An object at the edge counts in several crops, so drawn skies are compared with crops of their
-# size: all whose corner is on a grid of this many pixels.
+# size: all crops whose corner is on a grid of this many pixels.
 _STRIDE = 16
 _BATCH = 16
 
 
 @dataclass(frozen=True)
 class Look:
-    """What pictures look like, all of them together; values in 0..255."""
+    """Statistics of a set of pictures; values in 0..255."""
 
     means: tuple[float, ...]
-    """Of the pixels of each channel."""
+    """The means of the pixels of each channel."""
     deviations: tuple[float, ...]
     """The standard deviations of the pixels of each channel."""
     objects: float
-    """Bright objects for each million pixels."""
+    """Bright objects per million pixels."""
 
     @classmethod
     def of(cls, pictures: Tensor) -> "Look":
-        """Look at pictures, uint8, shape (n, 3, h, w)."""
+        """Measure pictures, uint8, shape (n, 3, h, w)."""
         pixels = pictures.movedim(1, -1).reshape(-1, 3).float()
         bright = (pictures.movedim(1, -1).float() @ _LUMINANCE > _BRIGHT).numpy()
         labelled: Any = ndimage.label(bright, _CONNECTED)
@@ -76,7 +76,7 @@ class Judgement:
     drawn: Look
     real: Look
     copying: tuple[Copying, Copying]
-    """How near the skies are to the picture, as a whole and in quarters."""
+    """How close the skies are to the picture, as a whole and in quarters."""
 
     @property
     def farthest_mean(self) -> float:
@@ -136,9 +136,9 @@ def judge(
     Args:
         folder: of the model.
         picture: uint8, shape (1, 3, H, W).
-        sampler, steps: how to draw.
+        sampler, steps: to draw with.
         skies: how many to draw.
-        device: where to draw.
+        device: to draw on.
 
     Raises:
         ValueError: the model cannot be loaded, or does not draw RGB.
@@ -179,7 +179,7 @@ def _copying(parts: Tensor, picture: Tensor) -> Copying:
 
 
 def to_bytes(x: Tensor) -> Tensor:
-    """Return images as a saved picture has them: from -1..1 to uint8, values beyond clamped."""
+    """Return images as in a saved picture: from -1..1 to uint8, values beyond clamped."""
     return ((x.clamp(-1, 1) / 2 + 0.5) * 255).round().byte()
 
 

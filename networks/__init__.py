@@ -1,1 +1,1 @@
-"""What every network offers and needs, so that nothing else asks which one a model has."""
+"""What all networks share, so the rest of the code need not know which one a model has."""

@@ -87,7 +87,7 @@ class NetworkConfig(ABC):
 
     @property
     def is_self_conditioned(self) -> bool:
-        """Whether the network also takes the image that it predicted last."""
+        """Whether the network also takes its last predicted image."""
         return False
 
     @property
@@ -99,17 +99,18 @@ class NetworkConfig(ABC):
 class Network(nn.Module, ABC):
     """A network that predicts what the model was trained to predict.
 
-    It is called with x of shape (B, C, H, W) and timesteps of shape (B,) or one number for all;
-    what else it takes, its configuration says. It returns (B, out_channels, H, W), in x's dtype.
+    It is called with x of shape (B, C, H, W) and timesteps of shape (B,) or one number for all; its
+    configuration says which other inputs it takes. It returns (B, out_channels, H, W), in x's
+    dtype.
 
     Args:
         config: what to build.
         operations: provides ``Conv2d``, ``Linear``, ``GroupNorm`` and ``Embedding``; a host passes
-            its own, which cast and move weights when they are used.
+            its own, which cast and move weights on use.
         dtype, device: of the parameters.
 
     Attributes:
-        edges: of the images; its layers follow them after ``place_weights``.
+        edges: of the images; the layers use them after ``place_weights``.
     """
 
     @abstractmethod

@@ -1,16 +1,15 @@
 """3x3 convolutions on a CPU: fewer multiplications, or filters in the kernels' own order.
 
 Most use Winograd's F(4x4, 3x3) (Winograd 1980; Lavin & Gray 2016, "Fast Algorithms for
-Convolutional Neural Networks"). For each pair of channels, direct convolution multiplies 9 times
-for an output, this 36 times for 16. Each tile of 6x6 pixels is transformed, multiplied with the
+Convolutional Neural Networks"). For each pair of channels, direct convolution takes 9 products for
+one output, and this 36 for 16. Each tile of 6x6 pixels is transformed, multiplied with the
 transformed filters by one matrix product for each of its 36 values, and transformed back to 4x4
 outputs. All three are matrix products over channels-last tensors, in blocks of tiles that stay in
 the processor's cache.
 
-For small images reading the filters takes the time. There they are kept in the order in which
-oneDNN's direct kernels need them, so that these do not reorder them at each call. So are filters of
-1x1, for which torch otherwise uses slower kernels, and those of 2x2 that stand for an enlargement
-(see ``enlarging``).
+For small images most of the time goes into reading the filters. So they are kept in the order that
+oneDNN's direct kernels need; otherwise these reorder them at each call. The same holds for 1x1
+filters, for which torch would use slower kernels, and for the 2x2 filters of ``enlarging``.
 """
 
 import math
@@ -30,22 +29,23 @@ _TILE = 4
 """Outputs of a tile, in each direction."""
 _SIZE = _TILE + 2
 _POINTS = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))
-"""Where the polynomials are evaluated, and at infinity. The usual 0, ±1, ±2 double the error."""
+"""The evaluation points of the polynomials, in addition to infinity. The usual 0, ±1, ±2 double the
+error."""
 
-# By measurement, on images of 4 to 128 pixels: with fewer channels the transforms cost more than
-# they save, with fewer tiles reading the transformed filters does, which are four times as large.
+# Measured on images of 4 to 128 pixels. With fewer channels the transforms cost more than they
+# save; with fewer tiles reading the transformed filters does, which are four times as large.
 _LEAST_CHANNELS, _LEAST_TILES, _LEAST_CHANNELS_IN_ORDER = 64, 16, 128
 _BLOCK_BYTES = 4 * 2**20
-"""Of the transformed tiles at once; they should stay in the cache."""
+"""Bytes of transformed tiles at a time; they should stay in the cache."""
 _RESERVE, _SHARE = 2**30, 0.05
-"""Of the free memory: the bytes that stay free, and the part of the rest that a layer may take."""
+"""The bytes of memory that stay free, and the part of the rest that a layer may take."""
 
 
 class _Size(NamedTuple):
-    """What filters in the kernels' own order are for."""
+    """The shapes for which filters were put into the kernels' own order."""
 
     shape: torch.Size
-    """Of the input, with the other side where edges are joined."""
+    """The size of the input, including the other side if edges are joined."""
     zeros: tuple[int, int]
     """How many rows and columns of zeros the kernel adds on each side."""
 
@@ -55,8 +55,8 @@ class Filters:
     """Whether the layers of a network may use fast filters, and how much memory there is for them.
 
     Attributes:
-        enabled: false while somebody writes into the weights.
-        free_memory: in bytes; where it is short, layers convolve directly.
+        enabled: false while other code writes into the weights.
+        free_memory: in bytes; if it is short, layers convolve directly.
     """
 
     enabled: bool = True
@@ -66,8 +66,8 @@ class Filters:
 def _matrices() -> tuple[Tensor, Tensor, Tensor]:
     """Return the transforms of a tile, a filter and the outputs in one direction, in float64.
 
-    Shapes (6, 6), (6, 3), (4, 6). Toom and Cook's construction: products of polynomials by their
-    values at the points, of which the transposed algorithm is the convolution.
+    Shapes (6, 6), (6, 3), (4, 6). Toom and Cook's construction: polynomials are multiplied by their
+    values at the points; the transposed algorithm is the convolution.
     """
     tile, kernel = torch.zeros(_SIZE, _SIZE, dtype=torch.float64), []
     outputs = torch.zeros(_TILE, _SIZE, dtype=torch.float64)
@@ -95,10 +95,10 @@ _OF_TILE, _OF_FILTER, _OF_OUTPUTS = _matrices()
 
 
 class FastConvolution(Convolution):
-    """Stands for ``_conv_forward`` of a layer, and takes over where it is faster.
+    """Replaces ``_conv_forward`` of a layer, and takes over where it is faster.
 
-    The filters serve only the layer's own weight: another tensor, as a host passes it that casts or
-    patches weights for one call, is left to the layer. So is all that needs gradients.
+    The filters are valid only for the layer's own weight. The layer handles any other tensor, for
+    example one that a host casts or patches for one call, and calls that need gradients.
 
     Args:
         layer: a convolution with zero padding, not in groups.
@@ -119,7 +119,7 @@ class FastConvolution(Convolution):
         self._settings = settings
         self._filters: Tensor | None = None
         self._made_from: Tensor | None = None
-        """The weight's memory, kept so that no other weight can come to lie there."""
+        """The weight's memory, kept so that no other weight can be allocated there."""
         self._for_size: _Size | None = None
         """None: the filters are for tiles."""
         self._enlarges = enlarges
@@ -156,7 +156,7 @@ class FastConvolution(Convolution):
 
     @property
     def share_left(self) -> float:
-        """Which part of the multiplications the last call left, not counting transforms."""
+        """The part of the multiplications that the last call needed, not counting transforms."""
         if self._filters is None:
             return 1.0
         if self._enlarges:
@@ -171,7 +171,7 @@ class FastConvolution(Convolution):
         return weight.numel() // taps * taken * 4
 
     def _filters_for(self, x: Tensor, weight: Tensor, *, for_size: "_Size | None") -> Tensor | None:
-        """Return the filters for tiles, or in the order for a size; None: the layer does it."""
+        """Return the filters for tiles, or in the order for a size; None: use the layer itself."""
         if (
             not self._settings.enabled
             or weight is not self._layer.weight
@@ -217,7 +217,7 @@ class FastConvolution(Convolution):
         for images, part in _blocks(batch, rows, columns * max(channels, out)):
             here = padded[images, part.start * _TILE :]
             count, high = images.stop - images.start, part.stop - part.start
-            # All pixels of the tiles, first by their place in the tile.
+            # All pixels of the tiles, ordered first by their place in the tile.
             tiles = here.as_strided(
                 (_SIZE, _SIZE, count, high, columns, channels),
                 (of_row, of_column, of_image, _TILE * of_row, _TILE * of_column, 1),
@@ -273,7 +273,7 @@ def _fits_tiles(layer: nn.Conv2d) -> bool:
 
 
 def _gains_from_order(layer: nn.Conv2d) -> bool:
-    """Whether oneDNN gains from filters in its own order, and this build of torch has it."""
+    """Whether this build of torch has oneDNN, and oneDNN gains from filters in its own order."""
     wide = min(layer.in_channels, layer.out_channels) >= _LEAST_CHANNELS_IN_ORDER
     return (wide or layer.kernel_size == (1, 1)) and torch.backends.mkldnn.is_available()
 
@@ -290,7 +290,7 @@ def _convolve_directly(
     bias: Tensor | None,
     geometry: tuple[list[int], list[int], list[int], int],
 ) -> Tensor:
-    # In another order oneDNN may have no kernel for these filters but its reference.
+    # In another order oneDNN may only have its reference kernel for these filters.
     x = x.contiguous(memory_format=torch.channels_last)
     return torch.ops.mkldnn._convolution_pointwise(x, filters, bias, *geometry, "none", [], "")
 
@@ -299,19 +299,20 @@ def accelerate(network: Network, settings: Filters) -> None:
     """Let the convolutions of a network on a CPU use fast filters.
 
     A layer's filters are made when it first runs, belong to it, and take up to four times the
-    memory of its weight. Nobody may write into a weight afterwards unless ``settings`` are disabled
-    meanwhile; another weight in its place is noticed.
+    memory of its weight. Afterwards, disable ``settings`` while you write into a weight; replacing
+    a weight by another tensor is noticed.
     """
     enlarging = set(take_over(network)) if torch.backends.mkldnn.is_available() else set()
     for module in network.modules():
         if _suits(module, enlarges=(enlarges := module in enlarging)):
-            # The seam of torch's layer, and of a host's that casts the weight for each call.
+            # The method that torch's layer calls, and a host's layer that casts the weight for each
+            # call.
             fast = FastConvolution(module, settings, enlarges=enlarges, edges=network.edges)
             module.__dict__["_conv_forward"] = fast
 
 
 def bytes_to_make(network: nn.Module) -> int:
-    """Return how much memory the filters of a network take that have not been made yet, at most."""
+    """Return the maximum memory that filters not yet made will take in a network."""
     layers = (module.__dict__.get("_conv_forward") for module in network.modules())
     return sum(layer.bytes_to_make for layer in layers if isinstance(layer, FastConvolution))
 

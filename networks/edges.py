@@ -1,4 +1,4 @@
-"""Padding at the edges of images: zeros or, where opposite edges are joined, the other side.
+"""Padding at the edges of images: zeros or, if opposite edges are joined, the other side.
 
 A network whose every layer pads with the other side computes on a torus: a shifted input gives a
 shifted output, and its images tile without a seam.
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Directions = Literal["both", "x", "y", "none"]
-"""Where an image continues over its edges: x is left and right, y is top and bottom."""
+"""The directions in which an image tiles: x is left and right, y is top and bottom."""
 
 
 def continues(directions: Directions, axis: Literal["x", "y"]) -> bool:
@@ -23,7 +23,7 @@ def continues(directions: Directions, axis: Literal["x", "y"]) -> bool:
 
 @dataclass
 class Edges:
-    """Which opposite edges are joined. A network and all its layers that pad share one.
+    """Which opposite edges are joined. A network shares one object with all its layers that pad.
 
     Attributes:
         x: left and right.
@@ -40,7 +40,7 @@ class Edges:
 
     @contextmanager
     def joined(self, *, x: bool, y: bool) -> Iterator[None]:
-        """Join edges while the context lasts."""
+        """Join edges within the context."""
         before = self.x, self.y
         self.x, self.y = x, y
         try:
@@ -56,7 +56,7 @@ class Edges:
         Args:
             image: shape (B, C, H, W).
             before: rows above and columns left of it, at most H and W.
-            after: rows below and columns right of it; None: as many.
+            after: rows below and columns right of it; None: the same.
 
         Returns:
             The padded image, and how many rows and columns of ``after`` still need zeros.
@@ -70,7 +70,7 @@ class Edges:
             [count if is_joined else 0 for count, is_joined in zip(counts, joined, strict=True)]
             for counts in (before, after)
         )
-        # In one copy, which keeps the order of the memory; F.pad's own "circular" does not.
+        # In one copy that keeps the memory order; F.pad's own "circular" does not.
         padded = F.pad(image, (left, right, top, bottom))
         fill_edges(padded, 2, top, height, bottom)
         fill_edges(padded, 3, left, width, right)
@@ -78,13 +78,13 @@ class Edges:
 
 
 def fill_edges(padded: Tensor, dim: int, before: int, size: int, after: int) -> None:
-    """Fill what is padded before and after the ``size`` rows of an image with its other side."""
+    """Fill the padding before and after the ``size`` rows of an image with its other side."""
     padded.narrow(dim, 0, before).copy_(padded.narrow(dim, size, before))
     padded.narrow(dim, before + size, after).copy_(padded.narrow(dim, before, after))
 
 
 class Convolution:
-    """Stands for ``_conv_forward`` of a layer, and joins the edges of its input.
+    """Replaces ``_conv_forward`` of a layer, and joins the edges of its input.
 
     Args:
         layer: a convolution whose padding is zeros.
@@ -110,14 +110,15 @@ def padding_of(layer: nn.Conv2d) -> tuple[int, int]:
 
 
 def share_edges(network: nn.Module, edges: Edges) -> None:
-    """Let all layers of a network that pad follow ``edges``.
+    """Let all layers of a network that pad use ``edges``.
 
-    These are its convolutions, and the modules that have ``edges`` of their own.
+    These are its convolutions, and the modules that have their own ``edges``.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             if any(module.padding):
-                # The seam of torch's layer, and of a host's that casts the weight for each call.
+                # The method that torch's layer calls, and a host's layer that casts the weight for
+                # each call.
                 module.__dict__["_conv_forward"] = Convolution(module, edges)
         elif "edges" in module.__dict__:
             module.__dict__["edges"] = edges

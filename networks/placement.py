@@ -1,4 +1,4 @@
-"""What a loaded network needs to run: its weights in the fastest order, its filters, its edges."""
+"""Prepares a loaded network to run: the order of its weights, its filters, its edges."""
 
 from typing import TypeVar
 
@@ -12,18 +12,19 @@ Placed = TypeVar("Placed", bound=Network)
 
 
 def place_weights(network: Placed, device: torch.device, filters: Filters | None = None) -> Placed:
-    """Put the weights, which stay as they are, into the fastest order; return ``network``.
+    """Put the weights into the fastest memory order, with the same values; return ``network``.
 
     In float32 on a CPU, convolution filters are stored channels-last. The outputs of convolutions
     are then channels-last too, and neither they nor the next layer's input need reordering, which
     makes a run about a tenth faster. In half precision the group norm of small images loses more
     than the convolutions gain, so there, and on GPUs, the order does not change.
 
-    Also there, layers with many channels use fast filters; see ``convolution``. On all devices the
-    layers that pad follow ``network.edges`` from now on.
+    In float32 on a CPU, layers with many channels also use fast filters; see ``convolution``. On
+    all devices, layers that pad use ``network.edges`` from now on.
 
     Args:
-        network: with weights that nobody writes into any more, unless ``filters`` says so.
+        network: its weights must not be written to any more, unless ``filters`` is disabled
+            meanwhile.
         device: where it will run.
         filters: for fast filters; None: the defaults.
     """

@@ -1,6 +1,6 @@
-"""Windows of a size that a network knows, which cover a larger image and blend in each other.
+"""Windows of a size that a network knows, which cover a larger image and blend into each other.
 
-At each evaluation the network sees every window alone, and what it predicts is averaged where they
+At each evaluation the network sees every window alone, and the predictions are averaged where they
 overlap (MultiDiffusion: Bar-Tal, Yariv, Lipman, Dekel 2023), with the weights of a Gaussian around
 each window's centre (Mixture of Diffusers: Jiménez 2023).
 """
@@ -14,18 +14,18 @@ from torch import Tensor
 
 from .edges import Directions, continues
 
-# Of a window: the standard deviation of its weights, as in Mixture of Diffusers.
+# The standard deviation of a window's weights, as in Mixture of Diffusers.
 _DEVIATION = 0.1
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Which windows cover an image.
+    """The settings of the windows that cover an image.
 
     Attributes:
-        height, width: of a window, in pixels; an image that is smaller has smaller ones.
-        overlap: the part of a window that it shares with the next, at least; 0 .. 1.
-        wrap: in which directions windows continue over the image's edges.
+        height, width: of a window, in pixels; a smaller image has smaller windows.
+        overlap: the minimum part of a window that it shares with the next; 0 .. 1.
+        wrap: the directions in which windows continue over the image's edges.
     """
 
     height: int
@@ -35,14 +35,14 @@ class Windows:
 
 
 class Cover:
-    """The windows of one image of H x W pixels, row by row; those of a batch are the same.
+    """The windows of one image of H x W pixels, row by row; the same for all images of a batch.
 
     A window of a batch has the number ``window * B + image``.
 
     Args:
         height, width: of the image.
-        windows: which; None: one, of the image's size.
-        seamless: in which directions the image continues anyway.
+        windows: their settings; None: one window, of the image's size.
+        seamless: the directions in which the image tiles anyway.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Cover:
         return torch.stack(found)
 
     def add(self, outputs: Tensor, numbers: range, total: Tensor) -> None:
-        """Add what was predicted for these windows to the average.
+        """Add the predictions for these windows to the average.
 
         Args:
             outputs: shape (N, C, h, w).
@@ -101,9 +101,9 @@ class _Axis:
     """The windows of an image in one direction."""
 
     places: Tensor
-    """Which rows or columns each window sees, shape (windows, size)."""
+    """The rows or columns that each window sees, shape (windows, size)."""
     weights: Tensor
-    """Their weights; those of all windows that see a row or column sum to 1."""
+    """Their weights; for each row or column, the weights of its windows sum to 1."""
 
     @classmethod
     def cover(cls, length: int, size: int, overlap: float, *, wraps: bool) -> "_Axis":
@@ -133,16 +133,16 @@ def predict_in_windows(
     size: int,
     on_part: Callable[[int], object],
 ) -> Tensor:
-    """Return the average of what a network predicts for each window of the images.
+    """Return the average of a network's predictions for all windows of the images.
 
     Args:
         predict: the network.
         cover: of one image.
         x: shape (B, C, H, W).
         timesteps: shape (B,).
-        inputs: what else the network takes; tensors have the shape of ``x``.
+        inputs: the network's other inputs; tensors have the shape of ``x``.
         size: how many windows are evaluated at once.
-        on_part: called after each part with the number of windows so far, of all images.
+        on_part: called after each part with the number of windows so far, over all images.
 
     Returns:
         Shape (B, out_channels, H, W), float32 or wider.

@@ -1,4 +1,4 @@
-"""From a MODEL to a MODEL that covers its images in another way, and a look at the seam."""
+"""From a MODEL to a MODEL that tiles, or draws in windows; and a node to check the seam."""
 
 from typing import Any, get_args
 
@@ -24,9 +24,9 @@ class UnconditionalSeamlessTiling(io.ComfyNode):
             node_id="UnconditionalSeamlessTiling",
             display_name="Seamless Tiling",
             category=CATEGORY,
-            description="Makes a model draw images that continue over their edges, for textures "
-            "and wallpaper: each convolution sees the opposite edge instead of a border. It takes "
-            "no more evaluations, and applies in this pack's samplers and ComfyUI's.",
+            description="Makes a model draw images that tile, for textures and wallpaper: each "
+            "convolution sees the opposite edge instead of a border. It takes no extra "
+            "evaluations, and works in this pack's samplers and in ComfyUI's.",
             search_aliases=[
                 "circular padding",
                 "seamless texture",
@@ -39,8 +39,8 @@ class UnconditionalSeamlessTiling(io.ComfyNode):
                 io.Combo.Input(
                     "directions",
                     options=list(get_args(Directions)),
-                    tooltip="Where images continue: both, x (left and right), y (top and bottom), "
-                    "or none.",
+                    tooltip="Where images tile: both, x (left and right), y (top and bottom), or "
+                    "none.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model that draws so. The input is not changed.")],
@@ -62,8 +62,8 @@ class UnconditionalWindows(io.ComfyNode):
             display_name="Windows",
             category=CATEGORY,
             description="Makes a model draw images larger than its own: each evaluation covers the "
-            "image with overlapping windows of the model's size and blends them. The memory "
-            "depends on the window, the time on the number of windows.",
+            "image with overlapping windows of the model's size and blends them. Memory "
+            "depends on the window, time on the number of windows.",
             search_aliases=["any size", "large image", "mixture of diffusers", "multidiffusion"],
             inputs=[
                 model_input(),
@@ -72,8 +72,8 @@ class UnconditionalWindows(io.ComfyNode):
                     default=0,
                     min=0,
                     max=16384,
-                    tooltip="One side of a window in pixels. 0 is the size that the model was "
-                    "trained at. An image that is smaller is evaluated as a whole.",
+                    tooltip="The side of a window in pixels. 0 is the size that the model was "
+                    "trained at. A smaller image is evaluated as a whole.",
                 ),
                 io.Float.Input(
                     "overlap",
@@ -110,13 +110,13 @@ class UnconditionalOffsetImage(io.ComfyNode):
             node_id="UnconditionalOffsetImage",
             display_name="Offset Image",
             category=CATEGORY,
-            description="Rolls an image: what leaves it at one edge enters at the opposite one. "
-            "At 0.5 the seam of a tile lies in the middle, where you can see it.",
+            description="Rolls an image: pixels that leave it at one edge enter at the opposite "
+            "one. At 0.5 the seam of a tile is in the middle, where you can see it.",
             search_aliases=["offset", "roll", "seam", "seamless", "shift", "tileable"],
             inputs=[
                 io.Image.Input("image", tooltip="One image or a batch, of any size."),
-                _part("x", "to the right, as a part of its width"),
-                _part("y", "down, as a part of its height"),
+                _part("x", "to the right, as a fraction of its width"),
+                _part("y", "down, as a fraction of its height"),
             ],
             outputs=[io.Image.Output(tooltip="The rolled image, of the same size.")],
         )

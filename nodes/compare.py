@@ -1,4 +1,4 @@
-"""From drawn pictures and a reference to figures, and to the nearest pairs."""
+"""From generated pictures and a reference to figures, and to the nearest pairs."""
 
 from typing import Any, get_args
 
@@ -30,9 +30,9 @@ class UnconditionalCompareSets(io.ComfyNode):
             node_id="UnconditionalCompareSets",
             display_name="Compare Image Sets",
             category=CATEGORY,
-            description="Measures how near drawn images are to a reference, for example to the "
-            "pictures of a training: Fréchet distance (FID), kernel distance (KID), precision and "
-            "recall. It also finds copies.",
+            description="Measures how close generated images are to a reference, for example the "
+            "training pictures: Fréchet distance (FID), kernel distance (KID), precision "
+            "and recall. It also finds copies.",
             search_aliases=["evaluate", "fid", "frechet", "kid", "memorization", "precision"],
             is_output_node=True,
             is_input_list=True,
@@ -43,8 +43,8 @@ class UnconditionalCompareSets(io.ComfyNode):
                 ),
                 io.Image.Output(
                     display_name="pairs",
-                    tooltip="The images that are nearest to a picture of the reference, each left "
-                    "of that picture.",
+                    tooltip="The images that are closest to a picture of the reference, each to "
+                    "the left of that picture.",
                 ),
             ],
             **REPORTS,
@@ -79,7 +79,7 @@ _ROOTS = {
     "reference": ("input", "output", "models"),
     "inception_file": ("models", "input"),
 }
-"""ComfyUI's folders in which each of these inputs is looked for."""
+"""The ComfyUI folders in which each of these inputs is looked up."""
 _INCEPTION_MEMORY = 2 * 1024**3
 
 
@@ -88,43 +88,45 @@ def _inputs() -> list[Any]:
         io.String.Input(
             "folder",
             default="",
-            tooltip="The folder with drawn images and all its subfolders: a whole path, or one "
-            "below ComfyUI/output. Leave empty if images is connected.",
+            tooltip="The folder with the generated images, including its subfolders: a full path, "
+            "or one relative to ComfyUI/output. Leave empty if images is connected.",
         ),
         io.String.Input(
             "reference",
             default="",
-            tooltip="What to compare with: a folder of pictures below ComfyUI/input or output, a "
-            ".npz file with pictures or statistics below ComfyUI/models, or a whole path. "
-            "sklearn-digits means scikit-learn's handwritten digits. Pictures of another size are "
-            "resized and cropped.",
+            tooltip="What to compare with: a folder of pictures in ComfyUI/input or output, a .npz "
+            "file with pictures or statistics in ComfyUI/models, or a full path. "
+            "sklearn-digits means scikit-learn's handwritten digits. Pictures of another "
+            "size are resized and cropped.",
         ),
         io.Combo.Input(
             "features",
             options=list(get_args(FeaturesName)),
-            tooltip="What images are compared by. inception: as FIDs in papers; needs the package "
-            "torch-fidelity. digits: only for digits of 16 x 16 pixels; needs nothing.",
+            tooltip="The features used to compare images. inception: as for FIDs in papers; needs "
+            "the package torch-fidelity. digits: only for digits of 16 x 16 pixels; needs "
+            "no extra package.",
         ),
         io.Int.Input(
             "ranges",
             default=RANGES,
             min=1,
             max=100,
-            tooltip="Into how many consecutive parts the images are divided. The figures are the "
-            "mean of the parts and their standard deviation.",
+            tooltip="The number of consecutive parts to divide the images into. The figures are "
+            "the mean over the parts and their standard deviation.",
             advanced=True,
         ),
         io.String.Input(
             "inception_file",
             default="",
-            tooltip="The file with Inception's weights: a whole path, or one below "
-            "ComfyUI/models. Leave empty to fetch it once.",
+            tooltip="The file with Inception's weights: a full path, or one relative to "
+            "ComfyUI/models. Leave empty to download it once.",
             advanced=True,
         ),
         io.Image.Input(
             "images",
             optional=True,
-            tooltip="Drawn images instead of a folder: a batch, or a list of batches of one size.",
+            tooltip="Generated images instead of a folder: a batch, or a list of batches of one "
+            "size.",
         ),
     ]
 

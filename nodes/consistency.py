@@ -42,17 +42,17 @@ class UnconditionalConsistencySampler(io.ComfyNode):
                     default=1,
                     min=1,
                     max=40,
-                    tooltip="Steps, one evaluation each. 1 is what these models are made for; 2 "
-                    "often look better. The noise levels are spaced evenly over the model's list.",
+                    tooltip="Steps, one evaluation each. These models are made for 1; 2 often look "
+                    "better. The noise levels are spaced evenly over the model's list.",
                 ),
                 batch_size_input(),
                 io.String.Input(
                     "timesteps",
                     default="",
                     tooltip="A list of the model's noise levels to use instead of steps, as in "
-                    "diffusers: 22, 0. 0 is the highest and comes last in the list. Known to be "
-                    "good: 22, 0 for ImageNet 64 and 17, 0 for LSUN 256. Below denoise 1, those "
-                    "with more noise than the start are left out.",
+                    "diffusers: 22, 0. 0 is the highest level and must be the last entry. "
+                    "Good values: 22, 0 for ImageNet 64 and 17, 0 for LSUN 256. With "
+                    "denoise below 1, levels with more noise than the start are left out.",
                 ),
                 class_label_input(),
                 *image_to_image_inputs(),

@@ -14,7 +14,8 @@ from ..host.run_report import REPORTS
 from .load import load_model
 
 _downloaded: dict[Path, dict[str, str]] = {}
-"""By folder downloaded by this process: the fingerprint before, by the one after a download."""
+"""For each folder that this process downloaded: the fingerprint after the download -> the one
+before."""
 
 
 class UnconditionalUNetDownload(io.ComfyNode):

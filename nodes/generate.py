@@ -35,7 +35,7 @@ class UnconditionalGenerateMany(io.ComfyNode):
             display_name="Generate Many",
             category=CATEGORY,
             description="Draws any number of pictures into a folder, one for each seed. Cancel "
-            "keeps what is there, and Run goes on: only what is missing is drawn.",
+            "keeps the finished pictures, and Run continues: only what is missing is drawn.",
             search_aliases=["bulk", "dataset", "fid samples", "library", "thousands"],
             is_output_node=True,
             **REPORTS,
@@ -49,23 +49,23 @@ class UnconditionalGenerateMany(io.ComfyNode):
                     max=2**53,
                     control_after_generate=False,  # Run goes on with the same seeds
                     tooltip="The seed of the first picture. The others have the seeds that follow, "
-                    "and each file is named by its seed.",
+                    "and each file is named after its seed.",
                 ),
                 io.Int.Input(
                     "count",
                     default=1000,
                     min=1,
                     max=_MOST,
-                    tooltip="How many pictures the folder should have. With more later, only the "
-                    "new ones are drawn.",
+                    tooltip="How many pictures the folder should have. If you raise it later, only "
+                    "the new ones are drawn.",
                 ),
                 io.Int.Input(
                     "batch_size",
                     default=16,
                     min=1,
                     max=4096,
-                    tooltip="Images to draw at once. It changes the last bits of a picture, so a "
-                    "folder keeps the one it was begun with.",
+                    tooltip="The number of images to draw at once. It changes the last bits of a "
+                    "picture, so it stays the same for a folder.",
                 ),
                 sampler_input(),
                 steps_input(
@@ -75,8 +75,8 @@ class UnconditionalGenerateMany(io.ComfyNode):
                 io.String.Input(
                     "name",
                     default="many",
-                    tooltip="The folder, below ComfyUI's output folder. Pictures of another model, "
-                    "sampler or patch need a folder of their own.",
+                    tooltip="The folder, below ComfyUI's output folder. Use another one for "
+                    "another model, sampler or patch.",
                 ),
                 class_label_input(),
                 spacing_input(),
@@ -85,7 +85,7 @@ class UnconditionalGenerateMany(io.ComfyNode):
                 io.Image.Output(
                     id="IMAGE",
                     display_name="IMAGE",
-                    tooltip="The first 64 pictures at most, as RGB.",
+                    tooltip="At most the first 64 pictures, as RGB.",
                 ),
                 io.String.Output(
                     id="folder",
@@ -106,7 +106,7 @@ class UnconditionalGenerateMany(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> float:
-        # Pictures may have been removed since, so a run always looks.
+        # Pictures may have been removed since, so a run always checks.
         return float("nan")
 
     @classmethod

@@ -101,7 +101,7 @@ def sampler_input() -> Any:
 def sampler_maker(
     name: str, config: SchedulerConfig, spacing: Any
 ) -> Callable[[Stretch], ScheduleSampler]:
-    """Return what makes a sampler of ``sampler_input`` for some steps."""
+    """Return a function that makes the sampler chosen in ``sampler_input`` for some steps."""
     check_choice("sampler", name, _SAMPLERS)
     kind, settings = _SAMPLERS[name]
     return partial(kind.over, config, spacing=chosen_spacing(spacing), **settings)
@@ -192,9 +192,9 @@ def noise_input() -> Any:
         "noise",
         [io.Noise, io.Latent],
         optional=True,
-        tooltip="The noise to start from, instead of that of the seed: NOISE of any node, or a "
-        "LATENT of noise from Invert. Several noises set the number of images. What a sampler adds "
-        "in its steps still comes from the seed.",
+        tooltip="The noise to start from, instead of the seed's: NOISE from any node, or a LATENT "
+        "of noise from Invert. Several noises set the number of images. Noise that a "
+        "sampler adds in its steps still comes from the seed.",
     )
 
 

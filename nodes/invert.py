@@ -28,8 +28,8 @@ class UnconditionalInvert(io.ComfyNode):
             display_name="Invert",
             category=CATEGORY,
             description="Finds the noise from which a model draws your picture, to vary it, to "
-            "walk from one picture to another, or to draw it again in part. BDIA gives the picture "
-            "back exactly.",
+            "walk from one picture to another, or to redraw a part. BDIA gives the picture back "
+            "exactly.",
             search_aliases=["bdia", "ddim inversion", "image to noise", "reverse", "unsampler"],
             inputs=[
                 model_input(),
@@ -42,18 +42,18 @@ class UnconditionalInvert(io.ComfyNode):
                     "method",
                     options=list(get_args(Method)),
                     tooltip="BDIA: exact; for DDIM Sampler with eta 0, the same model, steps and "
-                    "spacing. DDIM: the noise is for any sampler and model, and gives the picture "
-                    "back only nearly.",
+                    "spacing. DDIM: the noise works in any sampler and model, but gives the "
+                    "picture back only approximately.",
                 ),
-                steps_input(20, "Steps of the sampler that draws the noise again."),
+                steps_input(20, "The steps of the sampler that will draw the noise."),
                 io.Float.Input(
                     "gamma",
                     default=1.0,
                     min=0.5,
                     max=1.0,
                     step=0.01,
-                    tooltip="Of BDIA. 1 treats both directions alike. Below, errors grow towards "
-                    "the noise and shrink on the way back.",
+                    tooltip="For BDIA. 1 treats both directions the same way. Below 1, errors grow "
+                    "towards the noise and shrink on the way back.",
                     advanced=True,
                 ),
                 class_label_input(),
@@ -61,8 +61,8 @@ class UnconditionalInvert(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(
-                    tooltip="The noise, for the noise of a sampler, Mix Noise, Noise Walk or Shift "
-                    "Noise."
+                    tooltip="The noise, for the noise input of a sampler, Mix Noise, Noise Walk or "
+                    "Shift Noise."
                 )
             ],
             **REPORTS,

@@ -28,7 +28,8 @@ class UnconditionalEmptyLatent(io.ComfyNode):
             display_name="Empty Pixel Latent",
             category="unconditional",
             description="Creates empty images of the model's size and channels for KSampler and "
-            "ComfyUI's other samplers. This pack's samplers need it only for another size.",
+            "ComfyUI's other samplers. This pack's samplers need it only for sizes other "
+            "than the model's.",
             search_aliases=["empty latent", "pixel diffusion", "unconditional latent"],
             inputs=[
                 io.Model.Input("model", tooltip="A model from Load Unconditional UNet."),

@@ -1,4 +1,4 @@
-"""NOISE that can be held: mixed, walked through, shifted."""
+"""From NOISE to NOISE: mixed, walked through, shifted."""
 
 from typing import Any, get_args
 
@@ -22,8 +22,8 @@ class UnconditionalMixNoise(io.ComfyNode):
             node_id="UnconditionalMixNoise",
             display_name="Mix Noise",
             category=CATEGORY,
-            description="Varies a picture: mixes its noise with other noise. The more of that, the "
-            "less the picture stays what it was. Connect it to a sampler's noise.",
+            description="Varies a picture: mixes its noise with other noise. The more of the other "
+            "noise, the more the picture changes. Connect it to a sampler's noise.",
             search_aliases=["interpolate", "slerp", "subseed", "variation seed", "variations"],
             inputs=[
                 seed_input(
@@ -44,15 +44,15 @@ class UnconditionalMixNoise(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How much of the other noise. 0 is the picture itself, 1 the other "
-                    "one; 0.1 to 0.3 are variations.",
+                    tooltip="How much of the other noise to mix in. 0 is the picture itself, 1 the "
+                    "other one; use 0.1 to 0.3 for variations.",
                 ),
                 _noise_input(
                     "noise",
-                    "The noise to vary, for example from Invert. A single one "
-                    "serves all images of a batch.",
+                    "The noise to vary, for example from Invert. A single one is used for all "
+                    "images of a batch.",
                 ),
-                _noise_input("variation", "The other noise. A single one serves all images."),
+                _noise_input("variation", "The other noise. A single one is used for all images."),
             ],
             outputs=[_noise_output()],
         )
@@ -80,9 +80,9 @@ class UnconditionalNoiseWalk(io.ComfyNode):
             node_id="UnconditionalNoiseWalk",
             display_name="Noise Walk",
             category=CATEGORY,
-            description="A film that closes: a walk through several noises and back to the first. "
-            "Connect it to a sampler's noise, and the sampler to Image Output with animated webp. "
-            "DDIM and PNDM make smooth films.",
+            description="Makes a looping film: a walk through several noises and back to the "
+            "first. Connect it to a sampler's noise, and the sampler to Image Output with "
+            "animated webp. DDIM and PNDM make smooth films.",
             search_aliases=["animation", "interpolation", "latent walk", "loop", "slerp", "video"],
             inputs=[
                 seed_input(
@@ -94,8 +94,8 @@ class UnconditionalNoiseWalk(io.ComfyNode):
                     default=4,
                     min=2,
                     max=_MOST_FRAMES,
-                    tooltip="How many pictures the walk passes through. A LATENT of noise with "
-                    "several images has as many keys as images.",
+                    tooltip="The number of pictures that the walk passes through. In a LATENT of "
+                    "noise with several images, each image is a key.",
                 ),
                 io.Int.Input(
                     "frames",
@@ -103,7 +103,7 @@ class UnconditionalNoiseWalk(io.ComfyNode):
                     min=2,
                     max=_MOST_FRAMES,
                     tooltip="The length of the film, and the number of images that the sampler "
-                    "draws. The frame after the last would be the first.",
+                    "draws. After the last frame comes the first again.",
                 ),
                 io.Combo.Input(
                     "ease",
@@ -136,8 +136,9 @@ class UnconditionalShiftNoise(io.ComfyNode):
             node_id="UnconditionalShiftNoise",
             display_name="Shift Noise",
             category=CATEGORY,
-            description="Rolls noise: what leaves it at one edge enters at the opposite one. With "
-            "Seamless Tiling the picture moves with it; without, it becomes another one.",
+            description="Rolls noise: values that leave it at one edge enter at the opposite "
+            "one. With Seamless Tiling the picture moves with it; without, you get another "
+            "picture.",
             search_aliases=["offset", "roll", "scroll", "translate"],
             inputs=[
                 seed_input("The seed of the first image. It has no effect if noise is connected."),
@@ -159,14 +160,14 @@ def _noise_input(name: str, tooltip: str) -> Any:
         name,
         [io.Noise, io.Latent],
         optional=True,
-        tooltip=f"{tooltip} NOISE of any node, or a LATENT of noise.",
+        tooltip=f"{tooltip} NOISE from any node, or a LATENT of noise.",
     )
 
 
 def _noise_output() -> Any:
     return io.Noise.Output(
-        tooltip="For the noise of this pack's samplers, SamplerCustomAdvanced, or another noise "
-        "node."
+        tooltip="For the noise input of this pack's samplers, SamplerCustomAdvanced, or another "
+        "noise node."
     )
 
 

@@ -1,4 +1,4 @@
-"""From a MODEL to a MODEL that knows which timesteps to visit in few steps."""
+"""From a MODEL to a MODEL with timesteps that suit it in few steps."""
 
 import time
 
@@ -22,9 +22,9 @@ class UnconditionalOptimiseTimesteps(io.ComfyNode):
             node_id="UnconditionalOptimiseTimesteps",
             display_name="Optimise Timesteps",
             category=CATEGORY,
-            description="Finds the timesteps with which this model draws best in few steps, by "
-            "drawing. The spacing 'optimised' of the samplers then uses them. Save Unconditional "
-            "UNet saves them with the model, so that once is enough.",
+            description="Finds the best timesteps for drawing with this model in few steps, by "
+            "trying them. The samplers use them with the spacing 'optimised'. Save "
+            "Unconditional UNet saves them with the model, so you only need to do this once.",
             search_aliases=["ays", "align your steps", "few steps", "gits", "sigmas", "spacing"],
             **REPORTS,
             inputs=[
@@ -36,14 +36,14 @@ class UnconditionalOptimiseTimesteps(io.ComfyNode):
                     max=2**64 - 1,
                     control_after_generate=False,  # another seed would find other lists
                     tooltip="The seed of the first image to draw. The lists are checked on as many "
-                    "others, with the seeds that follow.",
+                    "other images, with the seeds that follow.",
                 ),
                 io.Int.Input(
                     "images",
                     default=32,
                     min=4,
                     max=4096,
-                    tooltip="How many images to draw, again and again. More take longer and give "
+                    tooltip="How many images to draw in each trial. More take longer and give "
                     "slightly better lists; 32 are usually enough.",
                 ),
                 io.Int.Input(
@@ -51,20 +51,20 @@ class UnconditionalOptimiseTimesteps(io.ComfyNode):
                     default=60,
                     min=20,
                     max=1000,
-                    tooltip="The images of this many steps are the ones to come close to.",
+                    tooltip="The target is the images drawn with this many steps.",
                     advanced=True,
                 ),
                 io.Boolean.Input(
                     "refine",
                     default=False,
-                    tooltip="Then moves each timestep alone, for 4 to 10 steps. The images come "
-                    "closer by about a tenth; it takes about four times as long.",
+                    tooltip="Afterwards moves each timestep on its own, for 4 to 10 steps. The "
+                    "images come closer by about a tenth; it takes about four times as long.",
                 ),
                 class_label_input(),
             ],
             outputs=[
                 io.Model.Output(
-                    tooltip="The model with its lists, for samplers with the spacing 'optimised'."
+                    tooltip="The model with these lists, for samplers with the spacing 'optimised'."
                 )
             ],
         )

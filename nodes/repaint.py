@@ -25,7 +25,7 @@ _CUSTOM = "custom"
 
 
 def _presets() -> dict[str, dict[str, Any]]:
-    """Return the inputs that each preset stands for; the page reads them too."""
+    """Return the inputs that each preset sets; the editor's page reads them too."""
     names = ("steps", "jump_length", "resamplings")
     return {name: dict(zip(names, values, strict=True)) for name, values in PRESETS.items()}
 
@@ -43,30 +43,31 @@ class UnconditionalRePaintSampler(SamplerNode):
             node_id="UnconditionalRePaintSampler",
             display_name="RePaint Sampler",
             category=CATEGORY,
-            description="Fills the masked part of a picture, or draws around it (Lugmayr et al., "
-            "CVPR 2022). It jumps back again and again, so that the new part fits the known one "
-            "better than with a mask in the other samplers. Shows before Run how many evaluations "
-            "that takes.",
+            description="Fills the masked part of a picture, or draws around it (Lugmayr et "
+            "al., CVPR 2022). It jumps back again and again, so the new part fits the known one "
+            "better than with a mask in the other samplers. Shows before Run how many "
+            "evaluations that takes.",
             search_aliases=["diffusers", "fill holes", "inpaint", "outpaint", "unconditional"],
             inputs=[
                 model_input(),
                 io.Latent.Input(
                     "latent",
-                    tooltip="The picture, with a mask that is white where it is to be made: from "
-                    "'Image to Pixel Latent' and 'Set Latent Noise Mask'. What the mask leaves "
-                    "black stays exactly as it is. Image k uses seed + batch_index[k].",
+                    tooltip="The picture, with a mask that is white where the sampler should draw: "
+                    "from 'Image to Pixel Latent' and 'Set Latent Noise Mask'. Where the "
+                    "mask is black, the picture stays exactly the same. Image k uses seed + "
+                    "batch_index[k].",
                 ),
                 seed_input(),
                 io.Combo.Input(
                     "preset",
                     options=[*PRESETS, _CUSTOM],
                     tooltip="Sets steps, jump_length and resamplings together. The node shows how "
-                    "many evaluations they take. custom: the numbers below.",
+                    "many evaluations they take. custom: use the numbers below.",
                     extra_dict={"presets": _presets()},
                 ),
                 steps_input(
                     PRESETS["draft"][0],
-                    "Steps through the schedule. Those below a jump run several times. Counts "
+                    "Steps through the schedule. Steps below a jump run several times. Used "
                     "with the preset custom.",
                 ),
                 io.Int.Input(
@@ -74,16 +75,16 @@ class UnconditionalRePaintSampler(SamplerNode):
                     default=PRESETS["draft"][1],
                     min=1,
                     max=10000,
-                    tooltip="How many steps each jump goes back. With as many as there are steps, "
-                    "or more, nothing jumps. Counts with the preset custom.",
+                    tooltip="How many steps each jump goes back. If it is the number of steps or "
+                    "more, there are no jumps. Used with the preset custom.",
                 ),
                 io.Int.Input(
                     "resamplings",
                     default=PRESETS["draft"][2],
                     min=1,
                     max=1000,
-                    tooltip="How often each stretch of jump_length steps runs. The evaluations "
-                    "grow with it. 1: no jumps. Counts with the preset custom.",
+                    tooltip="How often each stretch of jump_length steps runs. More take more "
+                    "evaluations. 1: no jumps. Used with the preset custom.",
                 ),
                 io.Float.Input(
                     "eta",

@@ -1,4 +1,4 @@
-"""From a MODEL and an IMAGE to a MODEL that draws pictures of which the image is a part."""
+"""From a MODEL and an IMAGE to a MODEL whose pictures agree with the image."""
 
 from typing import Any, get_args
 
@@ -20,9 +20,9 @@ class UnconditionalRestore(io.ComfyNode):
             node_id="UnconditionalRestore",
             display_name="Restore",
             category=CATEGORY,
-            description="Enlarges a picture, adds its colours, fills its holes, or draws another "
-            "one in its layout. Every sampler then draws pictures that agree with it exactly, and "
-            "the model makes the rest: another seed, another version.",
+            description="Enlarges a picture, adds colour, fills holes, or draws a new one with "
+            "the same layout. Every sampler then draws pictures that agree with it exactly, and "
+            "the model invents the rest: each seed gives another version.",
             search_aliases=[
                 *("colorize", "ddnm", "ilvr", "inpaint", "super resolution", "upscale"),
             ],
@@ -30,15 +30,15 @@ class UnconditionalRestore(io.ComfyNode):
                 model_input(),
                 io.Image.Input(
                     "image",
-                    tooltip="What is known. For the enlarge tasks the small picture; else a "
+                    tooltip="What is known. For the enlarge tasks the small picture; otherwise a "
                     "picture of the size to draw. The images of a batch are used in turn.",
                 ),
                 io.Combo.Input(
                     "task",
                     options=list(get_args(Task)),
-                    tooltip="enlarge: the image is the picture in small. colour: it is the picture "
-                    "in grey. holes: it is the picture outside the mask. layout: the result has "
-                    "its coarse colours, block by block.",
+                    tooltip="enlarge: the image is a small version of the picture. colour: it is a "
+                    "grey version. holes: it is the picture outside the mask. layout: the "
+                    "result has its coarse colours, block by block.",
                 ),
                 io.Float.Input(
                     "noise",
@@ -46,9 +46,9 @@ class UnconditionalRestore(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How noisy the image is: the standard deviation, in 0..1 (0.1 is 25 of "
-                    "255). 0 keeps the image exactly. Above 0, it counts only while the sampler's "
-                    "own noise is stronger.",
+                    tooltip="The standard deviation of the image's noise, in 0..1 (0.1 is 25 of "
+                    "255). 0 keeps the image exactly. Above 0, the image is used only while "
+                    "the sampler's own noise is stronger.",
                 ),
                 io.Float.Input(
                     "until",
@@ -56,17 +56,17 @@ class UnconditionalRestore(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="For which part of the noise schedule, from its start, the image "
-                    "counts. 1: to the end. For a layout about 0.6: the model then finishes the "
-                    "picture as it likes.",
+                    tooltip="The part of the noise schedule, from its start, in which the image is "
+                    "used. 1: to the end. For layout about 0.6: the model then finishes the "
+                    "picture freely.",
                 ),
                 io.Int.Input(
                     "block_size",
                     default=8,
                     min=1,
                     max=512,
-                    tooltip="For a layout: the blocks, in pixels, whose mean colours count. Large "
-                    "blocks keep less of the image.",
+                    tooltip="For layout: the side, in pixels, of the blocks whose mean colours are "
+                    "kept. Large blocks keep less of the image.",
                 ),
                 io.Mask.Input(
                     "mask",

@@ -46,7 +46,7 @@ class SamplerNode(io.ComfyNode):
     def sampler_of(
         cls, model: ModelPatcher, inputs: dict[str, Any], spacing: Any
     ) -> Callable[[Stretch], Sampler]:
-        """Take the sampler's settings out of ``inputs`` and return what makes it for some steps."""
+        """Take the settings out of ``inputs``; return a function that makes a sampler for steps."""
         config, own = own_schedule(model), chosen_spacing(spacing)
         chosen = {name: inputs.pop(name) for name in cls.SETTINGS}
         settings = {name: None if value == "model" else value for name, value in chosen.items()}

@@ -59,7 +59,7 @@ class UnconditionalUNetSave(io.ComfyNode):
 
 
 def _warnings(unet: NetworkConfig, process: Process) -> list[str]:
-    """Return why diffusers cannot read the saved model, or draws something else with it."""
+    """Return why diffusers cannot read the saved model, or would draw other images with it."""
     warnings = [unet.not_for_diffusers] if unet.not_for_diffusers else []
     if process.timestep_scale != 1:
         warnings.append(

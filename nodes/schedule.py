@@ -85,7 +85,8 @@ class UnconditionalNoiseSchedule(io.ComfyNode):
                 ),
                 _switch(
                     "set_alpha_to_one",
-                    "Whether the last step ends at the clean image, not at the lowest noise level.",
+                    "Whether the last step ends at the clean image instead of the lowest noise "
+                    "level.",
                     advanced=True,
                 ),
                 _switch(
@@ -123,9 +124,9 @@ class UnconditionalNoiseSchedule(io.ComfyNode):
                     "preset",
                     options=list(PRESETS),
                     optional=True,
-                    tooltip="dark or bright pictures: for a model whose pictures are mostly dark "
-                    "or bright and come out too grey. Starts at the last timestep (trailing) and "
-                    "does not clip. Options that you set above count more.",
+                    tooltip="dark or bright pictures: for a model whose pictures are mostly "
+                    "dark or bright and come out too grey. Starts at the last timestep "
+                    "(trailing) and does not clip. Options that you set above take precedence.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model with this schedule.")],

@@ -1,4 +1,4 @@
-"""From a MODEL and a score to a MODEL that draws what the score likes."""
+"""From a MODEL and a score to a MODEL that draws images with a higher score."""
 
 from typing import Any, get_args
 
@@ -24,9 +24,9 @@ class UnconditionalSteer(io.ComfyNode):
             node_id="UnconditionalSteer",
             display_name="Steer",
             category=CATEGORY,
-            description="Makes a model draw what a classifier or a text asks for: a class of a "
-            "classifier (a 7), or a text through CLIP and CLIP Vision. In every sampler; the model "
-            "itself learns nothing new.",
+            description="Makes a model draw a class that a classifier knows (a 7), or what a text "
+            "describes, through CLIP and CLIP Vision. Works in every sampler, without "
+            "training the model.",
             search_aliases=[
                 *("classifier guidance", "clip guidance", "disco diffusion", "guidance", "prompt"),
             ],
@@ -35,9 +35,9 @@ class UnconditionalSteer(io.ComfyNode):
                 io.Combo.Input(
                     "classifier",
                     options=[_NONE, *classifier_names()],
-                    tooltip="What recognises the class: a bundled classifier (digits-16), or a "
-                    "file in ComfyUI/models/classifiers, by 'training classifier' or OpenAI's. "
-                    "none: a text steers. Press R after adding a file.",
+                    tooltip="Recognises the class: a bundled classifier (digits-16), or a file in "
+                    "ComfyUI/models/classifiers, from 'training classifier' or OpenAI. "
+                    "none: the text steers. Press R after adding a file.",
                 ),
                 io.Int.Input(
                     "class_number",
@@ -53,16 +53,17 @@ class UnconditionalSteer(io.ComfyNode):
                     max=1000.0,
                     step=0.1,
                     tooltip="How strongly to steer. 1 is the classifier guidance of the paper; 0 "
-                    "changes nothing. If the images do not follow, raise it; if they look "
-                    "overdone, lower it.",
+                    "changes nothing. If it has too little effect, raise it; if the images "
+                    "look overdone, lower it.",
                 ),
                 io.Combo.Input(
                     "through",
                     options=list(get_args(Through)),
                     tooltip="image: the predicted image is moved directly. network: the gradient "
-                    "goes back through the model too, which takes about four times as long and "
-                    "much more memory, and follows what the model can draw; it needs less weight. "
-                    "A classifier that sees noise (OpenAI's) ignores this.",
+                    "goes back through the model too, which takes about four times as long "
+                    "and much more memory, and stays closer to what the model can draw; use "
+                    "a lower weight. It has no effect for a classifier that sees noise "
+                    "(OpenAI's).",
                     advanced=True,
                 ),
                 io.Float.Input(
@@ -71,7 +72,7 @@ class UnconditionalSteer(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="After which part of the noise schedule the steering starts. 0: at "
+                    tooltip="The part of the noise schedule after which steering starts. 0: at "
                     "once.",
                     advanced=True,
                 ),
@@ -81,8 +82,8 @@ class UnconditionalSteer(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="For which part of the noise schedule, from its start, it lasts. 1: to "
-                    "the end. Lower values let the model finish the image.",
+                    tooltip="The part of the noise schedule, from its start, after which steering "
+                    "ends. 1: at the end. Lower values let the model finish the image.",
                     advanced=True,
                 ),
                 io.Clip.Input(
@@ -101,7 +102,8 @@ class UnconditionalSteer(io.ComfyNode):
                     default="",
                     multiline=True,
                     optional=True,
-                    tooltip="What to draw, for clip and clip_vision. A classifier ignores it.",
+                    tooltip="What to draw, for clip and clip_vision. It is not used with a "
+                    "classifier.",
                 ),
                 io.Int.Input(
                     "cutouts",
@@ -145,7 +147,7 @@ class UnconditionalSteer(io.ComfyNode):
 
 
 def _check_one_score(has_classifier: bool, clip: Any, clip_vision: Any, text: str) -> None:
-    """Raise ``UserError`` unless there is either a classifier, or all that a text needs."""
+    """Raise ``UserError`` unless there is either a classifier or everything that a text needs."""
     parts = {"clip": clip is not None, "clip_vision": clip_vision is not None}
     if has_classifier and any(parts.values()):
         connected = " and ".join(name for name, given in parts.items() if given)

@@ -51,8 +51,9 @@ class UnconditionalTrain(io.ComfyNode):
             node_id="UnconditionalTrain",
             display_name="Train Unconditional UNet",
             category=CATEGORY,
-            description="Trains a model on your own pictures: a few hundred, thousands, or parts "
-            "of a single one. Cancel saves it, and Run goes on. The model is in output/diffusers.",
+            description="Trains a model on your own pictures: a few hundred, thousands, or "
+            "parts of a single one. Cancel saves the run, and Run continues it. The model is in "
+            "output/diffusers.",
             search_aliases=[
                 "ddpm",
                 "fine-tune",
@@ -86,7 +87,7 @@ class UnconditionalTrain(io.ComfyNode):
         images: list[Tensor] = given.pop("images", None) or []
         values = {name: value[0] for name, value in given.items()}
         reporter = Reporter(str(cls.hidden.unique_id))
-        # The host runs nodes where nothing can be trained.
+        # The host runs nodes in inference mode, where nothing can be trained.
         with reporter.shown(), torch.inference_mode(False), torch.enable_grad():
             plan = _plan(values, images, values.get("model"), reporter)
             training = HostTraining(plan, values["name"], values["preview_every"], reporter)
@@ -100,22 +101,23 @@ def _inputs() -> list[Any]:
         io.String.Input(
             "folder",
             default="",
-            tooltip="The folder with your pictures and all its subfolders: a whole path, or one "
-            "below ComfyUI/input. Damaged files are skipped. Leave empty if images is connected.",
+            tooltip="The folder with your pictures, including its subfolders: a full path, or one "
+            "relative to ComfyUI/input. Damaged files are skipped. Leave empty if images is "
+            "connected.",
         ),
         io.String.Input(
             "name",
             default="my-model",
-            tooltip="The model's folder in output/diffusers. Run with the same settings goes on "
-            "there; other settings begin another run under the next free name.",
+            tooltip="The model's folder in output/diffusers. Run with the same settings continues "
+            "there; other settings start a new run under the next free name.",
         ),
         io.Int.Input(
             "size",
             default=0,
             min=0,
             max=1024,
-            tooltip="The size to train at, in pixels. 0 takes the model's, or else that of the "
-            "pictures, at most 64. Time and memory grow with its square.",
+            tooltip="The size to train at, in pixels. 0 uses the model's size, or else the "
+            "pictures' size, at most 64. Time and memory grow with its square.",
         ),
         io.Combo.Input(
             "crop",
@@ -127,23 +129,23 @@ def _inputs() -> list[Any]:
         io.Combo.Input(
             "network",
             options=list(get_args(NetworkSize)),
-            tooltip="How large a new network is. small trains quickly, even on a CPU; large is "
-            "that of diffusers' train_unconditional.py and needs a GPU.",
+            tooltip="How large a new network is. small trains quickly, even on a CPU; large is the "
+            "network of diffusers' train_unconditional.py and needs a GPU.",
         ),
         io.Int.Input(
             "steps",
             default=5000,
             min=1,
             max=10_000_000,
-            tooltip="In total. Enter more to go on with a finished run: 1000 and then 2000 give "
-            "exactly the model of 2000 at once.",
+            tooltip="The total number of steps. Enter more to continue a finished run: 1000 and "
+            "then 2000 give exactly the same model as 2000 at once.",
         ),
         io.Int.Input(
             "batch_size",
             default=16,
             min=1,
             max=4096,
-            tooltip="Pictures in a step. Fewer need less memory.",
+            tooltip="Pictures per step. Fewer need less memory.",
         ),
         io.Float.Input(
             "learning_rate",
@@ -160,19 +162,19 @@ def _inputs() -> list[Any]:
             "small_data",
             options=list(get_args(SmallData)),
             tooltip="Augmentation that does not show in the images, and dropout, so that a few "
-            "pictures are not simply copied. auto: on for a new "
-            "model of fewer than 5000 pictures.",
+            "pictures are not simply copied. auto: on for a new model with fewer than 5000 "
+            "pictures.",
             advanced=True,
         ),
         io.Boolean.Input(
             "flip",
             default=False,
-            tooltip="Mirror half of the pictures. Not for text or faces with a parting.",
+            tooltip="Mirrors half of the pictures. Not for text or faces with a parting.",
         ),
         io.Boolean.Input(
             "rotate",
             default=False,
-            tooltip="Turn square pictures by quarter turns: for textures, skies, cells.",
+            tooltip="Rotates square pictures by quarter turns: for textures, skies, cells.",
         ),
         io.String.Input(
             "background",
@@ -184,7 +186,7 @@ def _inputs() -> list[Any]:
         io.Combo.Input(
             "precision",
             options=list(get_args(AutoPrecision)),
-            tooltip="auto takes the faster one of this device. bfloat16 also needs less memory.",
+            tooltip="auto uses the faster one on this device. bfloat16 also needs less memory.",
             advanced=True,
         ),
         io.Int.Input(
@@ -200,8 +202,8 @@ def _inputs() -> list[Any]:
             default=500,
             min=1,
             max=1_000_000,
-            tooltip="Steps between saves. Cancel saves too; if the machine goes off, at most so "
-            "many steps are lost.",
+            tooltip="Steps between saves. Cancel saves too; if the machine is switched off, at "
+            "most this many steps are lost.",
             advanced=True,
         ),
         io.Int.Input(
@@ -210,13 +212,13 @@ def _inputs() -> list[Any]:
             min=0,
             max=2**32 - 1,
             control_after_generate=False,  # another seed would be another run
-            tooltip="Of the first weights and of all that is drawn at random while it trains.",
+            tooltip="The seed of the initial weights and of everything random in the training.",
             advanced=True,
         ),
         io.Image.Input(
             "images",
             optional=True,
-            tooltip="Pictures instead of a folder: a batch, or the lists of ComfyUI's dataset "
+            tooltip="Pictures instead of a folder: a batch, or a list from ComfyUI's dataset "
             "nodes, of any sizes.",
         ),
         io.Model.Input(
@@ -229,10 +231,10 @@ def _inputs() -> list[Any]:
 
 
 def planned(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what the node would train, for the editor; it says so before Run.
+    """Return what the node would train, which the editor shows before Run.
 
     Args:
-        values: of the node's widgets; the names of those that are linked are in "linked".
+        values: the values of the node's widgets; the names of linked ones are in "linked".
     """
     linked = values.get("linked", [])
     if "model" in linked or "images" in linked or "folder" in linked:
@@ -332,8 +334,8 @@ def _start(patcher: ModelPatcher) -> Start:
     ours = unconditional_model(patcher)
     if not isinstance(ours.unet_config, UNetConfig):
         raise UserError(
-            f"{ours.source.name} has another network than diffusers' UNet2DModel, which cannot be "
-            "trained here. Start from such a model, or from none."
+            f"The network of {ours.source.name} is not diffusers' UNet2DModel, so it cannot be "
+            "trained here. Start from a UNet2DModel, or disconnect model."
         )
     weights = {name: tensor.clone() for name, tensor in weights_as_loaded(patcher).items()}
     name = f"{ours.source.name} (sha256 {str(ours.source.sha256)[:16]})"

@@ -1,4 +1,4 @@
-"""Animations: how long their frames are shown, and files for those in which nothing moves."""
+"""Animations: how long their frames are shown, and files for animations without motion."""
 
 import io
 import struct

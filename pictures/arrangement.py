@@ -18,8 +18,8 @@ def arrange_sheet(
         images: shape (B, H, W, C) in 0..1.
         records: one for each image.
         frames: the number of frames per image of a trajectory; 1 if the batch is not a trajectory.
-        columns: pictures in a row; 0 means the frames of one image for a trajectory, otherwise
-            as close to a square as possible.
+        columns: pictures per row; 0 means the frames of one image for a trajectory, otherwise as
+            close to a square as possible.
     """
     columns = columns or (frames if frames > 1 else square_columns(len(images)))
     return make_sheet(images, columns)[None], [gather_records(records)]

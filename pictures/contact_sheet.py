@@ -23,7 +23,7 @@ def make_sheet(images: Tensor, columns: int) -> Tensor:
 
     Args:
         images: shape (N, H, W, C) in 0..1; a 4th channel is alpha.
-        columns: pictures in a row; more than N means N.
+        columns: pictures per row; more than N means N.
 
     Returns:
         Shape (H', W', C); opaque dark grey between the pictures and after the last one.

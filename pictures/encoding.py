@@ -44,7 +44,7 @@ def check_picture(file_format: str, height: int, width: int, channels: int, scal
 
 def check_film(frames: int, height: int, width: int, channels: int) -> None:
     """Raise ValueError if the frames do not fit into memory: Pillow needs all at once."""
-    import psutil  # which the host has, and the commands do not need
+    import psutil  # the host has this, and the commands do not need it
 
     needed, free = frames * height * width * channels, psutil.virtual_memory().available
     if needed > free:

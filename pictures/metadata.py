@@ -23,7 +23,7 @@ _NAME = re.compile("[\x20-\x7e\xa0-\xff]{1,79}")  # valid names of text chunks i
 
 @dataclass(frozen=True)
 class GraphMetadata:
-    """A picture's graph, which lets the editor open the picture as a workflow."""
+    """A picture's graph, from which the editor opens the picture as a workflow."""
 
     prompt: Any = None
     extra: dict[str, Any] | None = None

@@ -25,14 +25,14 @@ Records = dict[str, list[Record]]
 
 
 def make_records(samples: Tensor, each: Sequence[Record], settings: Record) -> Records:
-    """Return ``settings`` and what is each image's own, for ``samples`` of shape (B, C, H, W)."""
+    """Return records with ``settings`` and each image's own entries, for samples (B, C, H, W)."""
     return _by_digest(samples, ({**own, **settings} for own in each))
 
 
 def make_frame_records(
     samples: Tensor, images: Sequence[Record | None], frames: Sequence[Record]
 ) -> Records:
-    """Return the record of each frame: that of its image, plus what the frame adds.
+    """Return the record of each frame: its image's record, plus the frame's own entries.
 
     Args:
         samples: shape (B * F, C, H, W), with the frames of one image next to each other.

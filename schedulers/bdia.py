@@ -1,15 +1,14 @@
 """Inversion: from an image to the noise that gives it, and exactly back (BDIA, DDIM).
 
-BDIA (Zhang, Lewis & Kleijn 2023, arXiv 2307.10829) averages, in each step, what DDIM does from
-this time to the next and what it would do back to the one before. The three states of a step are
-bound by one equation that is linear in the first and the last, so each follows from the other two
-and one evaluation: the way from the image to the noise is the way back, exactly.
+BDIA (Zhang, Lewis & Kleijn 2023, arXiv 2307.10829) averages, in each step, DDIM's step from this
+time to the next and its step back to the previous one. One equation relates the three states of a
+step. It is linear in the first and the last, so each follows from the other two and one evaluation:
+the path from the image to the noise is exactly the path back.
 
     x_{i-1} = DDIM(x_i, t_i -> t_{i-1}) + gamma (x_{i+1} - DDIM(x_i, t_i -> t_{i+1}))
 
-A run needs the last two states, x_N and x_{N-1}. The second is kept as its difference from what
-DDIM makes of the first, the ``rest``, which is 0 for noise that was drawn. So it can be mixed with
-that of other noise.
+A run needs the last two states, x_N and x_{N-1}. The second is kept as its difference from DDIM's
+step from the first, the ``rest``, which is 0 for random noise. So rests can be mixed like noise.
 
 The times of the steps are t_1 < ... < t_N, and x_0 is the image, at the end of the span.
 """
@@ -30,8 +29,8 @@ from .timesteps import END
 class _Deterministic(ScheduleSampler):
     """What inversion and drawing share: DDIM's steps, in both directions.
 
-    The predicted image is never clipped: what was clipped cannot be inverted. ``set_alpha_to_one``
-    is True where the model does not say, as for ``DDIM``.
+    The predicted image is never clipped, because clipping cannot be inverted. ``set_alpha_to_one``
+    defaults to True, as for ``DDIM``.
     """
 
     PRECISE = True
@@ -62,7 +61,7 @@ class _Deterministic(ScheduleSampler):
         return to_eps(evaluation.output, evaluation.x_t, self._levels[i], kind)
 
     def _step(self, x: Tensor, eps: Tensor, i: int, j: int) -> Tensor:
-        """Return what DDIM makes of x_i at the level of x_j, along a given noise.
+        """Return DDIM's step from x_i to the level of x_j, along a given noise.
 
         Song et al. 2021, eq. 12 with sigma_t = 0, in both directions.
         """
@@ -72,10 +71,10 @@ class _Deterministic(ScheduleSampler):
 
 @dataclass(frozen=True, eq=False)
 class DDIMInversion(_Deterministic):
-    """The way from image to noise with DDIM's steps backwards; N evaluations.
+    """From image to noise with DDIM's steps backwards; N evaluations.
 
-    Each step uses the noise that the model predicts at its beginning, where drawing uses that at
-    its end. So drawing comes back only near the image.
+    Each step uses the noise that the model predicts at its beginning, but drawing uses the noise at
+    its end. So drawing gives the image back only approximately.
     """
 
     @property
@@ -85,7 +84,8 @@ class DDIMInversion(_Deterministic):
     def sample(self, model: Model, x: Tensor, noise: Noise) -> Sampling:
         """Invert images x_0, shape (B, C, H, W), and return x_N."""
         for i in range(1, len(self._levels)):
-            # x_{i-1} shown at t_i: its own time may lie at the data, where no model was trained.
+            # x_{i-1} evaluated at t_i: its own time may be the data's, for which no model was
+            # trained.
             evaluation = self._evaluate(model, x, i)
             yield evaluation
             x = self._step(x, self._eps(evaluation, i), i - 1, i)
@@ -94,11 +94,11 @@ class DDIMInversion(_Deterministic):
 
 @dataclass(frozen=True, eq=False)
 class BDIAInversion(_Deterministic):
-    """The exact way from image to noise; N + 1 evaluations, the last one for the rest.
+    """From image to noise, exactly; N + 1 evaluations, the last one for the rest.
 
     Attributes:
-        gamma: 0..1, above 0. 1 is symmetric in time. Below, a difference between two neighbouring
-            states grows by 1 / gamma with each step, and shrinks so on the way back.
+        gamma: 0..1, above 0. 1 is symmetric in time. Below 1, a difference between two neighbouring
+            states grows by 1 / gamma with each step, and shrinks by as much on the way back.
 
     Raises:
         ScheduleError: ``gamma`` is not in this range.
@@ -120,7 +120,7 @@ class BDIAInversion(_Deterministic):
     def sample(self, model: Model, x: Tensor, noise: Noise) -> Sampling:
         """Invert images x_0, shape (B, C, H, W), and return x_N.
 
-        ``rest`` has the other half, from the last two evaluations.
+        ``rest`` returns the other half, from the last two evaluations.
         """
         N = len(self._times)
 
@@ -141,7 +141,7 @@ class BDIAInversion(_Deterministic):
         return x
 
     def rest(self, before: Evaluation, last: Evaluation) -> Tensor:
-        """Return what x_{N-1} has beyond DDIM's step from x_N; shape (B, C, H, W).
+        """Return the difference of x_{N-1} from DDIM's step from x_N; shape (B, C, H, W).
 
         Args:
             before, last: the last two evaluations of a run.
@@ -152,12 +152,12 @@ class BDIAInversion(_Deterministic):
 
 @dataclass(frozen=True, eq=False)
 class BDIA(_Deterministic):
-    """From noise to image; N evaluations. With the rest of ``BDIAInversion`` its image, exactly.
+    """From noise to image; N evaluations. With ``BDIAInversion``'s rest, exactly its image.
 
     Attributes:
-        gamma: as it was for the inversion.
-        states: x_N and the rest, shape (B, 2C, H, W), as precise as they were; None: x_N is what
-            ``sample`` is given, and the rest is 0.
+        gamma: the same as for the inversion.
+        states: x_N and the rest, shape (B, 2C, H, W), in their original precision; None: x_N is the
+            input of ``sample``, and the rest is 0.
 
     Raises:
         ScheduleError: ``gamma`` is not above 0 and at most 1.

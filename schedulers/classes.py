@@ -88,7 +88,7 @@ _ANOTHER_PROCESS: dict[str, str] = {
     "IPNDMScheduler": _IPNDM,
 }
 
-# Of these, the processes that can be drawn, by the class that says so: see ``process``.
+# The supported ones of these processes, by their class: see ``process``.
 _DRAWN = {
     _CONSISTENCY: "CMStochasticIterativeScheduler",
     _SCORE_VE: "ScoreSdeVeScheduler",
@@ -216,7 +216,7 @@ def _refusal(process: str, evidence: str) -> str:
     drawn = _DRAWN.get(process)
     named = f' If it was trained for a {drawn}, write "_class_name": "{drawn}".' if drawn else ""
     return (
-        f"The model uses another process than DDPM's: {process} ({evidence}). The samplers here "
+        f"The model uses a process other than DDPM's: {process} ({evidence}). The samplers here "
         "would only generate noise with it. Use it with diffusers, or load a model that was "
         'trained as DDPM. If this one was, write "_class_name": "DDPMScheduler" and the betas of '
         f"its training into scheduler_config.json.{named}"

@@ -22,10 +22,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "thresholding": False,
     },
 }
-"""Options that belong together, by the name that the user sees.
+"""Sets of options, by the name that the user sees.
 
-Clipping and a list that starts below T - 1 draw the brightness of pictures towards the middle grey
-(Lin et al. 2024, arXiv 2305.08891), which shows where the model's pictures are far from it.
+Clipping and a list that starts below T - 1 pull the brightness of pictures towards middle grey (Lin
+et al. 2024, arXiv 2305.08891). This is visible if the model's pictures are far from grey.
 """
 
 _BETAS = {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule"}
@@ -62,7 +62,7 @@ class SchedulerConfig:
     timestep_scale: float = 1.0
     """The network receives t times this; diffusers has no such option."""
     optimised: tuple[tuple[int, ...], ...] = ()
-    """Timesteps found for the model, one list for each number of steps; in a file of their own."""
+    """Timesteps found for the model, one list for each number of steps; in a separate file."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """Warnings for the user about the file that these options were read from."""
 
@@ -101,8 +101,8 @@ class SchedulerConfig:
     def changed(self, **changes: Any) -> "SchedulerConfig":
         """Return these options with the given changes.
 
-        A change of the number of timesteps or of the beta schedule discards ``trained_betas``. What
-        changes the process itself discards ``optimised``.
+        A change of the number of timesteps or of the beta schedule discards ``trained_betas``. A
+        change of the process itself discards ``optimised``.
 
         Raises:
             ScheduleError: an option has an invalid value. The message names it.

@@ -51,11 +51,12 @@ class Consistency(Sampler):
         Args:
             config: the model's options.
             text: the entries, descending.
-            denoise: the part of the model's list that may run, above 0; those before are left out.
+            denoise: the part of the model's list that may run, above 0; earlier entries are left
+                out.
 
         Raises:
-            ScheduleError: they are not entries in descending order; none is left; or all of the
-                list may run and they do not end with 0, the only one that can start from noise.
+            ScheduleError: they are not entries in descending order; none is left; or the whole list
+                may run and they do not end with 0, the only entry that can start from noise.
         """
         T = config.num_train_timesteps
         entries = parse_timesteps(text, T)[::-1]

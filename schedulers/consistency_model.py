@@ -13,7 +13,7 @@ from .options import NUMBER, Ranges, SigmaOptions
 class ConsistencyConfig(SigmaOptions):
     """The options of diffusers' ``CMStochasticIterativeScheduler``, with its defaults.
 
-    The noise levels lie from ``sigma_min``, where an image counts as free of noise, to
+    The noise levels range from ``sigma_min``, where an image counts as free of noise, to
     ``sigma_max``. A list of ``num_train_timesteps`` of them starts at ``sigma_max``.
     """
 
@@ -58,15 +58,15 @@ class ConsistencyConfig(SigmaOptions):
         return 250 * sigma.clamp(min=self.sigma_min).log()
 
     def time_of(self, entry: int) -> float:
-        """Return the time that the network receives for an entry of the list, to all digits."""
+        """Return the exact time that the network receives for an entry of the list."""
         return 250 * math.log(self.level(entry))
 
     def network_input(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Return what the network receives: x, scaled to the spread of the data."""
+        """Return the network's input: x, scaled to the standard deviation of the data."""
         return x / (sigma.clamp(min=self.sigma_min) ** 2 + self.sigma_data**2).sqrt()
 
     def denoised(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-        """Return the image that an output of the network means (Song et al. 2023, appendix C).
+        """Return the image for an output of the network (Song et al. 2023, appendix C).
 
         At ``sigma_min`` it is x itself.
         """
@@ -78,7 +78,7 @@ class ConsistencyConfig(SigmaOptions):
         return x0.clamp(-1, 1) if self.clip_denoised else x0
 
     def noised(self, x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-        """Return an image with noise of this level, of which it counts as having ``sigma_min``.
+        """Return an image with noise of this level, counting its own ``sigma_min``.
 
         (Song et al. 2023, algorithm 1.)
         """

@@ -15,7 +15,7 @@ from .timesteps import END, step_pairs
 class DDIM(ScheduleSampler):
     """DDIM, with one evaluation for each timestep.
 
-    ``set_alpha_to_one`` is True where the model does not say, as in diffusers' DDIMScheduler.
+    ``set_alpha_to_one`` defaults to True, as in diffusers' DDIMScheduler.
 
     Attributes:
         eta: 0 (deterministic) to 1 (as much noise as DDPM); above 0 each step draws noise once.
@@ -54,5 +54,5 @@ class DDIM(ScheduleSampler):
             x = a_prev.sqrt() * x0 + (1 - a_prev - sigma**2).clamp(min=0).sqrt() * eps
             if eta > 0:
                 x = x + sigma * noise().to(x)
-            del output, x0, eps  # before the next call: of a large image each copy counts
+            del output, x0, eps  # before the next call: each copy of a large image counts
         return x

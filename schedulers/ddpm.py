@@ -17,10 +17,10 @@ class DDPM(ScheduleSampler):
     """DDPM, with one evaluation for each timestep, and noise in each step but the last to the data.
 
     With a learned variance the model returns 2C channels; a ``ScheduleError`` is raised while
-    sampling where it does not.
+    sampling if it does not.
 
     Attributes:
-        variance_type: None is the one in ``config``.
+        variance_type: None uses the one in ``config``.
 
     Raises:
         ScheduleError: there is no such variance type.
@@ -70,7 +70,7 @@ class DDPM(ScheduleSampler):
 
 
 def _split(output: Tensor, channels: int, kind: VarianceType) -> tuple[Tensor, Tensor | None]:
-    """Return the prediction and, where ``kind`` needs it, the learned variance."""
+    """Return the prediction and, if ``kind`` needs it, the learned variance."""
     if not kind.startswith("learned"):
         return output[:, :channels], None
     if output.shape[1] != 2 * channels:
@@ -85,7 +85,7 @@ def _split(output: Tensor, channels: int, kind: VarianceType) -> tuple[Tensor, T
 def _std(
     kind: VarianceType, a: Tensor, a_prev: Tensor, beta: Tensor, learned: Tensor | None
 ) -> Tensor:
-    """Return the standard deviation of the noise to add: 0-d, or (B, C, H, W) where learned."""
+    """Return the standard deviation of the noise to add: 0-d, or (B, C, H, W) if learned."""
     # The two ends of the range of sensible variances (section 3.2).
     smallest = ((1 - a_prev) / (1 - a) * beta).clamp(min=1e-20)
     match kind:
@@ -95,7 +95,7 @@ def _std(
         case "fixed_large" | "fixed_large_log":
             return beta.sqrt()
     assert learned is not None
-    # Nichol & Dhariwal 2021: the log-variance itself, or (eq. 15) where between the ends it lies.
+    # Nichol & Dhariwal 2021: the log-variance itself, or (eq. 15) its position between the ends.
     if kind == "learned":
         return (0.5 * learned).exp()
     fraction = (learned + 1) / 2

@@ -1,10 +1,10 @@
-"""Whether the settings of a run move the brightness of its pictures towards the middle grey.
+"""Detects settings of a run that pull the brightness of its pictures towards middle grey.
 
-Two do so where a model's pictures are mostly dark or bright (Lin et al. 2024, arXiv 2305.08891): a
+Two do so if a model's pictures are mostly dark or bright (Lin et al. 2024, arXiv 2305.08891): a
 list of timesteps that starts where the model expects more than noise, and clipping, which cuts off
-more on one side. Both displace the mean of x_t, by which the model judges the brightness. What
-counts is the displacement against the mean's own deviation, sigma / sqrt(N) for N values of noise
-of the level sigma.
+more on one side. Both displace the mean of x_t, from which the model judges the brightness. The
+displacement is measured relative to the mean's standard deviation, sigma / sqrt(N) for N values of
+noise of the level sigma.
 """
 
 import math
@@ -19,9 +19,9 @@ from .sampler import Evaluation, Sampler, ScheduleSampler
 
 Cause = Literal["clipping", "late_start"]
 
-# In deviations. Clipping: digits-16, which it does not harm, has 0.01 to 0.10 in 4 to 250 steps; a
-# model of skies that it made half as bright again had 0.20 to 1.4. A late start: deep-field's skies
-# are as dark as ever at 1.3, a little brighter at 3.3, and grey at 11.
+# In standard deviations. Clipping: 0.01 to 0.10 for digits-16 in 4 to 250 steps, which it does not
+# harm; 0.20 to 1.4 for a model of skies that it made half as bright again. A late start:
+# deep-field's skies are unchanged at 1.3, a little brighter at 3.3, and grey at 11.
 _CLIPPING, _LATE_START = 0.15, 3.0
 
 
@@ -29,8 +29,8 @@ class Drift:
     """Follows a run, evaluation by evaluation.
 
     Args:
-        sampler: which. Of those that clip only DDIM is judged: the noise that it keeps does not fit
-            the clipped image, while DDPM's steps make up for it.
+        sampler: the run's. Of the samplers that clip only DDIM is judged: the noise that it keeps
+            does not fit the clipped image, while DDPM's steps make up for it.
         values: N, of one image of the size that the model was trained with.
     """
 
@@ -41,19 +41,19 @@ class Drift:
         self._next = dict(pairwise(sampler.span.timesteps))
 
     def __call__(self, evaluation: Evaluation) -> None:
-        """Add what clipping does to this evaluation's image."""
+        """Add the effect of clipping this evaluation's image."""
         config, following = self._config, self._next.get(int(evaluation.t))
         if config is None or following is None or not (config.clip_sample or config.thresholding):
             return
         sigma, lower = (self._sampler.level(t)[1].item() for t in (evaluation.t, following))
-        if lower > 1:  # below, the picture itself shows how bright it is
+        if lower > 1:  # at lower noise, the picture itself shows how bright it is
             x0 = evaluation.x0
             moved = (clip_x0(x0, config).mean() - x0.mean()).item()
-            # Over log sigma, so that it hardly depends on the number of steps.
+            # Integrated over log sigma, so it hardly depends on the number of steps.
             self._clipped += moved * math.sqrt(self._values) / sigma * math.log(sigma / lower)
 
     def cause(self, images: Tensor, *, from_noise: bool) -> Cause | None:
-        """Return what may have moved the brightness of these results, if anything.
+        """Return what may have changed the brightness of these results, if anything.
 
         Args:
             images: shape (B, C, H, W), in -1..1.

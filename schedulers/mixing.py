@@ -1,4 +1,4 @@
-"""Between two noises: on the way from one to the other, or around a loop of several."""
+"""Noise between two noises, or on a loop through several."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,17 +9,17 @@ from torch import Tensor
 from .errors import ScheduleError
 
 Ease = Literal["smooth", "even"]
-"""Whether a walk is slow at its keys, or always as fast."""
+"""Whether a walk slows down at its keys, or keeps an even speed."""
 
 _PARALLEL = 1e-6
-"""The sine of an angle below which a straight line replaces the arc."""
+"""If the sine of the angle is below this, a straight line replaces the arc."""
 
 
 def slerp(first: Tensor, second: Tensor, part: float) -> Tensor:
-    """Return what lies ``part`` of the way on the arc between two noises (Shoemake 1985).
+    """Return the point at ``part`` of the arc between two noises (Shoemake 1985).
 
-    The norm changes evenly from that of the first to that of the second, so that between two
-    standard normal noises lies noise of the same strength; on the straight line it would be weaker.
+    The norm changes evenly from the first's to the second's, so the noise between two standard
+    normal noises has the same strength; on the straight line it would be weaker.
 
     Args:
         first, second: one image each, of the same shape.
@@ -42,7 +42,7 @@ def slerp(first: Tensor, second: Tensor, part: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Loop:
-    """A closed way through ``keys`` noises in ``frames`` steps; each key is a frame of its own.
+    """A closed path through ``keys`` noises in ``frames`` steps; each key is a frame.
 
     Attributes:
         keys: K, at least 2.
@@ -50,7 +50,7 @@ class Loop:
         ease: how its speed changes.
 
     Raises:
-        ScheduleError: there are fewer keys or frames than that.
+        ScheduleError: there are too few keys or frames.
     """
 
     keys: int
@@ -67,7 +67,7 @@ class Loop:
             )
 
     def place(self, frame: int) -> tuple[int, int, float]:
-        """Return the keys on both sides of a frame, and which part of their way it lies at."""
+        """Return the keys on both sides of a frame, and its position between them, 0..1."""
         key = next(k for k in reversed(range(self.keys)) if self._frame_of(k) <= frame)
         start, end = self._frame_of(key), self._frame_of(key + 1)
         part = (frame - start) / (end - start)

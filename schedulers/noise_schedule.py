@@ -10,7 +10,7 @@ from torch import Tensor
 from .config import SchedulerConfig
 
 _SMALLEST = 1e-30
-"""Stands for 0, whose time would be infinite."""
+"""Replaces 0, whose time would be infinite."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class NoiseSchedule:
 def noise_clock(alpha_cumprod: float) -> float:
     """Return sqrt(-ln alphas_cumprod), a time that does not depend on the schedule; 0 for the data.
 
-    -ln alphas_cumprod is the sum of the noise added so far; with linear betas its square root is
-    nearly proportional to t, and near the data to the noise level, in which the predicted noise is
-    smooth.
+    -ln alphas_cumprod is the sum of the noise added so far. With linear betas its square root is
+    nearly proportional to t. Near the data it is nearly proportional to the noise level, in which
+    the predicted noise is smooth.
     """
     return math.sqrt(-math.log(max(alpha_cumprod, _SMALLEST)))
 

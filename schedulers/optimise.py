@@ -1,9 +1,9 @@
-"""Timesteps for few steps, found for a model by the images that it draws with them.
+"""Finds timesteps for few steps, by comparing the images that a model draws with them.
 
-Each number of steps gets the list after which iPNDM_v comes closest to the image of many steps. The
-lists of one family are tried first: those of the spacing "power" with another exponent, and with
-another start. With few steps the first is the longest, from where the model sees almost nothing;
-starting a step later, with the same noise, loses less. If asked, each timestep is then moved alone.
+Each number of steps gets the list with which iPNDM_v comes closest to the image of many steps. The
+lists of one family are tried first: the spacing "power" with another exponent, and with another
+start. With few steps the first is the longest, and there the model sees almost nothing; starting a
+step later, with the same noise, loses less. If requested, each timestep is then moved on its own.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,32 +18,32 @@ from .span import Span, Stretch
 from .timesteps import POWER, by_noise_clock, make_timesteps
 
 Draw = Callable[[PNDM, bool], Tensor]
-"""(the sampler, whether of the seeds held back) -> images of fixed seeds, shape (B, C, H, W)."""
+"""(the sampler, whether to use the held-out seeds) -> images of fixed seeds, shape (B, C, H, W)."""
 
 FEWEST, MOST = 4, 50
 """The numbers of steps that get a list."""
 
 _REFINED = 10
 _TRIED = (4, 5, 6, 8, 10, 14)
-"""These are searched; those between lie between them."""
+"""These are searched; the lists for other numbers are interpolated."""
 _PLAIN = 20
-"""From here on the lists of "power" are as good."""
+"""From this number on, "power" is as good."""
 _CHECKED = (*range(FEWEST, _REFINED + 1), 14)
 
 # The family: how many mean steps below the first timestep of "power" a list starts, and its
-# exponent. The first are tried with an exponent that is good on all models measured, then others at
-# the best start, then starts near it.
+# exponent. Starts are tried with an exponent that is good for all measured models, then exponents
+# at the best start, then starts near it.
 _LATE, _EXPONENT, _EXPONENTS, _NEAR = (0.0, 0.4, 0.8, 1.2), 1.7, (1.5, 1.9), (-0.2, 0.2)
 _SEARCH = len(_LATE) + len(_EXPONENTS) + len(_NEAR)
 _MOVES = (0.25, 0.12, 0.06)
-"""By how much of the gap below it a timestep is moved, in each round of the refinement."""
+"""How far a timestep is moved in each round of the refinement, relative to the gap below it."""
 _EQUAL = 1e-20
-"""Stands for a square of 0, which has no logarithm."""
+"""Replaces a square of 0, which has no logarithm."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Distances to the images of many steps with ``steps`` steps, on the seeds held back."""
+    """Distances to the images of many steps with ``steps`` steps, on the held-out seeds."""
 
     steps: int
     optimised: float
@@ -51,7 +51,7 @@ class Checked:
 
 
 def evaluations(config: SchedulerConfig, teacher: int, *, refine: bool) -> int:
-    """Return how often ``optimise`` calls the model, at most."""
+    """Return the maximum number of times that ``optimise`` calls the model."""
     T = config.num_train_timesteps
     teacher = min(teacher, T)
     search = sum(_SEARCH * N for N in _TRIED if N <= T)
@@ -65,13 +65,13 @@ def optimise(
 ) -> tuple[SchedulerConfig, list[Checked]]:
     """Return the options with ``optimised`` lists, and how they were checked.
 
-    A list that draws worse than the one of "power" on the seeds held back is not kept.
+    A list that does worse than "power" on the held-out seeds is dropped.
 
     Args:
         config: of the model.
         draw: draws the same seeds at each call.
-        teacher: the evaluations of the images to come close to; at most T.
-        refine: whether to move each timestep alone where there are 10 or fewer.
+        teacher: the evaluations for the target images; at most T.
+        refine: whether to move each timestep on its own if there are 10 or fewer.
 
     Raises:
         ScheduleError: the model has fewer timesteps than the shortest list.
@@ -79,8 +79,8 @@ def optimise(
     T = config.num_train_timesteps
     if T < FEWEST:
         raise ScheduleError(
-            f"The model has {T} timesteps, and lists are found for {FEWEST} to {MOST} steps. Use "
-            "all of its timesteps."
+            f"The model has only {T} timesteps, but lists are found for {FEWEST} to {MOST} "
+            "steps. Use all of its timesteps."
         )
     many = PNDM.over(config, Stretch(min(teacher, T)), "power", method="iPNDM_v")
     targets = {held_back: draw(many, held_back) for held_back in (False, True)}
@@ -109,7 +109,7 @@ def optimise(
 def typical_distance(images: Tensor, targets: Tensor) -> float:
     """Return the geometric mean over the images of the root mean square difference of their pixels.
 
-    The arithmetic mean is that of the few images that become another one, and far less certain.
+    The few images that change completely dominate the arithmetic mean, which is far less certain.
     """
     squares = (images - targets).square().flatten(1).mean(1)
     return squares.clamp(min=_EQUAL).log().mean().div(2).exp().item()
@@ -157,7 +157,7 @@ def _between(config: SchedulerConfig, N: int, found: dict[int, tuple[float, floa
 def _refine(
     config: SchedulerConfig, times: Sequence[int], distance: Callable[[Sequence[int]], float]
 ) -> list[int]:
-    """Move one timestep at a time, by ever less, as long as that helps."""
+    """Move one timestep at a time, by less in each round, as long as that helps."""
     best, least = list(times), distance(times)
     for share in _MOVES:
         for k in range(len(best)):

@@ -1,4 +1,4 @@
-"""Checks of the options of a process, as they stand in a ``scheduler_config.json``."""
+"""Checks the options of a process, as written in a ``scheduler_config.json``."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
@@ -38,7 +38,7 @@ def check_switches(options: object, names: Iterable[str]) -> None:
 
 
 def unknown_fields(given: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
-    """Return a warning that names the fields that are not known, if there are any."""
+    """Return a warning that names the unknown fields, if there are any."""
     unknown = sorted(name for name in given if name not in known and not name.startswith("_"))
     if not unknown:
         return ()

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 Method = Literal["F-PNDM", "S-PNDM", "PLMS", "FON", "iPNDM_v"]
 Kind = Literal["runge_kutta", "improved_euler", "multistep"]
 
-# Adams-Bashforth weights, newest evaluation first, by how many there are (eq. 12).
+# Adams-Bashforth weights, newest evaluation first, by their number (eq. 12).
 MULTISTEP_WEIGHTS: dict[int, tuple[float, ...]] = {
     1: (1.0,),
     2: (3 / 2, -1 / 2),
@@ -56,7 +56,7 @@ Self = TypeVar("Self", bound="PNDM")
 
 @dataclass(frozen=True)
 class PNDM(ScheduleSampler):
-    """PNDM, with the evaluations of its ``plan``. The warm-up is the same wherever it starts.
+    """PNDM, with the evaluations of its ``plan``. The warm-up is the same wherever a run starts.
 
     Attributes:
         method: F-PNDM (Runge-Kutta, then fourth order), S-PNDM (improved Euler, then second
@@ -104,8 +104,8 @@ class PNDM(ScheduleSampler):
         """The steps that run.
 
         F-PNDM and FON warm up with up to three Runge-Kutta steps, S-PNDM and PLMS with one improved
-        Euler step, iPNDM_v not at all. A last step that goes from one alphas_cumprod to the same is
-        left out, since it would change nothing (leading spacing ends so, unless set_alpha_to_one).
+        Euler step, iPNDM_v not at all. A last step between equal alphas_cumprod is left out, since
+        it would change nothing (leading spacing ends like this, unless set_alpha_to_one).
         """
         grid, method = self.grid, self.method
         plan = []
@@ -135,8 +135,8 @@ class PNDM(ScheduleSampler):
     def begin(self, noise: Tensor) -> Tensor:
         if len(self.span.timesteps) < _FEW and self.method != "iPNDM_v":
             logger.info(
-                "With fewer than %d steps, the method iPNDM_v with the spacing power comes closer "
-                "to the image of many steps than %s does.",
+                "With fewer than %d steps, the method iPNDM_v with the spacing power comes "
+                "closer to the image of many steps than %s.",
                 _FEW,
                 self.method,
             )
@@ -225,9 +225,9 @@ def adams_bashforth(times: Sequence[float], end: float) -> tuple[float, ...]:
 
 
 def _stable_weights(times: Sequence[float], end: float) -> tuple[float, ...]:
-    """Return ``adams_bashforth`` of as many evaluations as can be trusted.
+    """Return ``adams_bashforth`` for as many evaluations as can be trusted.
 
-    After short steps, a long one would multiply their differences, and with them every error.
+    A long step after short ones would multiply their differences, and with them every error.
     """
     for count in range(len(times), 1, -1):
         weights = adams_bashforth(times[:count], end)
@@ -237,12 +237,12 @@ def _stable_weights(times: Sequence[float], end: float) -> tuple[float, ...]:
 
 
 def _lagrange(times: Sequence[float], own: float, at: float) -> float:
-    """Return the value at ``at`` of the polynomial that is 1 at its own time, 0 at the others."""
+    """Return the value at ``at`` of the polynomial that is 1 at ``own`` and 0 at the others."""
     return math.prod((at - time) / (own - time) for time in times if time != own)
 
 
 def _noise_clock(grid: Grid, t: float) -> float:
-    """Return the time by which the noise changes evenly, whatever the schedule."""
+    """Return a time in which the noise changes evenly, whatever the schedule."""
     return noise_clock(grid.alpha_cumprod(t).item())
 
 

@@ -1,4 +1,4 @@
-"""The two conventions of PNDM: which times are visited, and what is looked up for each.
+"""The two conventions of PNDM: the times that are visited, and the table entries for each.
 
 A time is a training step t, or END (-1) for the data. The authors' code and diffusers number
 them differently, so the same noise gives different images.
@@ -22,7 +22,7 @@ Convention = Literal["diffusers", "paper"]
 
 
 class Grid(Protocol):
-    """What a PNDM sampler asks of a convention."""
+    """What a PNDM sampler needs from a convention."""
 
     @property
     def timesteps(self) -> tuple[int, ...]:
@@ -31,7 +31,7 @@ class Grid(Protocol):
 
     @property
     def end(self) -> int:
-        """The time after the last step: END, or a timestep where noise is left over."""
+        """The time after the last step: END, or a timestep if noise is left over."""
         ...
 
     @property
@@ -57,7 +57,7 @@ class Grid(Protocol):
         ...
 
     def midpoint(self, t: int, t_prev: int) -> tuple[float, float]:
-        """Between two times: where the first transfer goes, and the middle itself.
+        """Between two times: the target of the first transfer, and the middle itself.
 
         The model is evaluated at the middle twice, the second time after a transfer to it.
         """
@@ -68,7 +68,7 @@ class Grid(Protocol):
         ...
 
     def clock(self, t: float) -> float:
-        """A time as the differential equation counts it, in training steps."""
+        """A time in the units of the differential equation, training steps."""
         ...
 
     def log_slope(self, t: float) -> Tensor:
@@ -94,15 +94,15 @@ class DiffusersGrid:
 
     def midpoint(self, t: int, t_prev: int) -> tuple[float, float]:
         middle = math.floor((t + t_prev) / 2)
-        # diffusers takes all gaps to be equal. Where they are, and odd, its first transfer goes to
-        # one above the middle.
+        # diffusers assumes that all gaps are equal. If they are, and odd, its first transfer goes
+        # to one above the middle.
         return (t - (t - t_prev) // 2 if self._is_even else middle), middle
 
     def evaluates_at(self, t_prev: int) -> bool:
         return t_prev != END
 
     def clock(self, t: float) -> float:
-        # Where the end has the noise of timestep 0, it is timestep 0.
+        # If the end has the noise of timestep 0, it is timestep 0.
         return 0 if t == END and self.final == self.table[0] else t
 
     def log_slope(self, t: float) -> Tensor:
@@ -160,7 +160,7 @@ class PaperGrid:
 def _log_slopes(table: Tensor) -> Tensor:
     """Return the derivative of ln alphas_cumprod at each training step, shape (T,).
 
-    Central differences, the data being one step before the first; one-sided at the last.
+    Uses central differences, with the data one step before the first; one-sided at the last.
     """
     from_data = torch.cat((torch.ones_like(table[:1]), table))
     return torch.gradient(from_data.log())[0][1:]

@@ -1,4 +1,4 @@
-"""What a network's output means: the one conversion to (x0, eps), and the clipping of x0.
+"""Converts a network's output to (x0, eps), and clips x0.
 
 All three predictions describe one point: x_t = sqrt(a) x0 + sqrt(1 - a) eps with
 a = alphas_cumprod[t] (Ho et al. 2020, eq. 4), and v = sqrt(a) eps - sqrt(1 - a) x0

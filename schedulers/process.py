@@ -27,8 +27,8 @@ def read_process(given: dict[str, Any], *, takes_sigmas: bool = False) -> Proces
         takes_sigmas: whether the network takes a sigma as its time (NCSN++'s Fourier embedding).
 
     Raises:
-        ScheduleError: no model of this process can be drawn, the class is unknown or does not fit
-            the network, or a field has a wrong type or an invalid value. The message names it.
+        ScheduleError: this process is not supported, the class is unknown or does not fit the
+            network, or a field has a wrong type or an invalid value. The message names it.
     """
     name = given.get("_class_name")
     kind = ScoreConfig if name is None and takes_sigmas else _sigma_process(given)
@@ -36,9 +36,9 @@ def read_process(given: dict[str, Any], *, takes_sigmas: bool = False) -> Proces
     if takes_sigmas and not isinstance(config, ScoreConfig):
         raise ScheduleError(
             "The network takes noise levels (time_embedding_type 'fourier', NCSN++), but the "
-            f"scheduler's class is '{name:.80}', whose times are others. Write \"_class_name\": "
-            '"ScoreSdeVeScheduler" and the sigma_min and sigma_max of its training into '
-            "scheduler_config.json."
+            f"scheduler's class is '{name:.80}', whose times are not noise levels. Write "
+            '"_class_name": "ScoreSdeVeScheduler" and the sigma_min and sigma_max of its training '
+            "into scheduler_config.json."
         )
     return config
 

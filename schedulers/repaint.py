@@ -1,10 +1,10 @@
 """RePaint: fills the hole of a known image (Lugmayr et al. 2022, arXiv 2201.09865, algorithm 1).
 
-Each step puts the known image, with the noise of the new time, around what the model makes of the
-hole. The model sees both parts together only in the next step. So from time to time the sampler
-jumps back: it adds noise to the whole and takes the last steps again, and the parts come to agree.
+Each step draws the hole, and puts the known image around it, with the noise of the new time. The
+model sees both parts together only in the next step. So from time to time the sampler jumps back:
+it adds noise to the whole image and repeats the last steps, until the parts agree.
 
-Jumps are placed as in diffusers' RePaintScheduler. The code of the paper's authors takes them one
+Jumps are placed as in diffusers' RePaintScheduler. The code of the paper's authors makes them one
 step earlier, and none from the finished image.
 """
 
@@ -23,16 +23,16 @@ PRESETS: dict[str, tuple[int, int, int]] = {
     "good": (50, 10, 5),
     "paper": (250, 10, 10),
 }
-"""The steps, ``jump_length`` and ``resamplings`` that go together."""
+"""The steps, ``jump_length`` and ``resamplings`` of each preset."""
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of the images of a batch.
+    """The known part of the images of a batch.
 
     Attributes:
         image: shape (B, C, H, W).
-        mask: 1 where the image is made, 0 where it is known, between: the mean of both; broadcast
+        mask: 1 where the image is made, 0 where it is known; values between blend both. Broadcast
             to (B, C, H, W).
     """
 
@@ -49,15 +49,15 @@ class Known:
 class RePaint(ScheduleSampler):
     """RePaint, with DDIM's steps in the hole, as diffusers' RePaintScheduler.
 
-    Every step draws noise once, also where its weight is 0, and so does every step of a jump. So
-    with as many steps as the model has timesteps, a seed gives the same image as in diffusers.
+    Every step draws noise once, even if its weight is 0, and so does every step of a jump. So with
+    as many steps as the model has timesteps, a seed gives the same image as in diffusers.
 
     Attributes:
         jump_length: how many steps a jump goes back. Jumps start where a multiple of it is left,
-            unless they would lead to pure noise.
-        resamplings: how often the steps below a jump run in all; 1 means that there are no jumps.
+            unless they would end at pure noise.
+        resamplings: how often the steps below a jump run in total; 1 means no jumps.
         eta: 0 (DDIM) to 1 (as much noise as DDPM, which the paper uses).
-        known: of the images of a run; None until then.
+        known: the known part of a run's images; None before a run.
 
     Raises:
         ScheduleError: ``jump_length`` or ``resamplings`` is below 1, or ``eta`` is not in 0..1.
@@ -86,7 +86,7 @@ class RePaint(ScheduleSampler):
 
     @property
     def _order(self) -> list[int]:
-        """The steps of the list, each as often as it runs; a jump where one does not follow."""
+        """The steps in running order; where two are not consecutive, there is a jump."""
         count, length = len(self.span.timesteps), self.jump_length
         order: list[int] = []
         for step in range(count):

@@ -1,8 +1,8 @@
-"""Restoration: images of which a linear measurement y = A x is known (DDNM).
+"""Restoration: images with a known linear measurement y = A x (DDNM).
 
-Each image x0 that the model predicts is replaced by the nearest one that has the measurement,
+Each predicted image x0 is replaced by the nearest one that has the measurement,
 x0 - A+ (A x0 - y), where A+ is the pseudo-inverse of A (Wang, Yu & Zhang 2023, arXiv 2212.00490,
-eq. 13). What the measurement does not say comes from the model.
+eq. 13). Everything that the measurement leaves open comes from the model.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Usually leaves less than a step of 8 bits. Always as many, so that an image does not depend on the
-# others of its batch.
+# Usually leaves less than a step of 8 bits. The number is fixed, so an image does not depend on the
+# others in its batch.
 _ROUNDS = 50
 
 
@@ -48,7 +48,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class WeightedChannels:
-    """One weighted sum of the channels, as the luminance is; A+ y = w y / (w . w)."""
+    """One weighted sum of the channels, for example the luminance; A+ y = w y / (w . w)."""
 
     weights: tuple[float, ...]
 
@@ -65,7 +65,7 @@ class WeightedChannels:
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What is known of each image of a batch.
+    """The measurement of each image of a batch.
 
     Attributes:
         operator: A.
@@ -91,8 +91,8 @@ class Measurement:
     def project_into_range(self, x0: Tensor) -> Tensor:
         """Return images with this measurement that hardly leave -1..1, shape (B, C, H, W).
 
-        So clamping, as in a saved picture, hardly changes the measurement. Both are convex sets,
-        and projections onto one and the other in turn approach their intersection.
+        So clamping, as in a saved picture, hardly changes the measurement. Both sets are convex, so
+        alternating projections approach their intersection.
         """
         for _ in range(_ROUNDS):
             x0 = self.project(x0.clamp(-1, 1))
@@ -100,5 +100,5 @@ class Measurement:
 
 
 def _batch(tensor: Tensor, count: int) -> Tensor:
-    """Return the first ``count`` entries; they begin again where there are fewer."""
+    """Return the first ``count`` entries, repeating them if there are fewer."""
     return tensor[torch.arange(count, device=tensor.device) % len(tensor)]

@@ -1,8 +1,7 @@
 """What every sampler has in common: its settings, the model that it calls, what it yields.
 
 A sampler is a frozen dataclass whose ``sample`` is a generator. It yields one ``Evaluation`` for
-each call of the model and returns the final x. All it remembers is local, so nothing survives a
-run.
+each call of the model and returns the final x. Its state is local, so nothing survives a run.
 
 At each time a noisy image is x_t = s (x0 + sigma eps), with the scale s and the noise level sigma
 of that time (Karras et al. 2022, section 2). This is all that a driver needs to know of a process.
@@ -57,11 +56,11 @@ class Sampler(ABC):
     """A sampler with all its settings, over some steps of a process.
 
     Attributes:
-        span: the steps: at the start of a whole list of times, or a part of one.
+        span: the steps: a whole list of times, or a part of one.
     """
 
     PRECISE: ClassVar[bool] = False
-    """Whether x should be float64, where a rounding of the noise shows in the image."""
+    """Whether x should be float64, because rounding of the noise shows in the image."""
 
     span: Span
 
@@ -75,8 +74,8 @@ class Sampler(ABC):
         """Sample, calling the model ``evaluations`` times.
 
         Args:
-            model: see ``Model``; where the variance is not learned the first C of 2C output
-                channels are used.
+            model: see ``Model``; if the variance is not used, the first C of 2C output channels
+                are.
             x: shape (B, C, H, W), at the first timestep: at the start of a whole list, standard
                 normal noise.
             noise: called once for each step that adds noise.
@@ -97,7 +96,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def add_noise(self, x0: Tensor, noise: Tensor) -> Tensor:
-        """Return x at the first time: the image with as much noise as that time has."""
+        """Return x at the first time: the image with the noise of that time."""
 
     def network_time(self, t: float) -> float:
         """Return the time that the network receives."""
@@ -168,11 +167,11 @@ class ScheduleSampler(Sampler):
 
     @property
     def _was_found(self) -> bool:
-        """Whether the timesteps were found for the model, wherever they start."""
+        """Whether the timesteps were found for the model, whatever the first one is."""
         return self.span.timesteps in self.config.optimised
 
     def _bounded(self, t: float, dtype: torch.dtype) -> Tensor:
-        """Return alphas_cumprod within bounds in which both parts can be divided by."""
+        """Return alphas_cumprod, bounded so that one can divide by it and by 1 minus it."""
         return self.alpha_cumprod(t).to(dtype).clamp(SMALLEST_ALPHA_CUMPROD, 1 - 1e-7)
 
     def alpha_cumprod(self, t: float) -> Tensor:
@@ -196,4 +195,4 @@ def drain(sampling: Sampling, on_evaluation: Callable[[Evaluation], object] = id
         except StopIteration as end:
             return end.value
         on_evaluation(evaluation)
-        del evaluation  # before the next call: of a large image each copy counts
+        del evaluation  # before the next call: each copy of a large image counts

@@ -12,9 +12,9 @@ from .options import NUMBER, Ranges, SigmaOptions
 class ScoreConfig(SigmaOptions):
     """The options of diffusers' ``ScoreSdeVeScheduler``, with its defaults.
 
-    ``sigma_min`` and ``sigma_max`` are noise levels of the training's data, which lie in 0..1. All
-    else in this pack has images in -1..1. This class is the one place that converts: its methods
-    take and return images in -1..1, whose noise levels are twice as high.
+    ``sigma_min`` and ``sigma_max`` are noise levels of the training data, which is in 0..1. Images
+    are in -1..1 everywhere else in this pack. Only this class converts: its methods take and return
+    images in -1..1, whose noise levels are twice as high.
     """
 
     CLASS_NAME: ClassVar[str] = "ScoreSdeVeScheduler"
@@ -46,17 +46,17 @@ class ScoreConfig(SigmaOptions):
     # x has the shape (B, C, H, W), and sigmas broadcast against it; both belong to images in -1..1.
 
     def network_time(self, sigma: Tensor) -> Tensor:
-        """Return what the network receives for noise levels of any shape: those of its data."""
+        """Return the network's time for noise levels of any shape: their values for its data."""
         return sigma / 2
 
     def network_input(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Return what the network receives: x in the range of its data."""
+        """Return the network's input: x in the range of its data."""
         return (x + 1) / 2
 
     def denoised(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-        """Return the image that a score means (Tweedie's formula).
+        """Return the image for a score (Tweedie's formula).
 
-        In the data's range it is x + sigma^2 score; twice the score's part makes it -1..1.
+        In the data's range it is x + sigma^2 score; in -1..1 the score's term is doubled.
         """
         return x + 2 * (sigma / 2) ** 2 * output
 

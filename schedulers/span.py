@@ -13,8 +13,8 @@ class Span:
 
     Attributes:
         timesteps: from noise to data; descending, except the entries of ``Consistency``.
-        end: END (the data), or a timestep, where noise is left over.
-        skipped: how many steps of the whole list lie before the first of these.
+        end: END (the data), or a timestep if noise is left over.
+        skipped: how many steps of the whole list come before the first of these.
     """
 
     timesteps: tuple[int, ...]
@@ -24,15 +24,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Which of a list of ``steps`` steps run: those from ``start`` up to, but without, ``stop``.
+    """The steps of a list that run: from ``start`` up to, but not including, ``stop``.
 
     Attributes:
         steps: N, the length of the list.
         start, stop: 0 .. N; a ``stop`` beyond N means N.
         leftover: whether a stretch that stops early leaves the noise of that time in the image;
-            else its last step goes to the data.
-        whole: M, where the list is the end of a longer one, as for ``make_timesteps``; None: it is
-            whole.
+            otherwise its last step goes to the data.
+        whole: M if the list is the end of a longer one, as for ``make_timesteps``; None if not.
     """
 
     steps: int
@@ -45,8 +44,8 @@ class Stretch:
     def of_denoise(cls, steps: int, denoise: float, num_train_timesteps: int) -> "Stretch":
         """Return the steps of a run that begins at the time ``denoise`` * T.
 
-        They are the last ``steps`` of a list of steps / denoise, as ComfyUI means denoise; where
-        fewer timesteps lie there, all of them.
+        They are the last ``steps`` of a list of steps / denoise, which is what denoise means in
+        ComfyUI; if fewer timesteps are left there, all of them.
 
         Raises:
             ScheduleError: ``denoise`` is not in 0..1.

@@ -21,7 +21,7 @@ Spacing = Literal["leading", "linspace", "trailing", "power", "optimised"]
 """diffusers' three, our own, and the lists found for the model."""
 
 POWER = 1.9
-"""By measurement, 1.75 to 2 are about as good."""
+"""In measurements, 1.75 to 2 were about equally good."""
 _LEAST_SIGNAL = 4e-5
 """alphas_cumprod where Ho et al.'s linear schedule ends."""
 
@@ -37,8 +37,9 @@ def make_timesteps(
     "leading", "linspace" and "trailing" as in Lin et al. 2024, table 2. "leading" is the same as in
     diffusers even if it starts late: N = 600 of T = 1000 starts at 599, and N = 1 is the list [0].
     The steps of "power" become shorter towards the data; it starts at T-1, or where a model that
-    predicts the noise still sees a signal. "optimised" has the model's own list of N; for the end
-    of a longer list its steps are shortened alike, and without one of that length it is "power".
+    predicts the noise still sees a signal. "optimised" is the model's own list of N; for the end of
+    a longer list its steps are shortened in proportion, and without a list of that length it is
+    "power".
 
     Args:
         config: the options; T is its ``num_train_timesteps``.
@@ -94,7 +95,7 @@ def _optimised(config: SchedulerConfig, N: int) -> list[int] | None:
 
 
 def _shape(config: SchedulerConfig, times: Sequence[int]) -> list[float]:
-    """Return the noise clocks of timesteps, as parts of that of the first."""
+    """Return the noise clocks of timesteps, as fractions of the first one's."""
     table = NoiseSchedule.from_config(config, rescale_zero_snr=False).alphas_cumprod
     clocks = [noise_clock(table[t].item()) for t in times]
     return [clock / clocks[0] for clock in clocks]
@@ -103,7 +104,7 @@ def _shape(config: SchedulerConfig, times: Sequence[int]) -> list[float]:
 def by_noise_clock(
     config: SchedulerConfig, shape: Sequence[float], highest: int | None = None
 ) -> list[int]:
-    """Return the timesteps whose noise clocks are nearest to these parts of that of the start.
+    """Return the timesteps whose noise clocks are nearest to these fractions of the start's.
 
     They are strictly descending, each in 1 .. T-1; 0 only if no other is left.
 
@@ -117,12 +118,12 @@ def by_noise_clock(
     table = NoiseSchedule.from_config(config, rescale_zero_snr=False).alphas_cumprod
     highest = len(table) - 1 if highest is None else highest
     if config.prediction_type == "epsilon":
-        # With less signal, an error of the predicted noise becomes a huge one of the image.
+        # With less signal, an error in the predicted noise becomes a huge error in the image.
         highest = min(highest, int((table >= _LEAST_SIGNAL).sum()) - 1)
     highest = max(highest, N - 1)
     clocks = [noise_clock(a) for a in table.tolist()]
 
-    # Ascending here; each above the one before, and low enough for those that follow.
+    # Ascending here; each above the one before, and low enough to leave room for the rest.
     times, lowest = [], int(highest >= N)
     for i, part in enumerate(reversed(shape)):
         wanted = clocks[highest] * part

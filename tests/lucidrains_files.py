@@ -51,7 +51,7 @@ def save_trained(
     Args:
         given: the contents of the JSON; None for none.
         version: in the file; by default the oracle's, which versions before 1.0 did not write.
-        process: the tables beside the network; None are those of noise prediction.
+        process: the tables saved with the network; None: those of noise prediction.
     """
     if version == _OWN:
         version = ".".join(map(str, oracle.version)) if oracle.version >= (1,) else None

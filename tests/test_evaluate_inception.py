@@ -73,7 +73,7 @@ def test_a_file_that_contains_code_is_not_opened(is_archive, tmp_path):
 
 def test_weights_of_another_network_are_rejected(tmp_path):
     torch.save({"conv.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="the weights of another network"):
+    with pytest.raises(ValueError, match="does not have the weights of the InceptionV3"):
         InceptionFeatures(tmp_path / "other.pth", CPU)
     with pytest.raises(ValueError, match="There is no file"):
         InceptionFeatures(tmp_path / "missing.pth", CPU)

@@ -89,7 +89,7 @@ def test_a_folder_is_compared_with_one_of_another_size_and_measured_again_once_i
             {"images": True, "folder": "x", "reference": "sklearn-digits"},
             "Both a folder and images",
         ),
-        ({"images": True, "reference": "nowhere.npz"}, "Enter a whole path, or one below "),
+        ({"images": True, "reference": "nowhere.npz"}, "Enter a full path, or one relative to "),
         (
             {
                 "images": True,

@@ -96,7 +96,7 @@ def test_with_a_mask_the_rest_of_the_picture_is_kept(wires, bench):
         ({"spacing": "power"}, "Set steps to 20, spacing to 'model'"),
         ({"eta": 0.5}, "only 'DDIM Sampler' with eta 0"),
         ({"kind": "PNDM"}, "only 'DDIM Sampler' with eta 0"),
-        ({"schedule": {"beta_end": 0.03}}, "noise schedule of this MODEL"),
+        ({"schedule": {"beta_end": 0.03}}, "MODEL's noise schedule"),
     ],
 )
 def test_another_sampler_than_the_inversion_s_is_rejected(more, words, wires, bench):

@@ -120,7 +120,7 @@ def test_progress_and_previews_count_evaluations_and_cancel_ends_between_two(cli
 @pytest.mark.parametrize(
     ("masked", "inputs", "words"),
     [
-        (False, {}, "needs a mask, white where the picture is to be made"),
+        (False, {}, "needs a mask, white where it should draw"),
         (True, {"steps": 1001}, "steps must be from 1 to 1000"),
     ],
 )

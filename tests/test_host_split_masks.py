@@ -18,7 +18,7 @@ def begun(wires: Wires, bench: Bench, kind: str, model: Link, count: int = 2, **
 
 
 def rejected(bench: Bench, wires: Wires, node: Link) -> None:
-    words = "what stands outside the mask cannot be kept", "LatentCompositeMasked"
+    words = "the image outside the mask cannot be kept", "LatentCompositeMasked"
     bench.fails(wires, node, *words, node=node[0])
 
 

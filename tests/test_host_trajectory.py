@@ -166,4 +166,4 @@ def test_more_frames_than_memory_holds_are_rejected_before_the_run(client, model
     wires = Wires()
     watched = trajectory(wires, wires.model("huge"), every=1)
     output(wires, watched)
-    fails(client, wires.graph, watched[0], "Keep fewer (a larger 'every')")
+    fails(client, wires.graph, watched[0], "Record fewer frames (a larger 'every')")

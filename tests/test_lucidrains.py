@@ -218,7 +218,7 @@ def test_a_network_of_another_class_of_the_package_is_rejected_by_name(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "no betas beside the network"),
+        ({}, "no betas for the network"),
         ({"scheduler": {"beta_schedule": "sigmoid"}}, "sigmoid schedule is not the one"),
     ],
 )

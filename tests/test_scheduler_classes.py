@@ -192,7 +192,7 @@ def test_a_class_of_another_process_is_refused_by_the_name_of_the_process(
 def test_without_a_class_name_the_fields_tell_another_process(name: str, tmp_path: Path) -> None:
     fields = written(make(name), tmp_path)
     del fields["_class_name"]
-    with pytest.raises(ScheduleError, match="another process than DDPM's"):
+    with pytest.raises(ScheduleError, match="a process other than DDPM's"):
         SchedulerConfig.from_dict(fields)
 
 

@@ -206,7 +206,7 @@ def test_quarter_turns_of_pictures_that_are_not_square_are_rejected(tmp_path):
         ({"unet": replace(UNET, num_class_embeds=3)}, "trained with classes"),
         (
             {"scheduler": replace(SCHEDULER, rescale_betas_zero_snr=True)},
-            "predicts the noise, and its schedule ends with noise alone",
+            "predicts the noise, but its schedule ends with pure noise",
         ),
     ],
 )

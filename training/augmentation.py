@@ -1,8 +1,9 @@
 """Augmentation that does not leak into the generated images (Karras et al. 2022, appendix F).
 
-Pictures are mirrored, scaled, turned, stretched and shifted at random, and the network receives
-what was done to each as an embedding. It has no bias, so at 0, "nothing was done", it adds nothing:
-the trained network alone generates images like the originals, and the embedding is dropped.
+Pictures are mirrored, scaled, rotated, stretched and shifted at random, and the network receives
+the transformation of each as an embedding. It has no bias, so at 0, "not transformed", it adds
+nothing: the trained network alone generates images like the originals, and the embedding is
+dropped.
 """
 
 import math
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LABELS = 9
-"""Mirrored x, y; scaled; turned (2); stretched (2); shifted x, y."""
+"""Mirrored x, y; scaled; rotated (2); stretched (2); shifted x, y."""
 
 # The spreads of the paper's table 6.
 _SCALE = 0.2
@@ -21,7 +22,7 @@ _SHIFT = 0.125
 
 
 def augment(x0: Tensor, probability: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Transform each picture at random, and say how.
+    """Transform each picture at random, and return how.
 
     Args:
         x0: shape (B, C, H, W); the border is mirrored where a picture does not reach.
@@ -29,7 +30,7 @@ def augment(x0: Tensor, probability: float, generator: torch.Generator) -> tuple
         generator: on the CPU.
 
     Returns:
-        The pictures, and what was done to each: shape (B, 9) on the same device, 0 for nothing.
+        The pictures, and the transformation of each: shape (B, 9) on the same device, 0 for none.
     """
     n, (height, width) = len(x0), x0.shape[-2:]
 
@@ -37,7 +38,7 @@ def augment(x0: Tensor, probability: float, generator: torch.Generator) -> tuple
         chosen = torch.rand(n, generator=generator) < probability
         return torch.where(chosen.view(-1, *[1] * (values.ndim - 1)), values, 0)
 
-    # What is done. A transformation that is not chosen has the parameter 0.
+    # The parameters. A transformation that is not chosen has the parameter 0.
     normal = torch.randn(n, 4, generator=generator)
     angles = torch.rand(n, 2, generator=generator) * 2 - 1
     mirrored_x, mirrored_y = (
@@ -74,7 +75,7 @@ def augment(x0: Tensor, probability: float, generator: torch.Generator) -> tuple
         ),
         dim=1,
     ).to(x0.device)
-    # Where nothing was done, the picture stays as it is, to the last bit.
+    # A picture that is not transformed stays the same, to the last bit.
     untouched = (labels == 0).all(1)
     return torch.where(untouched[:, None, None, None], x0, moved), labels
 

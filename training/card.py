@@ -16,7 +16,7 @@ def write_card(run: TrainingRun, copying: Copying | None = None, start: str = ""
 
     Args:
         run: what was trained.
-        copying: how near its images are to the pictures, if that was measured.
+        copying: how close its images are to the pictures, if that was measured.
         start: the name of the model that it started from; "" for new weights.
 
     Raises:
@@ -85,7 +85,7 @@ The folder has diffusers' layout:
 
     DDPMPipeline.from_pretrained("{Path(run.folder.name).as_posix()}")
 
-`training.pt` and `training.json` are only needed to go on with the training.
+`training.pt` and `training.json` are only needed to continue the training.
 """
 
 

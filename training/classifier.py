@@ -14,12 +14,12 @@ from .network import Size
 from .pictures import as_floats, read_folder, survey_folder
 
 _HELD_OUT = 5
-"""One picture of this many only measures the accuracy."""
+"""One in this many pictures is held out to measure the accuracy."""
 _NOISE = 1.0
-"""The largest standard deviation of the noise added to a picture, in -1..1. A classifier that knows
-noise sees what an image will be long before its details appear."""
+"""The largest standard deviation of the noise added to a picture, in -1..1. A classifier trained
+with noise recognises an image long before its details appear."""
 _SHIFT = 16
-"""Pictures are shifted by up to one part of this many of their side."""
+"""Pictures are shifted by up to this fraction (1/n) of their side."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Labelled:
 
 
 def read_labelled(folder: Path, *, size: Size | None, channels: int) -> Labelled:
-    """Read a folder with one folder of pictures for each class, in the order of their names.
+    """Read a folder with one subfolder of pictures per class, in the order of their names.
 
     Args:
-        folder: of the classes' folders.
-        size: of the images; None chooses one, as for the training of a model.
+        folder: with the classes' folders.
+        size: of the images; None chooses one, as when training a model.
         channels: 1, 3 or 4.
 
     Raises:
@@ -55,7 +55,8 @@ def read_labelled(folder: Path, *, size: Size | None, channels: int) -> Labelled
     if len(folders) < 2:
         raise UserError(
             f"A classifier needs at least two classes, but {folder} has {len(folders)} folders. "
-            "Put the pictures of each class into a folder of its own there, named as the class."
+            "Put the pictures of each class into a separate folder there, with the name of the "
+            "class."
         )
     sets = [read_folder(path, size=chosen, channels=channels) for path in folders]
     images = torch.cat([as_floats(torch.stack(pictures.pixels)) for pictures in sets])
@@ -73,9 +74,9 @@ class ClassifierTraining:
 
     Args:
         pictures: with at least one picture of each class.
-        steps: how many.
-        batch_size: pictures in a step.
-        seed: of the weights, and of everything that is drawn.
+        steps: their number.
+        batch_size: pictures per step.
+        seed: of the weights, and of everything random.
         device: where to train.
     """
 
@@ -129,7 +130,7 @@ class ClassifierTraining:
 
     @torch.no_grad()
     def accuracy(self) -> float:
-        """Return the part of the other pictures that it recognises, 0..1; NaN if there are none."""
+        """Return the fraction of held-out pictures that it recognises; NaN if there are none."""
         images, labels = (
             part[self._held_out] for part in (self._pictures.images, self._pictures.labels)
         )

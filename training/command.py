@@ -41,7 +41,7 @@ _EXTRA = {
 
 _INTERRUPTED = 130
 _DRAWN = 64
-"""Images drawn at the end, to see whether they are copies."""
+"""Images to draw at the end, to check whether they are copies."""
 
 # Defaults for the user's own pictures, as in diffusers' train_unconditional.py if it has them.
 _FOLDER_OPTIONS = TrainingOptions(steps=50_000, batch_size=16, learning_rate=1e-4)
@@ -122,15 +122,15 @@ def _classifier(given: argparse.Namespace) -> int:
 
 
 def train_classifier(training: ClassifierTraining, out: Path) -> None:
-    """Train with a progress bar, save the classifier, and print how good it is.
+    """Train with a progress bar, save the classifier, and print its accuracy.
 
     Raises:
-        UserError: ``out`` is no name of a safetensors file, or cannot be written.
+        UserError: ``out`` is not the name of a safetensors file, or cannot be written.
     """
     from tqdm import tqdm
 
     if out.suffix != ".safetensors":
-        raise UserError(f"--out must end in .safetensors, and {out} does not.")
+        raise UserError(f"--out must end in .safetensors, but {out} does not.")
     for _ in tqdm(training.run(), desc="Training", unit="step", total=training.steps):
         pass
     try:
@@ -202,7 +202,7 @@ def train(plan: Plan, out: Path, processes: Processes) -> int:
 
 
 def _copying(run: TrainingRun) -> Copying:
-    """Draw some images, and measure how near they are to the pictures."""
+    """Draw some images, and measure how close they are to the pictures."""
     images = draw(
         run.averaged,
         run.scheduler_config,
@@ -229,7 +229,7 @@ def _how_to_continue(run: TrainingRun) -> str:
 def chosen_options(
     given: argparse.Namespace, defaults: TrainingOptions, processes: Processes
 ) -> TrainingOptions:
-    """Return the options of ``add_training_arguments`` that are given, and else the defaults."""
+    """Return the options of ``add_training_arguments``, with defaults for those not given."""
     names = ("steps", "batch_size", "learning_rate", "seed", "save_every")
     chosen = {name: getattr(given, name) for name in names}
     return replace(
@@ -245,9 +245,10 @@ def chosen_options(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m comfyui_unconditional.training",
-        description="Train a model for the nodes of this pack. Run the same command to continue a "
-        "stopped run, or with more steps or more pictures to go on. On several devices, put "
-        "`torchrun --standalone --nproc-per-node=N -m` before comfyui_unconditional.training.",
+        description="Train a model for the nodes of this pack. Run the same command to continue "
+        "a stopped run, or add steps or pictures to train a finished one further. On "
+        "several devices, put `torchrun --standalone --nproc-per-node=N -m` before "
+        "comfyui_unconditional.training.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -285,13 +286,13 @@ def _parser() -> argparse.ArgumentParser:
         "#rrggbb (default: white)",
     )
     folder.add_argument("--flip", action="store_true", help="mirror half of the pictures")
-    folder.add_argument("--rotate", action="store_true", help="turn square pictures at random")
+    folder.add_argument("--rotate", action="store_true", help="rotate square pictures at random")
     folder.add_argument(
         "--small-data",
         choices=get_args(SmallData),
         default="auto",
-        help="augmentation and dropout, which few pictures need (default: auto, on for a new model "
-        f"of fewer than {FEW_PICTURES})",
+        help="augmentation and dropout, for few pictures (default: auto, on for a new model "
+        f"with fewer than {FEW_PICTURES})",
     )
     folder.add_argument(
         "--network", choices=get_args(NetworkSize), default="large", help="(default: large)"
@@ -299,8 +300,8 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument(
         "--width",
         type=int,
-        help="of a large network: channels of the first level, a multiple of 32; a lower number "
-        "trains faster and gives worse images (default: 128, or 64 below 32 pixels)",
+        help="for a large network: channels of the first level, a multiple of 32; a lower "
+        "number trains faster and gives worse images (default: 128, or 64 below 32 pixels)",
     )
     folder.add_argument(
         "--model",
@@ -315,11 +316,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     classifier.set_defaults(command=_classifier)
     classifier.add_argument(
-        "pictures", type=Path, help="folder with a folder of pictures for each class"
+        "pictures", type=Path, help="folder with one subfolder of pictures per class"
     )
     classifier.add_argument("--out", type=Path, required=True, help="the .safetensors file")
     classifier.add_argument(
-        "--size", type=_size, help="as of the model that it will steer (default: as for folder)"
+        "--size",
+        type=_size,
+        help="the same as of the model that it will steer (default: as for folder)",
     )
     channels = classifier.add_mutually_exclusive_group()
     channels.add_argument("--grey", action="store_true", help="for a model of grey images")
@@ -337,16 +340,16 @@ def add_training_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--device",
         type=torch.device,
-        help="for example cuda, mps, xpu or cpu (default: the fastest that there is)",
+        help="for example cuda, mps, xpu or cpu (default: the fastest available)",
     )
     command.add_argument(
         "--precision",
         choices=get_args(AutoPrecision),
         default="auto",
-        help="of the layers (default: auto, the faster one)",
+        help="precision of the layers (default: auto, the faster one)",
     )
     command.add_argument("--steps", type=int, help="in total")
-    command.add_argument("--batch-size", type=int, help="pictures in a step")
+    command.add_argument("--batch-size", type=int, help="pictures per step")
     command.add_argument(
         "--micro-batches",
         type=int,
@@ -354,10 +357,12 @@ def add_training_arguments(command: argparse.ArgumentParser) -> None:
         "for each process)",
     )
     command.add_argument(
-        "--checkpointing", action="store_true", help="save memory; a step takes a third longer"
+        "--checkpointing", action="store_true", help="save memory; steps take a third longer"
     )
     command.add_argument(
-        "--compile", action="store_true", help="compile the network: a minute, then faster on GPUs"
+        "--compile",
+        action="store_true",
+        help="compile the network, which takes a minute; faster on GPUs",
     )
     command.add_argument("--learning-rate", type=float)
     command.add_argument("--seed", type=int)
@@ -372,7 +377,7 @@ def add_schedule_argument(command: argparse.ArgumentParser) -> None:
         "--beta-schedule",
         choices=_BETA_SCHEDULES,
         default="linear",
-        help="how the noise grows over time (default: linear)",
+        help="how the noise increases over time (default: linear)",
     )
 
 

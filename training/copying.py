@@ -1,11 +1,11 @@
 """Measure whether a model copies its training pictures instead of drawing new ones.
 
 The distance from a sample to its nearest training picture means little by itself: simple pictures
-are near to each other anyway. So it is divided by the distance from that training picture to the
-nearest other one, which Alaa et al. 2022 compare for their authenticity ("How Faithful is your
-Synthetic Data?"). For a new picture the two are alike, and the ratio is about 1; for a copy it is
-near 0. Each training picture thus stands for a new one, with all others as the training set. None
-is really held out of the training: of forty pictures none can be spared.
+are close to each other anyway. So it is divided by the distance from that training picture to the
+nearest other one, the comparison behind the authenticity of Alaa et al. 2022 ("How Faithful is your
+Synthetic Data?"). For a new picture the two are similar, and the ratio is about 1; for a copy it is
+about 0. Each training picture thus stands for a new one, with all others as the training set. None
+is really held out of the training, because few pictures cannot spare any.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from .nearest import Search
 from .pictures import PictureSet
 
 _SAME = 1 / 255
-"""Training pictures that are nearer than this count as this far apart, in -1..1."""
+"""Training pictures that are closer than this count as this far apart, in -1..1."""
 _COPY = 1 / 3
 _COPIES = 0.1
 _RATIO = 0.5
@@ -25,19 +25,20 @@ _RATIO = 0.5
 
 @dataclass(frozen=True)
 class Copying:
-    """How near samples are to the training pictures."""
+    """How close samples are to the training pictures."""
 
     ratio: float | None
-    """The distance from a sample to its nearest training picture, divided by that from there to the
-    nearest other training picture, as the median of all samples; None if there is no other."""
+    """The distance from a sample to its nearest training picture, divided by the distance from
+    there to the nearest other training picture; the median over all samples. None if there is no
+    other."""
     copies: int
-    """The number of samples of which this ratio is below a third."""
+    """The number of samples for which this ratio is below a third."""
     samples: int
     nearest: Tensor
-    """Of each sample the nearest training picture or crop, turned as it was nearest: uint8, shape
+    """For each sample the nearest training picture or crop, oriented like the sample: uint8, shape
     (samples, C, H, W)."""
     ratios: Tensor
-    """Of each sample this ratio, nan if there is none: shape (samples,)."""
+    """For each sample this ratio, nan if there is none: shape (samples,)."""
 
     @classmethod
     def of(cls, ratios: Tensor, nearest: Tensor) -> "Copying":
@@ -90,9 +91,9 @@ class CopyGauge:
 
     @torch.no_grad()
     def measure(self, samples: Tensor) -> Copying:
-        """Compare samples, shape (k, C, H, W) in -1..1, of the pictures' size and channels.
+        """Compare samples, shape (k, C, H, W) in -1..1, with the pictures' size and channels.
 
-        All is computed on the CPU.
+        Everything is computed on the CPU.
         """
         matches = self._search.nearest(samples.detach().cpu().float().clamp(-1, 1))
         places = [match.place for match in matches]

@@ -1,4 +1,4 @@
-"""Find the training picture, or the crop of one, that is nearest to an image."""
+"""Finds the training picture, or the crop of one, that is nearest to an image."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,14 +14,14 @@ from .pictures import Crop, PictureSet, as_floats
 _SIDE: dict[Crop, int] = {"centre": 32, "random": 16}
 """Pictures are compared at about this longer side, in pixels."""
 _OVERLAP = 0.25
-"""Which part of its area a crop may share with another one."""
+"""The maximum part of its area that a crop may share with another one."""
 _WORK = 5 * 10**10
-"""Multiplications in a search for 16 images, at most; it is coarser if there are more."""
+"""Maximum multiplications in a search for 16 images; beyond that, the search is coarser."""
 _VALUES = 2**21
-"""Numbers in one tensor, at most."""
+"""Maximum number of values in one tensor."""
 
 _Turn = tuple[bool, int]
-"""Mirrored or not, then turned by so many quarters."""
+"""Whether mirrored, then the number of quarter turns."""
 
 Place = tuple[int, int, int]
 """The index of a picture, and the top and left of a crop in it."""
@@ -29,24 +29,24 @@ Place = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Match:
-    """What is nearest to an image."""
+    """The nearest training picture to an image."""
 
     distance: float
     """The root mean square of the differences of the reduced pictures, in -1..1. inf if nothing was
     left to compare with."""
     place: Place
     turn: _Turn
-    """How the image was turned to be that near."""
+    """How the image was oriented for this distance."""
 
 
 class Search:
     """Compares images with all training pictures, or with their crops at all positions.
 
-    They are compared at about 32 pixels on the longer side, crops at 16. All is done on the CPU.
+    They are compared at about 32 pixels on the longer side, crops at 16, on the CPU.
 
     Args:
         pictures: what the model is trained on.
-        flip: whether a mirrored picture is as good.
+        flip: whether to compare mirrored pictures too.
         rotate: the same for quarter turns, or for half turns if height and width differ.
     """
 
@@ -56,8 +56,8 @@ class Search:
         quarters = (0,) if not rotate else (0, 1, 2, 3) if h == w else (0, 2)
         self._turns = [(mirror, k) for mirror in (False, True)[: 1 + flip] for k in quarters]
         self._same = _first_of_each(pictures.digests)
-        # A distance is measured at one reduction, and the candidate for it searched for at the
-        # same, or at a coarser one if there is too much to compare.
+        # Distances are measured at one reduction. Candidates are searched for at the same one, or
+        # at a coarser one if there is too much to compare.
         most = math.ceil(max(h, w) / _SIDE[pictures.crop])
         self._factor = max(k for k in range(1, most + 1) if h % k == w % k == 0)
         self._coarse = self._factor
@@ -69,12 +69,11 @@ class Search:
 
         Args:
             images: of the pictures' size and channels, each (C, H, W), uint8, or float32 in -1..1.
-            own: the places that the images are from; these, the crops that share more than a
-                quarter of the area with them, and the same in other copies of a picture are left
-                out.
+            own: the places that the images are from. These, crops that share more than a quarter of
+                the area with them, and the same places in other copies of a picture are left out.
         """
         reduced = [F.avg_pool2d(as_floats(image), self._factor) for image in images]
-        # Turned images instead of turned training pictures: there are fewer.
+        # The images are turned instead of the training pictures, because there are fewer.
         turned = torch.cat([_turned(torch.stack(reduced), turn) for turn in self._turns])
         queries = F.avg_pool2d(turned, self._coarse // self._factor).flatten(1)
         best = torch.full((len(queries),), torch.inf)
@@ -101,14 +100,14 @@ class Search:
         return matches
 
     def picture(self, match: Match) -> Tensor:
-        """Return what was found, uint8 of shape (C, H, W), turned to look like the image."""
+        """Return the picture that was found, uint8 of shape (C, H, W), oriented like the image."""
         pixels = _turned_back(self.crop(match.place), match.turn)
         if pixels.dtype == torch.uint8:
             return pixels
         return ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
     def crop(self, place: Place) -> Tensor:
-        """Return the crop at a place, as the pictures have it."""
+        """Return the crop at a place, in the pictures' own dtype."""
         i, top, left = place
         h, w = self.pictures.size
         return self.pictures.pixels[i][:, top : top + h, left : left + w]

@@ -11,7 +11,7 @@ Size = int | tuple[int, int]
 """One side of a square, or (height, width), in pixels."""
 
 SMALLEST_SIDE = 8
-"""In pixels, of the pictures of any network."""
+"""In pixels: the largest pictures of any network."""
 
 _WIDTH_MULTIPLE = 32
 _MOST_POSITIONS = 16 * 16
@@ -26,7 +26,7 @@ class _Layout:
     multiples: tuple[int, ...]
     """Each level's channels, as multiples of ``width``."""
     attention: int | None = None
-    """The index of the level with attention; None: as ``_attention_level``."""
+    """The index of the level with attention; None: chosen by ``_attention_level``."""
 
     @property
     def divisor(self) -> int:
@@ -43,7 +43,7 @@ class _Network:
 
 
 def _compact(width: int) -> tuple[_Layout, ...]:
-    """Levels down to 2 to 15 pixels, so that the lowest sees the whole picture."""
+    """The lowest level has 2 to 15 pixels, so that it sees the whole picture."""
     return (
         _Layout(256, width, (1, 2, 3, 4, 4, 4)),
         _Layout(128, width, (1, 2, 3, 4, 4)),
@@ -84,11 +84,10 @@ def default_unet(
         channels: of the pictures, 1, 3 or 4.
         network: "small" (2 to 7 million parameters, 3.6 at 64 pixels), "medium" (10 to 40 million)
             or "large" (10 to 114 million).
-        width: channels of the first level; None takes 32 for a small network, 64 for a medium one,
+        width: channels of the first level; None uses 32 for a small network, 64 for a medium one,
             and for a large one 128, or 64 for pictures below 32 pixels.
         attention: False leaves it out, on the levels and in the middle. Each pixel then depends
-            only on its surroundings, so that a model that was trained on small crops also draws
-            larger images.
+            only on its surroundings, so a model trained on small crops also draws larger images.
 
     Raises:
         ValueError: the network cannot have this size or width; the message says which are valid.
@@ -96,7 +95,7 @@ def default_unet(
     h, w = sides(size)
     layouts = _NETWORKS[network].layouts
     if not attention and network != "large":
-        # Three levels see about 50 pixels around each, and leave more sizes to choose from.
+        # With three levels a pixel sees about 50 pixels around it, and more sizes are valid.
         layouts = layouts[-1:]
     layout = next((layout for layout in layouts if min(h, w) >= layout.smallest), None)
     if layout is None or h % layout.divisor or w % layout.divisor:

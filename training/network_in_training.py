@@ -1,4 +1,4 @@
-"""A network with what it has only while it trains."""
+"""A network with the parts that it has only during training."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class NetworkInTraining(nn.Module):
     """A UNet2D with dropout, and with an embedding of how its pictures were augmented.
 
     The embedding starts at 0 and is added to that of the timestep. Without its labels, the network
-    is the one that is saved.
+    is the same as the saved one.
     """
 
     def __init__(self, unet: UNet2D, options: TrainingOptions, device: torch.device):
@@ -41,7 +41,7 @@ class NetworkInTraining(nn.Module):
                 _compute_again(module)
 
     def forward(self, x: Tensor, timesteps: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Predict as the network does, for pictures augmented as ``labels`` say (B, 9)."""
+        """Predict like the network, for pictures augmented as in ``labels``, shape (B, 9)."""
         if self.labels is None or labels is None:
             return self.unet(x, timesteps)
         embedded = self.labels(labels)
@@ -54,7 +54,7 @@ class NetworkInTraining(nn.Module):
 
 
 def _in_float32(module: nn.Module) -> None:
-    """Compute in float32 also under autocast.
+    """Compute in float32 even under autocast.
 
     On a CPU, attention's backward pass in bfloat16 takes five times as long.
     """
@@ -80,7 +80,7 @@ def _compute_again(module: nn.Module) -> None:
 def training_size(
     unet: UNetConfig, shape: tuple[int, int, int, int], options: TrainingOptions
 ) -> tuple[int, int]:
-    """Return a network's number of parameters, and the bytes that training it needs.
+    """Return a network's number of parameters, and the bytes needed to train it.
 
     Args:
         unet: the network.

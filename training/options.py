@@ -1,4 +1,4 @@
-"""How to train: every choice that changes the weights, and how often they are saved."""
+"""Training options: every choice that changes the weights, and how often they are saved."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -21,27 +21,26 @@ class TrainingOptions:
 
     steps: int = 12_000
     batch_size: int = 64
-    """Pictures in a step."""
+    """Pictures per step."""
     micro_batches: int = 1
     """Parts of a step's batch that are computed one after another, or by several processes."""
     learning_rate: float = 1e-3
-    """Of AdamW, after the warm-up."""
+    """AdamW's learning rate after the warm-up."""
     warmup_steps: int = 100
     decay: Decay = "constant"
-    """Of the learning rate after the warm-up. "cosine" falls to 0 at the last step, so a run with
-    more steps is another run."""
+    """The decay of the learning rate after the warm-up. "cosine" falls to 0 at the last step, so a
+    run with more steps is a different run."""
     gradient_clip: float = 1.0
     """The largest norm of the gradients of a step."""
     average_gamma: float = 6.94
     """The exponent of the averaged weights' power function (Karras et al. 2024, "Analyzing and
     Improving the Training Dynamics of Diffusion Models", section 3): step i is averaged in with a
-    share of 1 - (1 - 1/i)^(gamma + 1), so that the average always spans the same part of the run.
-    6.94 makes that a tenth."""
+    share of 1 - (1 - 1/i)^(gamma + 1), so the average always spans the same part of the run: a
+    tenth for 6.94."""
     augment: float = 0.0
-    """Probability of each of the augmentations that do not show in the images; see
-    ``augmentation``."""
+    """Probability of each augmentation; they do not show in the images, see ``augmentation``."""
     dropout: float = 0.0
-    """While training; the saved model has none."""
+    """Dropout during training; the saved model has none."""
     min_snr: float | None = None
     """The bound gamma of min-SNR weighting (Hang et al. 2023, section 3.4); None: none."""
     flip: bool = False
@@ -49,7 +48,7 @@ class TrainingOptions:
     rotate: bool = False
     """Turn square pictures by a random number of quarter turns."""
     precision: Precision = "float32"
-    """Of the network's layers; weights and averages are always float32."""
+    """Precision of the network's layers; weights and averages are always float32."""
     checkpointing: bool = False
     """Compute the layers' outputs again for the gradients: slower, with much less memory."""
     compile: bool = False
@@ -80,7 +79,7 @@ class TrainingOptions:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The options that must be the same for a run to go on."""
+        """The options that must stay the same to continue a run."""
         fields = asdict(self)
         del fields["save_every"], fields["compile"]
         if self.decay == "constant":

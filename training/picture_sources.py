@@ -1,4 +1,4 @@
-"""Where pictures come from: files, and tensors. Each is opened on its own."""
+"""The sources of pictures: files, and tensors. Each is opened separately."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ KINDS = "PNG, JPEG, WebP, TIFF, GIF, AVIF or BMP"
 
 
 class Source(Protocol):
-    """A picture that is not read yet."""
+    """A picture that has not been read yet."""
 
     name: str
 
     def sides(self) -> tuple[int, int]:
-        """Return height and width, from the head of the file."""
+        """Return height and width, from the header of the file."""
         ...
 
     def read(self) -> tuple[Image.Image, bool]:
@@ -86,7 +86,7 @@ class PictureTensor:
     def read(self) -> tuple[Image.Image, bool]:
         values = self.image.cpu().float()
         if not values.isfinite().all():
-            raise ValueError("it has values that are infinite or not numbers")
+            raise ValueError("it has NaN or infinite values")
         pixels = (values.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         if pixels.shape[-1] == 1:
             return Image.fromarray(pixels[..., 0]), False
@@ -101,7 +101,7 @@ def find_files(folder: Path) -> tuple[list[Path], str]:
         for suffix, name in Image.registered_extensions().items()
         if name in _FORMATS and name in Image.OPEN
     }
-    # Hidden ones are thumbnails, or copies that an editor made.
+    # Hidden ones are thumbnails, or an editor's copies.
     files = [
         path
         for path in folder.rglob("*")

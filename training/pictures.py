@@ -1,4 +1,4 @@
-"""Read the user's own pictures into memory, each once, as the training needs them."""
+"""Reads the user's own pictures into memory, each once, in the form that training needs."""
 
 import hashlib
 import math
@@ -27,7 +27,7 @@ Crop = Literal["centre", "random"]
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _GREY_MODES = ("1", "L", "LA", "La")
 _SIZE = 64
-"""The longest side, in pixels, that is chosen for the user."""
+"""The longest side, in pixels, that is chosen automatically."""
 _NAMED = 5
 """How many files a note names."""
 
@@ -61,8 +61,7 @@ class PictureSet:
         """Return whole pictures, without a copy of them.
 
         Args:
-            images: shape (n, C, H, W), uint8 in 0..255, or float32 in -1..1, which stay what they
-                are.
+            images: shape (n, C, H, W), uint8 in 0..255, or float32 in -1..1; the dtype is kept.
 
         Raises:
             ValueError: there are no images.
@@ -95,7 +94,7 @@ class PictureSet:
 
     @cached_property
     def sha256(self) -> str:
-        """Of all pictures."""
+        """The number of channels of all pictures."""
         return hashlib.sha256(b"".join(self.digests)).hexdigest()
 
     @cached_property
@@ -105,7 +104,7 @@ class PictureSet:
 
 
 def entered_folder(text: str) -> Path:
-    """Return the folder that the user entered, without the quotes that a file manager copies.
+    """Return the folder that the user entered, without the quotes that file managers copy.
 
     Raises:
         ValueError: the text is empty.
@@ -135,17 +134,17 @@ def read_folder(
 
     Args:
         folder: searched with all its subfolders.
-        size: of what the network sees. None takes that of the pictures if all have the same, else
-            a square with the shorter side of the smallest picture (of which 1 in 20 may be smaller
-            and is enlarged); always a square for "random". It is at most 64 pixels then.
-        channels: 1 for grey, 3 for RGB, 4 for RGBA (not premultiplied). None takes 4 if
-            transparency is kept and any picture has it, else 1 if all pictures are grey, else 3.
+        size: of the network's images. None uses the pictures' size if all have the same, otherwise
+            a square with the shorter side of the smallest picture (1 in 20 may be smaller and is
+            enlarged); always a square for "random"; at most 64 pixels.
+        channels: 1 for grey, 3 for RGB, 4 for RGBA (not premultiplied). None uses 4 if transparency
+            is kept and any picture has it, 1 if all pictures are grey, otherwise 3.
         crop: whole pictures, or parts of them.
-        background: behind transparent pixels. None keeps the transparency, unless ``channels`` is 1
-            or 3, where it is white. Four channels keep it too. The invisible colour of fully
-            transparent pixels is set to 0 then.
-        multiple: what the sides of a chosen size are divisible by.
-        on_progress: called with the number of files that are done and of all; may raise to cancel.
+        background: behind transparent pixels. None keeps the transparency, or means white if
+            ``channels`` is 1 or 3. Four channels keep it too. The invisible colour of fully
+            transparent pixels is then set to 0.
+        multiple: the sides of a chosen size are divisible by this.
+        on_progress: called with the number of finished files and of all files; may raise to cancel.
 
     Raises:
         ValueError: the folder is missing or has no readable picture, or the size or the number of
@@ -168,7 +167,7 @@ def survey_folder(
 ) -> tuple[tuple[int, int], int]:
     """Return the size that ``read_folder`` chooses, and how many pictures there are.
 
-    Only the heads of the files are read; some may still be damaged.
+    Only the headers of the files are read; some may still be damaged.
 
     Raises:
         ValueError: as ``read_folder``.
@@ -183,7 +182,7 @@ def survey_folder(
 
 
 def _files_in(folder: Path) -> tuple[list[Path], str]:
-    """Return the pictures in a folder, and a list of the kinds of other files for a message."""
+    """Return the pictures in a folder, and the kinds of other files as text for a message."""
     if not folder.is_dir():
         raise ValueError(
             f"{folder} is a file. Choose the folder with your pictures."
@@ -281,7 +280,7 @@ class _Wish:
 
 @dataclass
 class _Counts:
-    """What the pictures were like, for the notes."""
+    """Counts of the pictures' properties, for the notes."""
 
     read: int = 0
     transparent: int = 0
@@ -346,7 +345,7 @@ def _choose_size(
         h, w = (math.floor(side * scale) for side in own)
         of = f"the pictures have {own[0]} x {own[1]} pixels"
     else:
-        # One tiny picture among many does not decide.
+        # One tiny picture among many should not decide.
         h = w = min(_SIZE, sorted(min(own) for own in found)[len(found) // 20])
         smallest = min(found, key=min)
         of = f"the smallest picture has {smallest[0]} x {smallest[1]} pixels"

@@ -1,4 +1,4 @@
-"""From what a user chooses to what is trained, for the node and for the command."""
+"""Turns a user's choices into a training plan, for the node and for the command."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,28 +20,28 @@ FEW_PICTURES = 5_000
 """Below this, ``small_data`` is on if it is auto."""
 
 # Dark and bright pictures show every error in brightness. A network that predicts the noise makes
-# them: where there is hardly anything but noise, a small error in its mean is a large one in the
-# image's. So new models predict the velocity, which is the image there (Salimans & Ho 2022,
-# appendix D). A sampler starts with pure noise. At the last timestep the network saw, with the
-# usual beta_end of 0.02, noise around 0.0064 times the mean of the data: -0.85 for a dark sky.
-# Over 64 x 64 pixels that is a third of the standard deviation of the noise's mean, and the
+# such errors: where there is hardly anything but noise, a small error in the noise's mean is a
+# large error in the image's. So new models predict the velocity, which is the image there (Salimans
+# & Ho 2022, appendix D). A sampler starts with pure noise. At the last timestep the network saw,
+# with the usual beta_end of 0.02, noise around 0.0064 times the mean of the data: -0.85 for a dark
+# sky. Over 64 x 64 pixels that is a third of the standard deviation of the noise's mean, and the
 # samplers without fresh noise turn it into brighter skies. With 0.03 it is a fortieth
-# (docs/training.md). The list of timesteps has to begin with the last one for the same reason,
-# and no prediction may be clipped.
+# (docs/training.md). For the same reason the list of timesteps has to start with the last one, and
+# no prediction may be clipped.
 SCHEDULER = SchedulerConfig(
     beta_end=0.03,
     prediction_type="v_prediction",
     clip_sample=False,
     timestep_spacing="trailing",
 )
-"""Of new models."""
+"""The noise schedule of new models."""
 
 _SMALL_DATA = {"augment": 0.12, "dropout": 0.1}
 
 
 @dataclass(frozen=True)
 class Start:
-    """A model whose training goes on: its configurations, weights, and what it is called."""
+    """A model to train further: its configurations, weights and name."""
 
     unet: UNetConfig
     scheduler: SchedulerConfig
@@ -51,7 +51,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that has not begun."""
+    """A run that has not started."""
 
     pictures: PictureSet
     unet: UNetConfig
@@ -76,14 +76,13 @@ class Plan:
             pictures: what to train on.
             options: ``augment`` and ``dropout`` are chosen here.
             network: how large a new one is; an int is the width of the first level of a large one.
-            small_data: whether to train as a few pictures need it.
-            scheduler: of a new model.
-            start: a model to go on from.
+            small_data: whether to train with the settings for few pictures. scheduler: of a new
+                model. start: a model to train further.
 
         Raises:
             ConfigError, UserError: the pictures do not fit the network.
         """
-        # A model that goes on does not know the augmentations, and would draw them at first.
+        # An existing model does not know the augmentations, and would draw them at first.
         auto = start is None and len(pictures) < FEW_PICTURES
         few = small_data == "on" or (small_data == "auto" and auto)
         if few:
@@ -96,7 +95,7 @@ class Plan:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What must be the same for a run to go on."""
+        """The settings that must stay the same to continue a run."""
         return run_settings(
             self.pictures,
             self.unet,
@@ -106,7 +105,7 @@ class Plan:
         )
 
     def begin(self, folder: Path, processes: Processes) -> TrainingRun:
-        """Begin the run in a folder, or go on with it; see ``TrainingRun``."""
+        """Start the run in a folder, or continue it; see ``TrainingRun``."""
         start = self.start
         return TrainingRun(
             self.pictures,

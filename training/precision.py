@@ -1,4 +1,4 @@
-"""In which precision and order of memory a device trains fastest."""
+"""The precision and memory order in which a device trains fastest."""
 
 import contextlib
 from contextlib import AbstractContextManager
@@ -13,11 +13,11 @@ from .options import Precision, TrainingOptions
 AutoPrecision = Literal["auto", "float32", "bfloat16"]
 
 _FILTERS_FOR_IMAGES = 50
-"""How many times the values of the first level's images the filters may have, by measurement."""
+"""How many times more values the filters may have than the first level's images; measured."""
 
 
 def resolve_precision(precision: AutoPrecision, device: torch.device) -> Precision:
-    """Return the precision; auto is bfloat16 where the device computes it faster than float32."""
+    """Return the precision; auto is bfloat16 if the device computes it faster than float32."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -39,7 +39,7 @@ def computing_in(precision: Precision, device: torch.device) -> AbstractContextM
 
 
 def repeatable(device: torch.device) -> AbstractContextManager[object]:
-    """Return the context in which equal steps give equal gradients, to the last bit."""
+    """Return a context in which equal steps give equal gradients, to the last bit."""
     if device.type != "cuda":
         return contextlib.nullcontext()
     return torch.backends.cudnn.flags(
@@ -50,11 +50,11 @@ def repeatable(device: torch.device) -> AbstractContextManager[object]:
 def image_order(
     network: UNet2D, options: TrainingOptions, device: torch.device
 ) -> torch.memory_format:
-    """Return the fastest order of images; filters are in the same, but on a CPU in the plain one.
+    """Return the fastest memory order of images; filters have the same, but the plain one on a CPU.
 
-    On a CPU, AdamW's fused step copies filters that are not in the plain order. Images are faster
-    channels-last, but not in bfloat16, where the group norms' backward pass takes ten times as
-    long, nor where they are so small that reordering the filters for them costs more.
+    On a CPU, AdamW's fused step copies filters that are not in the plain order. Channels-last
+    images are faster, except in bfloat16, where the group norms' backward pass takes ten times as
+    long, and except for images so small that reordering the filters costs more.
     """
     if device.type == "mps":
         return torch.contiguous_format

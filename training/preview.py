@@ -30,10 +30,10 @@ def draw(
     """Draw an image for each seed, with 20 evaluations (iPNDM_v, power).
 
     Args:
-        network: with weights in float32; its mode, training or evaluation, is kept.
+        network: with weights in float32; its mode (training or evaluation) is kept.
         config: its noise schedule.
         size: height and width.
-        seeds: of the initial noise; the same seed gives about the same image as training goes on.
+        seeds: of the initial noise; a seed gives about the same image throughout the training.
         precision: of the network's layers.
         check_cancelled: called before each evaluation.
 
@@ -51,7 +51,7 @@ def draw(
         return network(x_t, t * config.timestep_scale).float()
 
     bytes_for_one = network.activation_bytes((1, *shape), torch.float32)
-    # As many at once as a training step computes, or fewer: its memory is large enough.
+    # As many at once as in a training step, or fewer: the memory suffices for that.
     at_once = min(fastest_part(len(seeds), bytes_for_one, device), 8)
     batch = even_part(len(seeds), at_once)
     try:
@@ -71,7 +71,7 @@ def draw_in_batches(
     device: torch.device,
     on_evaluation: Callable[[Evaluation], object] = id,
 ) -> Tensor:
-    """Return an image of each seed, not clamped, float32 on the CPU, shape (len(seeds), *shape).
+    """Return an image for each seed, not clamped, float32 on the CPU, shape (len(seeds), *shape).
 
     Args:
         model: as the sampler calls it.

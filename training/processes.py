@@ -22,7 +22,7 @@ class Processes:
         """Join the processes that ``torchrun`` started; without it, return a single one.
 
         Args:
-            device: of a single process, or the kind of device; None: the fastest that there is.
+            device: of a single process, or the kind of device; None: the fastest available.
         """
         kind = (device or default_device()).type
         if "LOCAL_RANK" not in os.environ:
@@ -71,8 +71,8 @@ class Processes:
 def _group_name() -> str:
     """Return a name that is new after a restart.
 
-    torchrun keeps its store, where processes would find the addresses of those that died. On
-    several machines the number of restarts may differ.
+    torchrun keeps its store, where processes would find the addresses of dead ones. The number of
+    restarts may differ between machines.
     """
     if os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
         return "0"

@@ -1,4 +1,4 @@
-"""The state of a run on disk, from which it goes on as if nothing had happened."""
+"""The state of a run on disk, from which it continues as if it had never stopped."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def read_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
 
 
 def begin(folder: Path, settings: dict[str, Any]) -> None:
-    """Record the settings of a new run, or check that they are those of the run in the folder.
+    """Record the settings of a new run, or check that they match the run in the folder.
 
     Raises:
         UserError: the folder contains a run with other settings.
@@ -66,7 +66,7 @@ def begin(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def changed_settings(folder: Path, settings: dict[str, Any]) -> Iterator[str]:
-    """Yield how the settings differ from those of the run in a folder; nothing if it has none."""
+    """Yield the differences from the settings of the run in a folder; nothing if there is none."""
     path = folder / SETTINGS
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
@@ -74,7 +74,7 @@ def changed_settings(folder: Path, settings: dict[str, Any]) -> Iterator[str]:
             raise TypeError
     except FileNotFoundError:
         if (folder / STATE).exists():
-            yield f"its {STATE} is of an earlier version of this trainer"
+            yield f"its {STATE} is from an earlier version of this trainer"
         elif (folder / "model_index.json").exists():
             yield "its model was not trained here"
         return

@@ -1,8 +1,8 @@
 """Train a UNet2D to predict the noise in noised images (Ho et al. 2020, algorithm 1).
 
 All random numbers of a step come from generators that are seeded with the run's seed, the step and
-the part of its batch. So a run that goes on gives the same weights as one that was never stopped,
-and several processes give the same weights as one.
+the part of its batch. So a continued run gives the same weights as one that was never stopped, and
+several processes give the same weights as one.
 """
 
 import copy
@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 
 _RETRIES = 3
 
-# A jump of the loss: the mean of the last few steps against those before, their median times a
-# factor and their highest.
+# A jump of the loss: the mean of the last few steps, compared with a factor times the median and
+# with the maximum of the steps before.
 _RECENT, _USUAL, _JUMP = 8, 100, 4.0
 
 
@@ -57,9 +57,9 @@ class Progress:
     retries: list[int] = field(default_factory=list)
     """The steps at which the run went back and halved its learning rate."""
     pictures: list[tuple[int, int, str]] = field(default_factory=list)
-    """From which step on it was trained on how many pictures, and their sha256."""
+    """The steps from which it was trained on which number of pictures, and their sha256."""
     seconds: float = 0.0
-    """How long the steps took, over all sittings."""
+    """How long the steps took, in all sessions together."""
 
     @property
     def is_suspicious(self) -> bool:
@@ -72,12 +72,12 @@ class Progress:
         return len(self.losses) >= _RECENT and self._exceeds(self.losses[-_RECENT:])
 
     def _exceeds(self, recent: list[float]) -> bool:
-        # Other pictures may have another loss.
+        # Other pictures may have a different loss.
         same = self.losses[self.pictures[-1][0] :] if self.pictures else self.losses
         before = same[-_RECENT - _USUAL : -_RECENT]
         if len(before) < _USUAL:
             return False
-        # With few pictures in a step some losses are always far above the others.
+        # With few pictures per step, some losses are always far above the others.
         return statistics.fmean(recent) > max(_JUMP * statistics.median(before), *before)
 
 
@@ -86,13 +86,13 @@ class TrainingRun:
 
     Args:
         pictures: what to train on.
-        folder: for the state and the model; a run in it goes on.
+        folder: for the state and the model; a run in it is continued.
         unet: the network.
         scheduler: its noise schedule, and what the network predicts.
         options: how to train.
-        weights: to start from, as in the network's ``state_dict``; None draws new ones.
-        start: what ``weights`` are, in the settings of the run: a name, a digest.
-        processes: on which device, and which of several processes this is.
+        weights: to start from, as in the network's ``state_dict``; None initialises new ones.
+        start: identifies ``weights`` in the settings of the run: a name, a digest.
+        processes: the device, and the rank among several processes.
 
     Raises:
         UserError: there are no pictures, they or the options do not fit the network, or ``folder``
@@ -122,7 +122,7 @@ class TrainingRun:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file. Choose a folder for the results.")
         self.pictures, self.folder, self.options = pictures, folder, options
-        # Timesteps are found for weights, which will be others.
+        # Timesteps are found for particular weights, which will change.
         self.unet_config, self.scheduler_config = unet, replace(scheduler, optimised=())
         self._device = self.processes.device
         self._settings = run_settings(pictures, unet, scheduler, options, start)
@@ -136,7 +136,8 @@ class TrainingRun:
             network = UNet2D(unet)
             if weights is not None:
                 network.load_state_dict({name: value.float() for name, value in weights.items()})
-            # Copied first: what training adds to the layers would compute with their weights.
+            # Copied first: otherwise the parts that training adds to the layers would use their
+            # weights.
             self.averaged = copy.deepcopy(network).requires_grad_(False).eval().to(self._device)
             self.model = NetworkInTraining(network, options, self._device).to(self._device)
         self._order = image_order(network, options, self._device)
@@ -184,7 +185,7 @@ class TrainingRun:
         if self.step < end:
             self._note_pictures()
         if not self.progress.saved and self.step < end:
-            self.save()  # what the first steps can go back to
+            self.save()  # so that the first steps can go back to it
         while self.step < end:
             started = time.perf_counter()
             step = self.step
@@ -222,14 +223,14 @@ class TrainingRun:
 
     def _load(self) -> None:
         state = read_state(self.folder, self._device)
-        self.processes.wait()  # before one of them writes the next
+        self.processes.wait()  # before one process writes the next
         if state is None:
             return
         self.model.load_state_dict(state.pop("model"))
         self.averaged.load_state_dict(state.pop("averaged"))
         self.optimizer.load_state_dict(state.pop("optimizer"))
-        # AdamW's fused step reads all of a parameter's values in one order, but they keep that in
-        # which they were saved: by another version, or on another device.
+        # AdamW's fused step reads all of a parameter's values in one memory order, but they keep
+        # the order in which another version or another device saved them.
         for parameter, moments in self.optimizer.state.items():
             for name, value in moments.items():
                 if value.shape == parameter.shape:
@@ -250,17 +251,17 @@ class TrainingRun:
         self._note_pictures()
         self.progress.retries = [*retries, diverged]
         logger.warning(
-            "The loss jumped or became NaN at step %d. Going on from step %d with half the "
+            "The loss jumped or became NaN at step %d. Continuing from step %d with half the "
             "learning rate (%g).",
             diverged,
             self.step,
             self._learning_rate(self.step),
         )
-        self.progress.saved.pop()  # so that this is saved: a run that is stopped now goes on so
+        self.progress.saved.pop()  # so that this is saved if the run is stopped now
         self.save()
 
     def _note_pictures(self) -> None:
-        # Those that no step saw do not count.
+        # Pictures that no step saw do not count.
         known = [entry for entry in self.progress.pictures if entry[0] < self.step]
         own = (len(self.pictures), self.pictures.sha256)
         if not known or known[-1][1:] != own:
@@ -326,7 +327,7 @@ class TrainingRun:
         T = len(self._alphas_cumprod)
         t = (slices / options.batch_size * T).long().clamp(max=T - 1).to(self._device)  # rounding
 
-        # Noise it (eq. 4) and predict the noise (eq. 14), or what else the model predicts.
+        # Noise it (eq. 4) and predict the noise (eq. 14), or the model's other target.
         drawn = _generator(f"{options.seed}/{step}/{micro}/noise", self._device)
         eps = torch.randn(x0.shape, generator=drawn, device=self._device)
         a = self._alphas_cumprod[t][:, None, None, None]
@@ -358,7 +359,7 @@ class TrainingRun:
                 return bounded / (snr + 1)
 
     def _batch(self, step: int, micro: int, g: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Return pictures in -1..1, and how they were augmented; each once per epoch."""
+        """Return pictures in -1..1, each once per epoch, and how they were augmented."""
         options, n = self.options, len(self.pictures)
         size = options.batch_size // options.micro_batches
         first = step * options.batch_size + micro * size
@@ -383,7 +384,7 @@ def run_settings(
     options: TrainingOptions,
     start: str,
 ) -> dict[str, Any]:
-    """Return what must be the same for a run to go on. Its pictures may change, not their size."""
+    """Return the settings that must stay the same to continue a run; pictures may change."""
     return {
         "unet": unet.to_dict(),
         "scheduler": scheduler.to_dict(),
@@ -409,7 +410,7 @@ def _check(
         height, width = pictures.size
         raise UserError(
             f"Pictures of {width} x {height} pixels cannot be turned by a quarter: they are not "
-            "square. Switch rotate off, or choose a square size."
+            "square. Turn rotate off, or choose a square size."
         )
     if unet.out_channels != unet.in_channels:
         raise UserError(
@@ -423,8 +424,8 @@ def _check(
         )
     if scheduler.rescale_betas_zero_snr and scheduler.prediction_type == "epsilon":
         raise UserError(
-            "This model predicts the noise, and its schedule ends with noise alone, where there is "
-            "nothing to learn from. Start from a model with another schedule."
+            "This model predicts the noise, but its schedule ends with pure noise, where there "
+            "is nothing to learn. Start from a model with another schedule."
         )
 
 
@@ -433,7 +434,7 @@ def _generator(key: str, device: torch.device | str = "cpu") -> torch.Generator:
 
 
 def _seeded_layers(seed: int, step: int, micro: int, device: torch.device) -> Any:
-    """Return a context in which dropout draws the same for the same step."""
+    """Return a context in which dropout is the same for the same step."""
     stack = ExitStack()
     accelerators = [] if device.type == "cpu" else [device]
     stack.enter_context(

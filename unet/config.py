@@ -36,7 +36,7 @@ _MAX_ENTRIES = 2**24
 
 @dataclass(frozen=True)
 class UNetConfig(NetworkConfig):
-    """One field for each field of diffusers' ``UNet2DModel``, with its defaults, and more.
+    """The fields of diffusers' ``UNet2DModel``, with its defaults, and a few more.
 
     Two things go beyond diffusers, for OpenAI's large networks: ``time_projection_dim``, and an
     ``attention_head_dim`` with one entry for each level, from the highest.

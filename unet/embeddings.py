@@ -83,7 +83,7 @@ def make_time_projection(config: UNetConfig, *, operations: Any, **factory: Any)
 
 
 class MLP(nn.Module):
-    """Two linear layers with a SiLU between; shape (B, in) to (B, out)."""
+    """Two linear layers with a SiLU in between; shape (B, in) to (B, out)."""
 
     def __init__(self, in_channels: int, out_channels: int, *, operations: Any, **factory: Any):
         super().__init__()

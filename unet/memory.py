@@ -15,9 +15,9 @@ def activation_bytes(
 ) -> int:
     """Return the peak of the intermediate tensors of one UNet2D forward pass in inference mode.
 
-    Every tensor that the layers pass on is counted, including the output. Not counted are weights,
-    the input, and what a kernel uses internally: the workspace of a convolution, or the matrix of
-    an attention whose head width no fused kernel supports (an odd one on a GPU).
+    Every tensor that the layers pass on is counted, including the output. Weights, the input and a
+    kernel's internal memory are not: the workspace of a convolution, or the matrix of an attention
+    whose head width no fused kernel supports (an odd one on a GPU).
 
     Args:
         shape: of the input, (B, C, H, W); the result is proportional to B.

@@ -58,7 +58,7 @@ class FIRUp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x, zeros = self.edges.join(x, (1, 1))
-        # Of a joined edge's output, the padded pixel's two are cut off too.
+        # At a joined edge, the padded pixel's two outputs are cut off too.
         cut = [1 if zero else 3 for zero in zeros]
         return F.conv_transpose2d(x, 4 * _fir_kernel(x), stride=2, padding=cut, groups=x.shape[1])
 

@@ -23,7 +23,7 @@ _ATTENTION_GROUPS = 32
 
 
 class SkipDownBlock(nn.Module):
-    """Resnets, each followed by attention if the kind has it; then half the size."""
+    """Resnets, each followed by attention if the kind has it; then downsampling by 2."""
 
     def __init__(self, level: Level, *, attention: bool, **layers: Any):
         super().__init__()
@@ -58,7 +58,7 @@ class SkipDownBlock(nn.Module):
 
 
 class SkipUpBlock(nn.Module):
-    """Resnets, one attention after all of them if the kind has it; then twice the size."""
+    """Resnets, one attention after all of them if the kind has it; then upsampling by 2."""
 
     def __init__(self, level: Level, *, attention: bool, **layers: Any):
         super().__init__()

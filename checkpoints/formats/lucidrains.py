@@ -1,8 +1,8 @@
 """lucidrains/denoising-diffusion-pytorch, as its Trainer saves it (``model-7.pt``).
 
-Since version 1.9 names and shapes show the whole network. Before, its versions computed different
-things from the same tensors; since 1.0 the file has the version. The betas are beside the network,
-and the weights of the loss show what it predicts.
+Since version 1.9 names and shapes determine the whole network. Earlier versions computed different
+things from the same tensors; since 1.0 the file has the version. The betas are saved next to the
+network, and the weights of the loss show what it predicts.
 """
 
 import re
@@ -105,17 +105,17 @@ def convert(weights: Weights, given: dict[str, Any]) -> Converted:
 
 
 def _check_process(weights: Weights, given: dict[str, Any]) -> None:
-    """Raise unless the process is, or is said to be, that of the package's GaussianDiffusion."""
+    """Raise unless the process is GaussianDiffusion's, or the user says so."""
     if "time_mlp.0.weights" in weights:
         raise CheckpointError(
-            "The network has learned or random Fourier features of the time. Of this package, only "
-            "the continuous-time and elucidated (EDM) classes use them, whose diffusion process is "
-            "not DDPM's, so it cannot be loaded. Use the package itself."
+            "The network has learned or random Fourier features of the time. In this package, "
+            "only the continuous-time and elucidated (EDM) classes use them, whose diffusion "
+            "process is not DDPM's, so it cannot be loaded. Use the package itself."
         )
     scheduler = given.get("scheduler")
     if scheduler is None:
         raise ConfigError(
-            "There are no betas beside the network. Of this package, only GaussianDiffusion saves "
+            "The file has no betas for the network. In this package, only GaussianDiffusion saves "
             "them; the continuous-time and elucidated (EDM) classes, whose diffusion process is "
             "not DDPM's, do not. If it was trained by GaussianDiffusion, write its schedule, for "
             'example {"scheduler": {"beta_schedule": "squaredcos_cap_v2", "prediction_type": '
@@ -123,13 +123,13 @@ def _check_process(weights: Weights, given: dict[str, Any]) -> None:
         )
     if scheduler.get("beta_schedule") == "sigmoid" and "trained_betas" not in scheduler:
         raise ConfigError(
-            "The package's sigmoid schedule is not the one that diffusers calls 'sigmoid'. Write "
-            "the betas themselves as 'trained_betas'"
+            "The package's sigmoid schedule is not the one that diffusers calls 'sigmoid'. "
+            "Write the betas themselves as 'trained_betas'"
         )
 
 
 def _version(given: dict[str, Any], process: Weights) -> Version | None:
-    """Return the package's version from the JSON, else the file; None if unknown."""
+    """Return the package's version from the JSON or else the file; None if unknown."""
     version = given.get("version")
     if version is not None:
         if not isinstance(version, str) or not re.fullmatch(r"\d+(\.\d+)*", version):
@@ -153,7 +153,7 @@ def _check_strided(version: Version | None) -> None:
     if version is None or version >= _UNSHUFFLE:
         raise ConfigError(
             "The network downsamples by strided convolutions, so the package's version is before "
-            "0.32, and the file does not have it. Up to 0.27, the same tensors belong to another "
+            "0.32, but the file does not say which. Up to 0.27, the same tensors belong to another "
             'attention. If it is 0.28 or newer, write {"version": "0.31.1"}'
         )
     if version < _USUAL_ATTENTION:
@@ -195,7 +195,7 @@ def _infer(weights: Weights) -> dict[str, Any]:
 
 
 def _heads(weights: Weights, levels: int, given: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the heads of each level and their widths; ``given`` are those of the JSON."""
+    """Return the heads of each level and their widths; ``given`` is the number in the JSON."""
     inner = [shape_of(weights, f"downs.{i}.2.to_qkv.weight", 4)[0] // 3 for i in range(levels)]
     usual = all(width == _HEADS * _HEAD_WIDTH for width in inner)
     heads = given if given is not None or not usual else _HEADS
@@ -214,7 +214,7 @@ def _heads(weights: Weights, levels: int, given: Any) -> tuple[tuple[int, ...], 
 
 
 def _standardised(name: str, tensor: Tensor, clamps: bool) -> Tensor:
-    """Return what a weight-standardised convolution (Qiao et al. 2019) convolves with."""
+    """Return the weights that a weight-standardised convolution (Qiao et al. 2019) uses."""
     if not re.search(r"\.block\d\.proj\.weight$", name) or tensor.ndim != 4:
         return tensor
     wide = tensor.float()
@@ -224,7 +224,7 @@ def _standardised(name: str, tensor: Tensor, clamps: bool) -> Tensor:
 
 
 def _prediction(process: Weights) -> str | None:
-    """Return what the network predicts, by the weights of its loss; None if they do not say.
+    """Return what the network predicts, judging by the weights of its loss; None if unclear.
 
     With s the signal-to-noise ratio, or min(s, c) for min-SNR weighting (Hang et al. 2023), the
     loss is weighted by s for the image, s / snr for the noise and s / (snr + 1) for v.

@@ -25,7 +25,7 @@ networks cannot rescale, and the table has exactly the embeddings that the netwo
 
 The consistency and EDM models of Song et al. 2023 (openai/consistency_models) are guided-diffusion
 networks without a learned variance. Only their files' names tell them apart. The published networks
-under another name are rejected with what to do. Others cannot be distinguished from DDPM's, so a
+under another name are rejected, with a remedy. Others cannot be distinguished from DDPM's, so a
 network without a learned variance loads with a warning.
 """
 
@@ -46,7 +46,7 @@ from .openai_tensors import (
     topology,
 )
 
-# Image sizes by the widths of the levels, relative to that of a timestep's sinusoids.
+# Image sizes by the widths of the levels, relative to the width of a timestep's sinusoids.
 _SIZES = {
     (1, 2, 2, 2): 32,
     (1, 2, 3, 4): 64,
@@ -168,9 +168,9 @@ def convert(weights: Weights, given: dict[str, Any]) -> Converted:
 def _consistency(
     shape: Topology, inferred: dict[str, Any], given: dict[str, Any], pixels: int | None
 ) -> dict[str, Any] | None:
-    """Return the schedule of a consistency model (Song et al. 2023); None for one of DDPM.
+    """Return the schedule of a consistency model (Song et al. 2023); None for a DDPM model.
 
-    A class or another process' options in the JSON file decide, otherwise the name of the file.
+    A class or another process's options in the JSON file decide, otherwise the name of the file.
 
     Raises:
         ConfigError: it is an EDM model, or it is one of openai/consistency_models and the name does
@@ -186,9 +186,9 @@ def _consistency(
     kind = named[1].lower() if named else None
     if kind == "edm":
         raise ConfigError(
-            "Judging by its name, this is an EDM model of openai/consistency_models, a teacher of "
-            "its consistency models. EDM (Karras et al. 2022) is another process than DDPM's and "
-            f"is not supported yet. {_IF_DDPM}"
+            "Judging by its name, this is an EDM model of openai/consistency_models, a teacher "
+            "of its consistency models. EDM (Karras et al. 2022) is a process other than DDPM's "
+            f"and is not supported yet. {_IF_DDPM}"
         )
     if kind is not None:
         levels = _TRAINED_ALONE.get(pixels or 0, 40) if kind == "ct" else 40

@@ -12,7 +12,7 @@ from ...unet.embeddings import sinusoidal_embedding
 from .conversion import Weights, as_linear, count, shape_of
 
 RESCALED_STEPS = 1000
-"""Rescaled timesteps are those of a process with this many steps."""
+"""Rescaled timesteps belong to a process with this many steps."""
 
 _RESNET = {
     "in_layers.0": "norm1",
