@@ -57,7 +57,7 @@ class EvaluationMemory:
         return even_part(count, min(fastest, int(free_memory(x_t.device) / for_one)))
 
     def with_gradients(self, x: Tensor) -> int:
-        """Return for how many images (B, C, H, W) at once the free memory suffices for a gradient."""
+        """Return for how many images (B, C, H, W) at once there is memory for a gradient."""
         layers = self._layers(*x.shape[1:])
         return even_part(len(x), max(1, int(free_memory(x.device) / (_KEPT * layers))))
 
