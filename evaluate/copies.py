@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..pictures.contact_sheet import make_sheet
 from ..training.copying import CopyGauge, Copying
-from ..training.pictures import PictureSet, as_floats
+from ..training.picture_set import PictureSet, as_floats
 
 PAIRS = 32
 """The maximum number of pairs on the sheet."""

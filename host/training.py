@@ -20,7 +20,7 @@ from ..schedulers.errors import UserError
 from ..training.card import write_card
 from ..training.copying import CopyGauge, Copying
 from ..training.network_in_training import training_size
-from ..training.pictures import as_floats
+from ..training.picture_set import as_floats
 from ..training.plan import Plan
 from ..training.preview import EVALUATIONS, draw
 from ..training.processes import Processes

@@ -13,7 +13,7 @@ from aiohttp import web
 from server import PromptServer
 
 from ..training.copying import Copying
-from ..training.trainer import Progress
+from ..training.progress import Progress
 from .page import Ui, for_page
 
 NAME = "unconditional_training"

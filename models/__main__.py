@@ -16,7 +16,7 @@ from ..training.command import (
     train,
     train_classifier,
 )
-from ..training.pictures import PictureSet
+from ..training.picture_set import PictureSet
 from ..training.plan import Plan
 from ..training.processes import Processes
 

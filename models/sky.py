@@ -14,7 +14,7 @@ from ..schedulers.ddpm import DDPM
 from ..schedulers.pndm import PNDM
 from ..schedulers.span import Stretch
 from ..training.copying import CopyGauge, Copying
-from ..training.pictures import PictureSet
+from ..training.picture_set import PictureSet
 from .sampling import draw, read_model
 
 SamplerName = Literal["PNDM", "DDIM", "DDPM"]

@@ -21,10 +21,9 @@ from ..schedulers.errors import UserError
 from ..training.network import NetworkSize, size_multiple
 from ..training.network_in_training import training_size
 from ..training.options import Precision, TrainingOptions
+from ..training.picture_set import Crop, PictureSet
 from ..training.pictures import (
     Colour,
-    Crop,
-    PictureSet,
     entered_folder,
     from_images,
     named_colour,

@@ -5,7 +5,7 @@ import torch
 from comfyui_unconditional.models.digits import digits
 from comfyui_unconditional.training.copying import CopyGauge
 from comfyui_unconditional.training.nearest import Search
-from comfyui_unconditional.training.pictures import PictureSet
+from comfyui_unconditional.training.picture_set import PictureSet
 from live_tensors import peak_bytes
 from sklearn.datasets import load_sample_image
 from torch import Tensor

@@ -7,7 +7,7 @@ import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.training.options import TrainingOptions
-from comfyui_unconditional.training.pictures import PictureSet
+from comfyui_unconditional.training.picture_set import PictureSet
 from torch import Tensor
 from training_toys import OPTIONS, SCHEDULER, UNET, finish, make_run, noise_pictures
 

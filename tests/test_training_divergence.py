@@ -9,7 +9,8 @@ import pytest
 import torch
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
-from comfyui_unconditional.training.trainer import Progress, TrainingRun
+from comfyui_unconditional.training.progress import Progress
+from comfyui_unconditional.training.trainer import TrainingRun
 from torch import Tensor
 from training_toys import OPTIONS, assert_same_state, finish, make_run, noise_pictures
 

@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 import torch
 from comfyui_unconditional.training.network import Size
-from comfyui_unconditional.training.pictures import (
-    Colour,
-    PictureSet,
-    entered_folder,
-    from_images,
-    read_folder,
-)
+from comfyui_unconditional.training.picture_set import PictureSet
+from comfyui_unconditional.training.pictures import Colour, entered_folder, from_images, read_folder
 from live_tensors import peak_bytes
 from PIL import Image, ImageOps
 from torch import Tensor

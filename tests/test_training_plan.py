@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from comfyui_unconditional.training.network import default_unet
-from comfyui_unconditional.training.pictures import PictureSet
+from comfyui_unconditional.training.picture_set import PictureSet
 from comfyui_unconditional.training.plan import FEW_PICTURES, SCHEDULER, Plan, Start
 from comfyui_unconditional.training.processes import Processes, default_device
 from comfyui_unconditional.unet.config import UNetConfig

@@ -10,7 +10,7 @@ import pytest
 import torch
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
-from comfyui_unconditional.training.pictures import PictureSet
+from comfyui_unconditional.training.picture_set import PictureSet
 from comfyui_unconditional.unet.unet2d import UNet2D
 from training_toys import (
     OPTIONS,

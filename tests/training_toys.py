@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.training.options import TrainingOptions
-from comfyui_unconditional.training.pictures import PictureSet
+from comfyui_unconditional.training.picture_set import PictureSet
 from comfyui_unconditional.training.trainer import TrainingRun
 from comfyui_unconditional.unet.config import UNetConfig
 from PIL import Image

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from ..classifiers.image_classifier import ImageClassifier, ImageClassifierConfig
 from ..schedulers.errors import UserError
 from .network import Size
-from .pictures import as_floats, read_folder, survey_folder
+from .picture_set import as_floats
+from .pictures import read_folder, survey_folder
 
 _HELD_OUT = 5
 """One in this many pictures is held out to measure the accuracy."""

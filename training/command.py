@@ -21,7 +21,8 @@ from .classifier import ClassifierTraining, read_labelled
 from .copying import CopyGauge, Copying
 from .network import NetworkSize, size_multiple
 from .options import TrainingOptions
-from .pictures import Colour, Crop, named_colour, read_folder
+from .picture_set import Crop
+from .pictures import Colour, named_colour, read_folder
 from .plan import FEW_PICTURES, SCHEDULER, Plan, SmallData, Start
 from .precision import AutoPrecision, resolve_precision
 from .preview import draw

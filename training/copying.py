@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .nearest import Search
-from .pictures import PictureSet
+from .picture_set import PictureSet
 
 _SAME = 1 / 255
 """Training pictures that are closer than this count as this far apart, in -1..1."""

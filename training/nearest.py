@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .pictures import Crop, PictureSet, as_floats
+from .picture_set import Crop, PictureSet, as_floats
 
 _SIDE: dict[Crop, int] = {"centre": 32, "random": 16}
 """Pictures are compared at about this longer side, in pixels."""

@@ -10,7 +10,7 @@ from ..schedulers.config import SchedulerConfig
 from ..unet.config import UNetConfig
 from .network import NetworkSize, default_unet
 from .options import TrainingOptions
-from .pictures import Crop, PictureSet
+from .picture_set import Crop, PictureSet
 from .processes import Processes
 from .trainer import TrainingRun, run_settings
 

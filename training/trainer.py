@@ -8,13 +8,10 @@ several processes give the same weights as one.
 import copy
 import logging
 import math
-import random
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,56 +26,18 @@ from ..schedulers.noise_schedule import NoiseSchedule
 from ..unet.config import UNetConfig
 from ..unet.unet2d import UNet2D
 from .augmentation import augment
+from .draws import generator, order, seeded_layers
 from .network_in_training import NetworkInTraining
 from .options import TrainingOptions
-from .pictures import PictureSet, as_floats
+from .picture_set import PictureSet, as_floats
 from .precision import average_into, computing_in, image_order, repeatable
 from .processes import Processes
+from .progress import Progress
 from .state import begin, read_state, write_state
 
 logger = logging.getLogger(__name__)
 
 _RETRIES = 3
-
-# A jump of the loss: the mean of the last few steps, compared with a factor times the median and
-# with the maximum of the steps before.
-_RECENT, _USUAL, _JUMP = 8, 100, 4.0
-
-
-@dataclass
-class Progress:
-    """What a run has done so far; saved with its state."""
-
-    step: int = 0
-    losses: list[float] = field(default_factory=list)
-    """Of each step."""
-    saved: list[int] = field(default_factory=list)
-    """The steps after which the state was saved."""
-    retries: list[int] = field(default_factory=list)
-    """The steps at which the run went back and halved its learning rate."""
-    pictures: list[tuple[int, int, str]] = field(default_factory=list)
-    """The steps from which it was trained on which number of pictures, and their sha256."""
-    seconds: float = 0.0
-    """How long the steps took, in all sessions together."""
-
-    @property
-    def is_suspicious(self) -> bool:
-        """Whether the last step's loss is unusually high."""
-        return self._exceeds(self.losses[-1:])
-
-    @property
-    def has_jumped(self) -> bool:
-        """Whether the last steps' losses are unusually high."""
-        return len(self.losses) >= _RECENT and self._exceeds(self.losses[-_RECENT:])
-
-    def _exceeds(self, recent: list[float]) -> bool:
-        # Other pictures may have a different loss.
-        same = self.losses[self.pictures[-1][0] :] if self.pictures else self.losses
-        before = same[-_RECENT - _USUAL : -_RECENT]
-        if len(before) < _USUAL:
-            return False
-        # With few pictures per step, some losses are always far above the others.
-        return statistics.fmean(recent) > max(_JUMP * statistics.median(before), *before)
 
 
 class TrainingRun:
@@ -287,7 +246,7 @@ class TrainingRun:
                 if processes.count > 1 and micro != own[-1]:
                     stack.enter_context(self._spread.no_sync())  # pyright: ignore
                 if options.dropout:
-                    stack.enter_context(_seeded_layers(options.seed, step, micro, self._device))
+                    stack.enter_context(seeded_layers(options.seed, step, micro, self._device))
                 loss = self._loss(step, micro)
                 (loss / len(own)).backward()
             total += loss.detach()
@@ -318,7 +277,7 @@ class TrainingRun:
     def _loss(self, step: int, micro: int) -> Tensor:
         """Return the mean loss of one part of a step's batch."""
         options, size = self.options, self.options.batch_size // self.options.micro_batches
-        g = _generator(f"{options.seed}/{step}/{micro}")
+        g = generator(f"{options.seed}/{step}/{micro}")
 
         # Data, and a timestep for each image: one from each of batch_size equal slices of 0 .. T-1,
         # which makes the loss less noisy than independent draws.
@@ -328,7 +287,7 @@ class TrainingRun:
         t = (slices / options.batch_size * T).long().clamp(max=T - 1).to(self._device)  # rounding
 
         # Noise it (eq. 4) and predict the noise (eq. 14), or the model's other target.
-        drawn = _generator(f"{options.seed}/{step}/{micro}/noise", self._device)
+        drawn = generator(f"{options.seed}/{step}/{micro}/noise", self._device)
         eps = torch.randn(x0.shape, generator=drawn, device=self._device)
         a = self._alphas_cumprod[t][:, None, None, None]
         x_t = (a.sqrt() * x0 + (1 - a).sqrt() * eps).contiguous(memory_format=self._order)
@@ -363,7 +322,7 @@ class TrainingRun:
         options, n = self.options, len(self.pictures)
         size = options.batch_size // options.micro_batches
         first = step * options.batch_size + micro * size
-        chosen = [int(_order(options.seed, p // n, n)[p % n]) for p in range(first, first + size)]
+        chosen = [int(order(options.seed, p // n, n)[p % n]) for p in range(first, first + size)]
         x0 = self.pictures.take(chosen, g)
         if options.flip:
             mirrored = torch.rand(size, generator=g) < 0.5
@@ -427,25 +386,3 @@ def _check(
             "This model predicts the noise, but its schedule ends with pure noise, where there "
             "is nothing to learn. Start from a model with another schedule."
         )
-
-
-def _generator(key: str, device: torch.device | str = "cpu") -> torch.Generator:
-    return torch.Generator(device).manual_seed(random.Random(key).getrandbits(32))
-
-
-def _seeded_layers(seed: int, step: int, micro: int, device: torch.device) -> Any:
-    """Return a context in which dropout is the same for the same step."""
-    stack = ExitStack()
-    accelerators = [] if device.type == "cpu" else [device]
-    stack.enter_context(
-        torch.random.fork_rng(accelerators, device_type=device.type)
-        if accelerators
-        else torch.random.fork_rng([])
-    )
-    torch.manual_seed(random.Random(f"{seed}/{step}/{micro}/layers").getrandbits(32))
-    return stack
-
-
-@lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, n: int) -> Tensor:
-    return torch.randperm(n, generator=_generator(f"{seed}/epoch {epoch}"))

@@ -14,7 +14,7 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.training.copying import CopyGauge
-from comfyui_unconditional.training.pictures import PictureSet
+from comfyui_unconditional.training.picture_set import PictureSet
 from comfyui_unconditional.training.plan import SmallData
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import Tensor

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from comfyui_unconditional.training.options import TrainingOptions
-from comfyui_unconditional.training.pictures import PictureSet
+from comfyui_unconditional.training.picture_set import PictureSet
 from comfyui_unconditional.training.plan import Plan, SmallData, Start
 from comfyui_unconditional.training.processes import Processes
 from comfyui_unconditional.training.trainer import TrainingRun
