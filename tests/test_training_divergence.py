@@ -48,7 +48,7 @@ def test_after_nan_the_run_goes_back_to_the_last_saved_state_with_half_the_rate(
         *[(3, full / 2), (4, full / 2), (5, full / 2), (6, full / 2)],
     ]
     assert run.progress.retries == [4]
-    assert "NaN at step 4. Going on from step 2 with half the learning rate" in caplog.text
+    assert "NaN at step 4. Continuing from step 2 with half the learning rate" in caplog.text
 
     # Its weights are those of a run with that rate from step 2 on.
     other = make_run(tmp_path / "other")

@@ -499,7 +499,7 @@ def test_an_image_with_values_that_are_not_numbers_is_skipped(tmp_path):
     images[1, 0, 0, 0] = torch.nan
     pictures = from_images([images], size=8, channels=3)
     assert len(pictures) == 1
-    assert "image 2 (it has values" in pictures.notes[0]
+    assert "image 2 (it has NaN or infinite values" in pictures.notes[0]
 
 
 def test_images_of_another_shape_and_no_images_are_rejected():
