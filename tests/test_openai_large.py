@@ -410,7 +410,7 @@ def test_an_edm_model_in_openais_format_is_rejected_with_its_process(
 ) -> None:
     fields = {**_THREE_BLOCKS, "mult": (1, 2, 3, 4), "attention": (3,)}
     path = save(foreign.randomise(foreign.OpenAI(**fields)), tmp_path / name)
-    with pytest.raises(ConfigError, match=r"EDM \(Karras et al\. 2022\) is a process other.*\.json"):
+    with pytest.raises(ConfigError, match=r"EDM \(Karras et al\. 2022\) is a process.*\.json"):
         load(path)
     # A file that only has such a name: the user's JSON decides.
     path.with_suffix(".json").write_text('{"scheduler": {"beta_schedule": "linear"}}')
