@@ -1,4 +1,4 @@
-"""What is measured in a process of its own: `python -m benchmarks.child WHAT PEER ARGUMENT`.
+"""Measurements in a separate process: `python -m benchmarks.child WHAT PEER ARGUMENT`.
 
 `first-image PEER FILE` loads digits-16, runs DDIM with 50 steps and saves a PNG. The others print
 JSON: `memory PEER BATCH` the peak resident memory of 3 steps of the google/ddpm-cifar10-32 shape
@@ -101,7 +101,7 @@ def _their_image(target: Path) -> None:
 
 
 def _loader(peer: str, folder: Path) -> Callable[[], object]:
-    """Return what loads a model and reads each weight: a file that is only mapped is not loaded."""
+    """Return a function that loads a model and reads each weight, since mapping is not loading."""
     if peer == "ours":
         from comfyui_unconditional.checkpoints.files import find_files
         from comfyui_unconditional.checkpoints.reading import read_checkpoint

@@ -1,6 +1,6 @@
-"""`python benchmarks/enlarge.py`: how near enlarged pictures come to real ones.
+"""`python benchmarks/enlarge.py`: how close enlarged pictures come to real ones.
 
-Real digits and pieces of the deep field are made small by the means of blocks, and enlarged again:
+Real digits and pieces of the deep field are reduced by averaging blocks, and enlarged again:
 by bicubic interpolation, and by the bundled models with *Restore* (20 steps of DDIM, eta 1, spacing
 power). It needs scikit-learn and scikit-image.
 """
@@ -57,7 +57,7 @@ def skies(count: int) -> Tensor:
 
 @torch.inference_mode()
 def enlarged(name: str, small: Tensor, factor: int) -> Tensor:
-    """Return what a bundled model makes of small images with *Restore*, from seeds 0, 1 and on."""
+    """Return a bundled model's enlargements of small images with *Restore*, seeds from 0 on."""
     network, config = read_model(_MODELS / name)
     alphas_cumprod = NoiseSchedule.from_config(config).alphas_cumprod
     sampler = DDIM.over(config, Stretch(20), "power", eta=1.0)

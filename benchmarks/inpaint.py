@@ -32,7 +32,7 @@ _EDGE, _BATCH = 8, 50
 
 @dataclass(frozen=True)
 class Case:
-    """A way to fill in the half: the sampler with its settings, and what keeps the other half."""
+    """A way to fill in the half: the sampler with its settings, and how the other half is kept."""
 
     how: str
     kind: type[ScheduleSampler]
@@ -45,7 +45,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Return what is compared, by the number of evaluations."""
+    """Return the cases to compare, by the number of evaluations."""
     found = []
     for preset, steps in (("draft", 50), ("good", 250)):
         found += [Case("latent's mask", DDIM, steps, {"eta": 0.0})]
@@ -62,7 +62,7 @@ class Half:
     """Fills in the right half of real digits.
 
     Args:
-        count: of the digits, which are chosen at random.
+        count: of digits, which are chosen at random.
     """
 
     def __init__(self, count: int):
@@ -96,7 +96,7 @@ class Half:
         return as_saved(torch.cat(images)), sampler.evaluations
 
     def _masked(self, known: Tensor, noise: Tensor | None) -> Model:
-        """Return the network as ComfyUI's mask shows it, or, without noise, as Restore does."""
+        """Return the network with the input of ComfyUI's mask or, without noise, of Restore."""
         mask, config = self._mask, self._config
 
         def model(x_t: Tensor, t: float) -> Tensor:

@@ -35,7 +35,7 @@ def skies(count: int) -> Tensor:
 def errors(
     network: Model, config: SchedulerConfig, x0: Tensor, steps: int, spacing: Spacing | None
 ) -> dict[str, Tensor]:
-    """Return the root mean square of what each picture differs by, for each way."""
+    """Return the root mean square difference of each picture, for each way."""
     stretch = Stretch(steps)
     x0 = x0.double()  # as in the host; the network is in float32
 

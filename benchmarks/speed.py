@@ -154,7 +154,7 @@ def measure_arithmetic(report: Report, device: torch.device, seconds: float) -> 
 
 
 def measure_processes(report: Report, rounds: int, memory_rounds: int) -> None:
-    """Measure what needs a process of its own: the time to a first image, and peak memory."""
+    """Measure in a separate process: the time to a first image, and peak memory."""
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         paths = {peer: Path(folder) / f"{peer}.png" for peer in ("ours", "diffusers")}
@@ -257,7 +257,7 @@ def synced(x: Tensor) -> Tensor:
 
 
 def describe_machine(device: torch.device) -> str:
-    """Return what the measurement runs on, and the date."""
+    """Return a description of the machine and software, with the date."""
     import diffusers
 
     name, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")

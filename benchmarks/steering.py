@@ -1,7 +1,7 @@
-"""`python -m benchmarks.steering`: how often Steer draws the digit that was asked for.
+"""`python -m benchmarks.steering`: how often Steer draws the requested digit.
 
-It draws each of the ten digits with the node in a real ComfyUI. The nearest real digits judge them
-(models/judge.py), and the classifier of evaluate/, neither of which has steered.
+It draws each of the ten digits with the node in a real ComfyUI. The judges are the nearest real
+digits (models/judge.py) and the classifier of evaluate/, neither of which takes part in steering.
 """
 
 import argparse
@@ -40,7 +40,7 @@ _IPNDM = ("iPNDM_v, power, 20 steps", "PNDM", {**_POWER, "method": "iPNDM_v"})
 
 
 def settings() -> Iterator[Setting]:
-    """Yield what the table has, from top to bottom."""
+    """Yield the rows of the table, from top to bottom."""
     yield Setting(*_DDIM, steer=None)
     for sampler in (_DDIM, _IPNDM):
         for weight in (1.0, 3.0, 5.0, 10.0):
@@ -53,7 +53,7 @@ def settings() -> Iterator[Setting]:
 
 
 def draw(client: Client, host: Host, setting: Setting, digit: int, count: int) -> Tensor:
-    """Return images of a digit, shape (count, 1, 16, 16), as saved pictures have them."""
+    """Return images of a digit, shape (count, 1, 16, 16), as in saved pictures."""
     wires = Wires()
     model = wires.model()
     if setting.steer is not None:
@@ -115,7 +115,7 @@ def print_digits(client: Client, host: Host, count: int) -> None:
 def main() -> None:
     """Print one of the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steering", description=__doc__)
-    parser.add_argument("--images", type=int, default=30, help="of each digit (default: 30)")
+    parser.add_argument("--images", type=int, default=30, help="images of each digit (default: 30)")
     parser.add_argument("--digits", action="store_true", help="what was drawn for each digit")
     given = parser.parse_args()
     with (

@@ -33,7 +33,7 @@ RUNS: list[tuple[str, int, float]] = [
 
 
 def network() -> UNet2D:
-    """Our network as the pack runs it."""
+    """Our network in the form in which the pack runs it."""
     return place_weights(read_checkpoint(_FILES).build(UNet2D), torch.device("cpu"))
 
 

@@ -1,4 +1,4 @@
-"""What all tests share: the oracle made importable, and the table of parity figures."""
+"""Shared by all tests: the import path of the oracle, and the table of parity figures."""
 
 import shutil
 from collections import defaultdict
@@ -19,8 +19,8 @@ from devtools.host import Host
 from devtools.torchvision_on_cpu import declare_missing_operators
 
 declare_missing_operators()
-pytest.register_assert_rewrite("graphs")  # so that what fails in it shows its values
-# The tensors here are tiny: threads cost more than they give.
+pytest.register_assert_rewrite("graphs")  # so that failed assertions in it show their values
+# The tensors here are tiny: threads cost more than they gain.
 torch.set_num_threads(1)
 
 _figures: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that are not in the part that was asked for."""
+    """Leave out the tests that are not in the requested part."""
     part = config.getoption("--part")
     if part is None:
         return
@@ -78,7 +78,7 @@ def parity() -> Parity:
 
 @pytest.fixture(scope="session")
 def hub() -> Iterator[Hub]:
-    """The look-alike of the hub that the host downloads from."""
+    """The imitation of the hub that the host downloads from."""
     with Hub() as running:
         yield running
 
@@ -93,7 +93,7 @@ def host(
     folder = tmp_path_factory.mktemp("host")
     shutil.copytree(ROOT / "tests" / "host_pack", folder / "custom_nodes" / "host_pack")
     environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
-    environment["OMP_NUM_THREADS"] = "1"  # as above
+    environment["OMP_NUM_THREADS"] = "1"  # same as above
     environment["HF_HOME"] = str(folder / "huggingface")
     with Host(folder, comfyui=comfyui_path(request.param), environment=environment) as running:
         yield running
@@ -140,7 +140,7 @@ def picture_folder(tmp_path: Path) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print for each name the largest difference, or the comparison that is nearest its bound."""
+    """Print for each name the largest difference, or the comparison closest to its bound."""
     if _figures:
         terminalreporter.section("largest differences")
     for name, entries in sorted(_figures.items()):

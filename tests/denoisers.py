@@ -11,8 +11,9 @@ SHAPE = (3, 8, 8)
 class Denoiser:
     """Predicts for data of standard deviation 0.3, with a wiggle that depends on x and t.
 
-    The first part is exact for Gaussian data, so that samples stay within about (-1, 1) under any
-    schedule; the second makes every evaluation, its time and its place in a history count.
+    The first part is exact for Gaussian data, so samples stay within about (-1, 1) under any
+    schedule; the second makes the result depend on every evaluation, its time and its place in a
+    history.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Denoiser:
 
 
 class Exact:
-    """Knows the image: whatever the time, it returns the very noise that leads from x_t to x0.
+    """Knows the image: whatever the time, it returns exactly the noise that leads from x_t to x0.
 
     Every right sampler that does not clip ends at ``x0``, however its steps are spaced.
     """

@@ -1,9 +1,8 @@
 """The bounds of parity: no farther from float64 than the reference's own float32.
 
 Two computations in float32 differ by what each of them rounds. A fixed bound on that difference
-measures the processor, and a sampler enlarges it by whatever the network's slope is on its way. So
-ours and the reference are both compared with the same computation in float64, and ours may be at
-most
+measures the processor, and a sampler amplifies it by the network's slope. So ours and the reference
+are both compared with the same computation in float64, and ours may be at most
 
 - one evaluation of a network: 2 times as far from it as the reference, plus 1e-6;
 - a whole run: 4 times as far, plus 1e-6, by the median over 16 seeds. (A single seed breaks a

@@ -332,8 +332,8 @@ def p_sample_loop(
 ) -> Tensor:
     """Ancestral sampling with a learned range of variances over some of the steps (float64).
 
-    The model is called in float64 too. As the respaced process does it: betas again from the
-    cumulative products at ``times`` (descending), the model asked at the original times.
+    The model is called in float64 too. As in the respaced process, betas are recomputed from the
+    cumulative products at ``times`` (descending), and the model gets the original times.
     """
     kept = torch.cumprod(1 - betas, 0)[torch.tensor(times[::-1])]
     before = torch.cat((torch.ones(1, dtype=torch.float64), kept[:-1]))

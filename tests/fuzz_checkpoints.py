@@ -2,8 +2,8 @@
 
 Each must load correctly or end in one of the pack's own errors. A worker process with limited
 memory opens them one by one; one that hangs or dies is a finding, and the next worker goes on
-after it. ``--files``, ``--seed`` and ``--first`` say which; a finding is seen again alone with
-``--files 1 --first N``.
+after it. ``--files``, ``--seed`` and ``--first`` say which; repeat a single finding with ``--files
+1 --first N``.
 """
 
 import argparse
@@ -64,7 +64,7 @@ Files = dict[str, bytes]
 """Path below the model's folder -> content. `../` leads to the folder beside it."""
 
 
-# What is there before it is damaged
+# The files before they are damaged
 
 
 class Originals:
@@ -101,7 +101,7 @@ def _folder(r: random.Random, weights: bytes, suffix: str = "safetensors", **con
     }
 
 
-# How it is damaged: one function for each kind
+# Kinds of damage, one function each
 
 
 def _cut_and_flip(r: random.Random, content: bytes) -> bytes:
@@ -218,7 +218,7 @@ def config_fields(r: random.Random, originals: Originals) -> Files:
 
 
 def config_size(r: random.Random, originals: Originals) -> Files:
-    """Consistent configurations of models that no machine holds."""
+    """Consistent configurations of models that do not fit on any machine."""
     levels = r.choice([1, 2, 5, 16, 17, 1000, 100_000])
     channels = r.choice([8, 1024, 65_536, 10**9, 2**63, -8])
     blocks = r.choice(["", "Attn", "Resnet", "Skip", "AttnSkip"])
@@ -317,7 +317,7 @@ def code(r: random.Random, originals: Originals) -> Files:
 
 
 def zip_entries(r: random.Random, originals: Originals) -> Files:
-    """Archives with entries that lead outside, that are huge, or that say something else."""
+    """Archives with entries that lead outside, are huge, or contradict each other."""
     source = zipfile.ZipFile(io.BytesIO(originals.bins[0]))
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", r.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as new:
@@ -362,7 +362,7 @@ def names_that_lead_outside(r: random.Random, originals: Originals) -> Files:
 
 
 def good(r: random.Random, originals: Originals) -> Files:
-    """Not damaged at all: that these load says that the others could."""
+    """Not damaged at all: since these load, the others could too."""
     if r.random() < 0.5:
         return _folder(r, originals.safetensors)
     return _folder(r, r.choice(originals.bins), "bin")
@@ -404,7 +404,7 @@ def make_case(seed: int, number: int, originals: Originals) -> tuple[str, Files]
 
 
 def open_folder(folder: Path) -> str:
-    """Load what is in the folder as the nodes do; return "loaded" or the name of our error.
+    """Load the folder as the nodes do; return "loaded" or the name of our error.
 
     Raises:
         Exception: whatever else it ended in, which is a finding.
@@ -432,7 +432,7 @@ def open_folder(folder: Path) -> str:
         for name, tensor in network.state_dict().items():
             assert tensor.isfinite().all(), name
             assert not (tensor == _OUTSIDE).all(), f"{name} comes from outside of the folder"
-        # What was changed may be a size of the pictures that no test should draw.
+        # The change may be a picture size that no test should draw.
         if checkpoint.config.sample_size == 8:
             with torch.inference_mode():
                 network(torch.zeros(1, checkpoint.config.in_channels, 8, 8), 3)
@@ -445,7 +445,7 @@ def open_folder(folder: Path) -> str:
 
 
 class _Watch:
-    """What Python itself reports of files opened and code run, while ``folder`` is set."""
+    """Python's own reports of opened files and executed code, while ``folder`` is set."""
 
     _FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.mkdir", "os.remove", "os.rename")
     _FORBIDDEN = (*_FORBIDDEN, "subprocess.Popen", "socket.connect", "os.fork", "shutil.")
@@ -453,7 +453,7 @@ class _Watch:
     def __init__(self) -> None:
         self.folder: Path | None = None
         self.seen: list[str] = []
-        # Modules that are imported as they are needed, and what numpy and torch ask of the system.
+        # Modules that are imported on use, and system calls of numpy and torch.
         roots = {*sys.path, sys.prefix, sys.base_prefix, str(Path(__file__).parent.parent)} - {""}
         self._allowed = tuple({os.path.realpath(root) for root in roots})
         sys.addaudithook(self._hook)
@@ -483,7 +483,7 @@ def work(first: int, count: int, seed: int, place: Path) -> None:
     place = place.resolve()
     os.chdir(place)
     warm_up = place / "warm up"
-    for suffix in ("safetensors", "bin"):  # what is only imported when it is used
+    for suffix in ("safetensors", "bin"):  # modules that are only imported on use
         _write_case(warm_up, _folder(random.Random(0), originals.bins[0], "bin"))
         open_folder(warm_up)
         _write_case(warm_up, _folder(random.Random(0), originals.safetensors, suffix))
@@ -523,12 +523,12 @@ def _write_case(folder: Path, files: Files) -> None:
         path.write_bytes(content)
 
 
-# The one who gives out the work
+# The process that distributes the work
 
 
 @dataclass
 class Report:
-    """What came of a run."""
+    """The results of a run."""
 
     files: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -562,7 +562,7 @@ def fuzz(files: int, seed: int = 0, first: int = 0) -> Report:
 
 
 def _supervise(report: Report, first: int, end: int, seed: int, place: str) -> int:
-    """Run one worker and return the number of the first case that it did not come to."""
+    """Run one worker and return the number of the first case that it did not reach."""
     command = [sys.executable, __file__, "--work", place, "--seed", str(seed)]
     command += ["--first", str(first), "--files", str(end - first)]
     log = Path(place) / "worker.log"
@@ -603,7 +603,7 @@ def _supervise(report: Report, first: int, end: int, seed: int, place: str) -> i
 
 
 def main() -> int:
-    """Run from the command line; 1 where there is a finding."""
+    """Run from the command line; return 1 if there is a finding."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)

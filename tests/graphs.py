@@ -1,4 +1,4 @@
-"""The prompts that the tests queue in the host, and what came of them."""
+"""The prompts that the tests queue in the host, and their results."""
 
 import json
 from pathlib import Path
@@ -75,7 +75,7 @@ def model_names(client: Client) -> list[str]:
 
 
 def digits(seeds: list[int], steps: int = 10) -> np.ndarray:
-    """What our core gives without a host: (B, H, W, 1) in 0..1."""
+    """The result of our core without a host: (B, H, W, 1) in 0..1."""
     network = read_checkpoint(find_files(ours.DIGITS)).build(UNet2D)
     final = ours.run_pndm(SchedulerConfig(), steps, network, seeds, (1, 16, 16))
     return latent_to_image(final).numpy()

@@ -1,4 +1,4 @@
-"""A small Hugging Face hub on this machine: listings, files in ranges, and what can go wrong."""
+"""A small Hugging Face hub on this machine: listings, files in ranges, and failures."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Repo:
-    """A repository: its files, and with what status and code the hub refuses it."""
+    """A repository: its files, and the status and code with which the hub rejects requests."""
 
     files: dict[str, bytes]
     revisions: tuple[str, ...] = ("main", COMMIT)
@@ -40,7 +40,7 @@ def _sibling(name: str, content: bytes) -> dict[str, Any]:
 
 @dataclass
 class Request:
-    """One that was made."""
+    """A request that was made."""
 
     path: str
     range: str | None
@@ -76,7 +76,7 @@ class Hub:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def reset(self) -> None:
-        """Forget what happened and what was to go wrong; the repositories stay."""
+        """Forget the requests and the planned failures; the repositories stay."""
         self.requests.clear()
         self.on_the_way = lambda name, content: content
         self.delay = lambda: None
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         if path.startswith("/api/") and not path.startswith("/api/models/"):
-            # What the library asks for itself, of no concern here.
+            # Requests of the library itself, which do not matter here.
             return self._refuse(404, "", "Not found")
         asked = self.headers.get("Range")
         self.hub.requests.append(Request(path, asked, self.headers.get("Authorization")))
@@ -101,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         owner_and_name = "/".join(parts[2:4] if is_listing else parts[:2])
         repo = self.hub.repos.get(owner_and_name)
         if repo is None:
-            # What the real one says to those who are not logged in.
+            # The answer of the real hub if you are not logged in.
             return self._refuse(401, "RepoNotFound", "Repository not found")
         if repo.refusal and not (is_listing and repo.refuse_files_only):
             return self._refuse(*repo.refusal, "You may not have this")

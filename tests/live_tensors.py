@@ -1,7 +1,6 @@
-"""What a computation has in memory at its peak, counted exactly and alike on every machine.
-
-An allocator's own figures would include the workspaces of convolutions, which differ with the
-processor; here only the tensors count that one operation hands to the next.
+"""The peak memory of a computation, counted exactly and in the same way on every machine. An
+allocator's own figures would include the workspaces of convolutions, which differ with the
+processor; only tensors passed from one operation to the next are counted here.
 """
 
 from collections.abc import Callable
@@ -40,7 +39,7 @@ def _storages(tree: Any) -> list[torch.UntypedStorage]:
 
 
 def peak_bytes(call: Callable[[], object], *, training: bool = False) -> int:
-    """Return the most bytes of tensors made in ``call`` that are alive together.
+    """Return the maximum bytes of tensors made in ``call`` that are alive together.
 
     Works on the "meta" device too, where nothing is computed.
     """

@@ -46,7 +46,7 @@ def save_trained(
     version: str | None = _OWN,
     process: Weights | None = None,
 ) -> Path:
-    """Write ``model-1.pt``, whose averaged weights are ``weights``, and the JSON beside it.
+    """Write ``model-1.pt``, whose averaged weights are ``weights``, and the JSON next to it.
 
     Args:
         given: the contents of the JSON; None for none.
@@ -83,5 +83,5 @@ def save_trained(
 
 
 def trained(folder: Path, oracle: Oracle, given: dict[str, Any] | None, **how: Any) -> Checkpoint:
-    """What is read from such a file; see ``save_trained``."""
+    """The checkpoint read from such a file; see ``save_trained``."""
     return read_checkpoint(find_files(save_trained(folder, oracle, oracle.weights(), given, **how)))

@@ -137,7 +137,7 @@ class Oracle:
         return found
 
     def weights(self, seed: int = 0) -> Weights:
-        """Numbers that matter, as if trained."""
+        """Random weights with visible effects, as if trained."""
         generator = torch.Generator().manual_seed(seed)
         found: Weights = {}
         for name, shape in self.shapes().items():

@@ -1,4 +1,4 @@
-"""Narrow random configurations of a UNet2DModel that bring every pair of option values together."""
+"""Narrow random configurations of a UNet2DModel that cover every pair of option values."""
 
 import itertools
 import random
@@ -19,8 +19,8 @@ _DOWN = (
 )
 _UP = ("UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D", "SkipUpBlock2D", "AttnSkipUpBlock2D")
 
-# Every option with the values that it takes here. Those in lower-case with a blank are no options
-# of their own: `fields` makes options of them.
+# Every option with its values here. Names in lower-case with a blank are not options themselves:
+# `fields` makes options of them.
 OPTIONS: dict[str, tuple[Any, ...]] = {
     "number of levels": (2, 3),
     "first down": _DOWN,
@@ -63,7 +63,7 @@ def _fits(case: Case, groups: int | None) -> bool:
 
 
 def _has_resnets(case: Case, block: str) -> bool:
-    """Going down without layers only a resampling resnet is left, and that not on each level."""
+    """On the way down without layers, only a resampling resnet is left, and not on every level."""
     if "up" in block or case["layers_per_block"]:
         return True
     kind, resnet = case[block], case["downsample_type"] == "resnet"
@@ -72,7 +72,7 @@ def _has_resnets(case: Case, block: str) -> bool:
     )
 
 
-# What does not go together: the sentence, the options that it is about, and whether they do.
+# Incompatible options: a sentence, the options concerned, and whether they are compatible.
 _RULES: dict[str, tuple[tuple[str, ...], Callable[[Case], bool]]] = {
     "a learned time is a table of num_train_timesteps": (
         ("time_embedding_type", "num_train_timesteps"),
@@ -146,7 +146,8 @@ def _broken(case: Case) -> int:
 
 
 def _complete(fixed: Case, rng: random.Random, wanted: set[Pair]) -> Case:
-    """Choose the other options: breaking the fewest rules first, then with most of ``wanted``."""
+    """Choose the other options: breaking the fewest rules first, then with the most of
+    ``wanted``."""
     case = dict(fixed)
     for name in rng.sample(sorted(OPTIONS.keys() - fixed.keys()), len(OPTIONS) - len(fixed)):
 
@@ -185,7 +186,7 @@ def make_matrix(count: int, seed: int = 0) -> tuple[list[Case], list[tuple[Pair,
             continue
         tries: list[Case] = []
         while len(tries) < 60 and (not tries or _broken(tries[-1])):
-            # Greed may lead into a corner; without it another way is found, where there is one.
+            # The greedy choice may get stuck; a random one finds another solution, if there is one.
             tries.append(_complete(dict(pair), rng, wanted if len(tries) < 10 else set()))
         if _broken(tries[-1]):
             apart.append((pair, sorted(tries, key=_broken)[:4]))

@@ -1,4 +1,4 @@
-"""Classifiers as files have them."""
+"""Classifiers in the form of their files."""
 
 import torch
 from torch import Tensor

@@ -29,7 +29,7 @@ def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> tuple[Tensor, l
 
 
 def run_ddpm(config: SchedulerConfig, *given: Any, exact: bool = False, **changes: Any) -> Tensor:
-    """Given are the steps, the denoiser, the seeds and the shape; changes are the scheduler's."""
+    """A run with these steps, denoiser, seeds and shape; ``changes`` are scheduler options."""
     scheduler = DDPMScheduler(**_options(config, _NOT_DDPM) | changes)
     return _run(scheduler, *given, exact=exact, with_generator=True)
 

@@ -1,4 +1,4 @@
-"""Our samplers on a LATENT, as graphs have them; what goes in, and what the core makes of it."""
+"""Graphs with our samplers on a LATENT: the input, and the result of the core."""
 
 import json
 from functools import cache
@@ -49,7 +49,7 @@ def advanced(wires: Wires, kind: str, model: Link, latent: Link, **inputs: Any) 
 
 
 def some_images(count: int = 2) -> Tensor:
-    """Images that are no noise and no digits."""
+    """Images that are neither noise nor digits."""
     generator = torch.Generator().manual_seed(3)
     small = torch.rand(count, 1, 4, 4, generator=generator) * 2 - 1
     return torch.nn.functional.interpolate(small, size=(16, 16), mode="bilinear")
@@ -88,8 +88,8 @@ def expected_image_to_image(kind: str, images: Tensor, seeds: list[int], steps: 
 
 
 def report_of(bench: Bench, wires: Wires, node: Link) -> dict[str, Any]:
-    """What a sampler says of its run."""
-    wires("TestSaveLatent", samples=node, name=f"told-{node[0]}")
+    """The report of a sampler on its run."""
+    wires("TestSaveLatent", samples=node, name=f"report-{node[0]}")
     (text,) = bench.run(wires).outputs[node[0]]["unconditional_run"]
     report = json.loads(text)
     keys = {"steps", "evaluations", "seconds_per_image", "timesteps", "end", "asked", "lost"}
@@ -98,7 +98,7 @@ def report_of(bench: Bench, wires: Wires, node: Link) -> dict[str, Any]:
 
 
 def half_mask() -> Tensor:
-    """1, to be made, on the right half; shape (1, 16, 16)."""
+    """A mask of 1 (to be drawn) on the right half; shape (1, 16, 16)."""
     mask = torch.zeros(1, 16, 16)
     mask[..., 8:] = 1
     return mask

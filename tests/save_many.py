@@ -1,6 +1,6 @@
 """A program that saves 100 files as Image Output does, as one of several hosts on one folder.
 
-Each file has a number of its own as its colour: ``first``, ``first`` + 1, …
+Each file has its own number as its colour: ``first``, ``first`` + 1, …
 """
 
 import os
@@ -50,7 +50,7 @@ def main(output: Path, first: str, start: str, links: str) -> None:
             raise PermissionError(1, "Operation not permitted")
 
         os.link = refuse
-    # Both have their modules before either begins.
+    # Both have imported their modules before either starts.
     import comfyui_unconditional.host.saving  # noqa: F401
 
     Path(start, f"ready{first}").touch()

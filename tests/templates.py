@@ -1,4 +1,4 @@
-"""The templates in example_workflows, and how those are run that would take long."""
+"""The templates in example_workflows, and shorter settings for those that take long."""
 
 import json
 import shutil
@@ -64,10 +64,8 @@ def shorten(name: str, prompt: Graph) -> None:
 
 
 def put_inputs(host: Host) -> None:
-    """Put what the templates read into the host's input folder.
-
-    These are ComfyUI's example picture, which a base folder of its own lacks, and a folder of
-    pictures.
+    """Put the templates' inputs into the host's input folder: ComfyUI's example picture, which a
+    separate base folder lacks, and a folder of pictures.
     """
     pictures = host.folder / "input" / "my-pictures"
     pictures.mkdir(parents=True, exist_ok=True)

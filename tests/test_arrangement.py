@@ -70,7 +70,7 @@ def test_without_a_number_of_columns_the_sheet_is_nearly_square(count, columns):
     assert sheet.shape == (1, -(-count // columns) * 4 - 1, columns * 6 - 1, 3)
 
 
-def test_of_a_trajectory_each_row_is_one_image():
+def test_each_row_of_a_trajectory_is_one_image():
     images = pictures(8)
     (sheet,), _ = arrange_sheet(images, [None] * 8, frames=4, columns=0)
     for row in range(2):
@@ -124,7 +124,7 @@ def test_frames_per_second_out_of_range_are_rejected(fps):
         check_fps(fps)
 
 
-# What a LATENT knows of its frames
+# What a LATENT knows about its frames
 
 
 def trajectory(images: int = 2, frames: int = 3) -> dict[str, Tensor]:
@@ -141,12 +141,12 @@ def test_whole_trajectories_are_known_in_any_order_and_number():
 
 
 @pytest.mark.parametrize("indices", [[0, 1], [1, 2, 3], [0, 2, 1], [0, 3, 1, 4, 2, 5], [0]])
-def test_frames_that_another_node_selected_or_shuffled_are_no_trajectory(indices):
+def test_frames_that_another_node_selected_or_shuffled_are_not_a_trajectory(indices):
     latent = trajectory()
     assert find_frames({**latent, "samples": latent["samples"][indices]}) == 1
 
 
-def test_changed_frames_and_other_batches_are_no_trajectory():
+def test_changed_frames_and_other_batches_are_not_a_trajectory():
     latent = trajectory()
     assert find_frames({**latent, "samples": latent["samples"] * 0.5}) == 1
     assert find_frames({**latent, "samples": pictures(9)}) == 1
@@ -154,7 +154,7 @@ def test_changed_frames_and_other_batches_are_no_trajectory():
 
 
 def test_a_trajectory_that_ends_with_equal_frames_is_still_one():
-    # DDIM's last prediction is its final image where nothing is clipped.
+    # DDIM's last prediction is its final image if nothing is clipped.
     samples = pictures(6)
     samples[1], samples[4] = samples[2], samples[5]
     latent = {"samples": samples, **mark_frames(samples, 3)}
@@ -211,7 +211,7 @@ def test_equal_frames_get_the_record_of_each_in_order():
     assert find_records({KEY: records, "samples": samples}) == expected
 
 
-def test_the_record_of_several_pictures_says_once_what_they_have_in_common():
+def test_the_record_of_several_pictures_stores_common_values_once():
     one, two = {"seed": 1, "steps": 5}, {"seed": 2, "steps": 5}
     assert gather_records([one, two]) == {"steps": 5, "images": [{"seed": 1}, {"seed": 2}]}
     assert gather_records([one, None]) == {"seed": 1, "steps": 5, "images": [{}, None]}

@@ -1,4 +1,4 @@
-"""Augmentation: what is done to a picture, and what the network receives about it."""
+"""Augmentation: the transformations of a picture, and the labels that the network receives."""
 
 import math
 
@@ -13,7 +13,7 @@ TURNED, STRETCHED, SHIFTED = slice(3, 5), slice(5, 7), slice(7, 9)
 
 
 def pictures(n: int, h: int = 8, w: int = 8) -> Tensor:
-    """Smooth pictures, which interpolation hardly changes, and that no symmetry leaves alike."""
+    """Smooth pictures, which interpolation hardly changes, without any symmetry."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij")
     return torch.stack((0.6 * x + 0.3 * y * y, 0.5 * y - 0.2 * x)).expand(n, 2, h, w).contiguous()
 
@@ -42,7 +42,7 @@ def only(monkeypatch):
     return choose
 
 
-def test_the_labels_are_0_exactly_where_the_picture_is_untouched():
+def test_the_labels_are_0_exactly_for_untouched_pictures():
     x0 = torch.rand(400, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     x, labels = drawn(x0, 0.12)
     assert labels.shape == (400, LABELS)
@@ -102,7 +102,8 @@ def test_a_quarter_turn_is_labelled_with_its_cosine_and_sine(only, monkeypatch, 
 
 
 def centre_of(x: Tensor) -> Tensor:
-    """The centre of what is bright, (n, 2) as x and y, in parts of the picture from its middle."""
+    """The centre of the bright part, (n, 2) as x and y, relative to the picture's size and
+    middle."""
     h, w = x.shape[-2:]
     weight = x[:, 0] + 1
     total = weight.sum((1, 2))

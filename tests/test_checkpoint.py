@@ -1,4 +1,4 @@
-"""From files to a network: every layout, and every way in which files can be wrong."""
+"""From files to a network: every layout, and everything that can be wrong with files."""
 
 import json
 import os
@@ -148,7 +148,7 @@ def test_a_truncated_file_is_a_checkpoint_error(tmp_path: Path, keep: float, suf
         load(tmp_path)
 
 
-def test_a_git_lfs_pointer_is_recognised_as_no_safetensors_file(tmp_path: Path) -> None:
+def test_a_git_lfs_pointer_is_not_taken_for_a_safetensors_file(tmp_path: Path) -> None:
     toys.write_checkpoint(tmp_path, toys.TINY)
     (tmp_path / SAFETENSORS).write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
@@ -157,7 +157,7 @@ def test_a_git_lfs_pointer_is_recognised_as_no_safetensors_file(tmp_path: Path) 
         load(tmp_path)
 
 
-def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_a_pickle_with_code_in_it_is_rejected_and_not_run(tmp_path: Path) -> None:
     toys.write_checkpoint(tmp_path, toys.TINY, suffix="bin")
     evidence = tmp_path / "evidence"
 
@@ -233,7 +233,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path, value: float) -> 
         load(tmp_path)
 
 
-def test_integer_weights_are_refused(tmp_path: Path) -> None:
+def test_integer_weights_are_rejected(tmp_path: Path) -> None:
     toys.write_checkpoint(tmp_path, toys.TINY)
     change_weights(
         tmp_path, lambda weights: weights.update({"conv_in.bias": torch.zeros(8, dtype=torch.int8)})
@@ -242,7 +242,7 @@ def test_integer_weights_are_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_bin_that_holds_something_else_than_tensors_is_refused(tmp_path: Path) -> None:
+def test_a_bin_that_holds_something_other_than_tensors_is_rejected(tmp_path: Path) -> None:
     toys.write_checkpoint(tmp_path, toys.TINY, suffix="bin")
     torch.save([1, 2, 3], tmp_path / "diffusion_pytorch_model.bin")
     with pytest.raises(CheckpointError, match="named tensors"):
@@ -282,7 +282,7 @@ def write_pipeline(folder: Path, class_name: str = "DDPMPipeline", **parts: Any)
     ids=str,
 )
 @pytest.mark.parametrize("chosen", ["", "unet", "unet_ema", "checkpoint-500/unet"])
-def test_a_network_of_another_pipeline_is_refused_with_what_it_does(
+def test_a_network_of_another_pipeline_is_rejected_with_its_purpose(
     chosen: str, parts: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     write_pipeline(tmp_path, "LDMPipeline", **parts)
@@ -309,7 +309,7 @@ def test_a_pipeline_of_pixels_loads(parts: dict[str, Any], tmp_path: Path) -> No
     assert load(tmp_path / "unet").config.size == (8, 8)
 
 
-def test_a_scheduler_config_that_is_lost_or_has_no_class_has_that_of_the_pipeline(
+def test_a_missing_scheduler_config_or_class_is_taken_from_the_pipeline(
     tmp_path: Path,
 ) -> None:
     scheduler = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
@@ -323,7 +323,7 @@ def test_a_scheduler_config_that_is_lost_or_has_no_class_has_that_of_the_pipelin
         assert load(chosen).scheduler == {"_class_name": scheduler[1]}
 
 
-def test_a_scheduler_folder_beside_a_network_at_the_root_is_found(tmp_path: Path) -> None:
+def test_a_scheduler_folder_next_to_a_network_at_the_root_is_found(tmp_path: Path) -> None:
     toys.write_checkpoint(tmp_path, toys.TINY)
     place = tmp_path / "scheduler" / "scheduler_config.json"
     place.parent.mkdir()
@@ -339,7 +339,7 @@ def test_a_broken_model_index_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(6, 3), (5, 1), (3, 4)])
-def test_a_folder_with_a_network_that_needs_another_image_is_refused(
+def test_a_folder_with_a_network_that_needs_another_image_is_rejected(
     inputs: int, outputs: int, tmp_path: Path
 ) -> None:
     toys.write_checkpoint(tmp_path, {**toys.TINY, "in_channels": inputs, "out_channels": outputs})
@@ -348,12 +348,14 @@ def test_a_folder_with_a_network_that_needs_another_image_is_refused(
         load(tmp_path)
 
 
-def test_a_pickle_with_text_of_no_encoding_is_refused_in_text_that_can_be_printed(
+def test_a_pickle_with_text_of_no_encoding_is_rejected_with_a_printable_message(
     tmp_path: Path,
 ) -> None:
-    # The host logs the error and all that led to it, and its queue stops where it cannot.
+    # The host logs the error and its causes, and its queue stops if it cannot.
     text = "a\ud800b".encode("utf-8", "surrogatepass")
-    called = b"X" + len(text).to_bytes(4, "little") + text + b")R"  # torch quotes what is called
+    called = (
+        b"X" + len(text).to_bytes(4, "little") + text + b")R"
+    )  # torch quotes the name of the function
     path = tmp_path / "strange.pt"
     torch.save({"x": torch.zeros(1)}, tmp_path / "usual.pt")
     with ZipFile(tmp_path / "usual.pt") as usual, ZipFile(path, "w") as strange:

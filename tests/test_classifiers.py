@@ -40,7 +40,7 @@ def test_the_training_gives_the_same_classifier_again():
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_saved_classifier_is_read_as_it_was(tmp_path):
+def test_a_saved_classifier_is_read_back_unchanged(tmp_path):
     classifier = ImageClassifier(CONFIG)
     classifier.save(tmp_path / "new" / "c.safetensors")
     again = read_classifier(tmp_path / "new" / "c.safetensors")
@@ -63,7 +63,7 @@ def test_a_classifier_of_openai_gives_the_logits_of_guided_diffusion(tmp_path):
     torch.save(openai_weights(), tmp_path / "c.pt")
     x = torch.linspace(-1, 1, 512).sin().reshape(2, 1, 16, 16)
     logits = read_classifier(tmp_path / "c.pt")(x, torch.tensor([10.0, 900.0]))
-    # By its EncoderUNetModel, with these weights.
+    # From its EncoderUNetModel, with these weights.
     first, second = [-0.1205183, -0.1456799, 0.0084858], [-0.1642913, -0.1157130, 0.0401309]
     torch.testing.assert_close(logits, torch.tensor([first, second]), rtol=0, atol=2e-6)
 
@@ -88,7 +88,7 @@ def test_a_tensor_that_does_not_fit_is_named(change, words, tmp_path):
     assert words in str(error.value)
 
 
-def test_a_model_is_no_classifier():
+def test_a_model_is_not_accepted_as_a_classifier():
     with pytest.raises(CheckpointError, match="not a classifier"):
         read_classifier(DIGITS / "unet" / "diffusion_pytorch_model.safetensors")
 

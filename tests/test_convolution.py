@@ -1,4 +1,4 @@
-"""Convolutions with fast filters: that they are exact, whose weight they use, what they take."""
+"""Convolutions with fast filters: their exactness, their weights, and their memory."""
 
 import copy
 import gc
@@ -100,21 +100,21 @@ def predict(network):
 
 
 def replaced(network, factor):
-    """As the host patches: every weight becomes another parameter."""
+    """As in the host's patching: every weight becomes another parameter."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.weight = nn.Parameter(module.weight * factor, requires_grad=False)
 
 
 def moved(network, factor):
-    """As `Module.to` does: the parameter stays, its data are others."""
+    """As in `Module.to`: the parameter stays, its data is replaced."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight * factor
 
 
 @pytest.mark.parametrize("change", [replaced, moved])
-def test_other_weights_act_at_once_and_are_gone_when_they_are_put_back(change):
+def test_replaced_weights_act_at_once_and_are_gone_when_they_are_put_back(change):
     network, plain = wide_network(), wide_network()
     before = predict(network)
     originals = {name: p.data for name, p in network.named_parameters()}
@@ -127,7 +127,7 @@ def test_other_weights_act_at_once_and_are_gone_when_they_are_put_back(change):
     assert torch.equal(predict(network), before)
 
 
-def test_a_weight_for_one_call_is_used_as_it_is():
+def test_a_weight_for_one_call_is_used_directly():
     layer = nn.Conv2d(64, 64, 3, padding=1)
     fast = FastConvolution(layer, Filters(), enlarges=False)
     x = torch.randn(2, 64, 32, 32)
@@ -140,13 +140,13 @@ def test_a_weight_for_one_call_is_used_as_it_is():
         assert found.dtype == torch.bfloat16
 
 
-def test_while_somebody_writes_into_the_weights_the_layers_convolve_themselves():
+def test_while_weights_are_written_to_the_layers_convolve_directly():
     settings, layer = Filters(), nn.Conv2d(64, 64, 3, padding=1)
     fast, x = FastConvolution(layer, settings, enlarges=False), torch.randn(2, 64, 32, 32)
     with torch.inference_mode():
         before, weight = fast(x, layer.weight, layer.bias), layer.weight.clone()
         settings.enabled = False
-        layer.weight.data.copy_(weight * 3)  # counted by no version
+        layer.weight.data.copy_(weight * 3)  # not counted by a version
         assert torch.equal(fast(x, layer.weight, layer.bias), layer(x))
         layer.weight.data.copy_(weight)
         settings.enabled = True
@@ -193,7 +193,7 @@ def test_an_enlarging_layer_has_the_gradients_of_enlarging_and_convolving(size, 
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-def test_where_memory_is_short_the_layers_convolve_themselves():
+def test_when_memory_is_short_the_layers_convolve_directly():
     layer, x = nn.Conv2d(64, 64, 3, padding=1), torch.randn(2, 64, 32, 32)
     fast = FastConvolution(layer, Filters(free_memory=lambda: 1e6), enlarges=False)
     with torch.inference_mode():

@@ -89,7 +89,7 @@ def test_an_exact_copy_has_no_distance_and_is_found_among_all_pictures():
 )
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("quarters", range(4))
-def test_a_turned_picture_is_a_copy_only_if_the_training_turns_it_so(
+def test_a_turned_picture_is_a_copy_only_if_the_training_turns_pictures(
     flip, rotate, mirror, quarters
 ):
     images = noise_pictures(9, 3, 20, 20)
@@ -125,7 +125,7 @@ def test_pictures_that_occur_twice_do_not_hide_copies(shuffled_digits):
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_with_a_single_picture_the_gauge_says_that_it_cannot_tell(n):
+def test_with_a_single_picture_the_gauge_says_that_it_cannot_measure(n):
     images = noise_pictures(1, 3, 16, 16).repeat(n, 1, 1, 1)
     copying = gauge_of(images).measure(as_floats(images))
     assert copying.ratio is None
@@ -161,7 +161,7 @@ def test_a_crop_at_any_position_of_any_picture_is_found_exactly(photograph, size
 
 @pytest.mark.parametrize("size", [16, 32, 64])
 def test_crops_of_a_part_that_the_model_never_saw_do_not_count_as_copies(photograph, size):
-    """Half of them are plain sky, which is near to any other plain sky."""
+    """Half of them are plain sky, which is close to any other plain sky."""
     left, right = photograph[:, :, :130].contiguous(), photograph[:, :, 130:].contiguous()
     copying = crop_gauge(left, size=size, turns=True).measure(as_floats(crops_of(right, 64, size)))
     assert copying.ratio is not None

@@ -1,4 +1,4 @@
-"""The sha256 in saved pictures is that of the weights that drew them, or there is none."""
+"""The sha256 in saved pictures belongs to the weights that drew them, or is left out."""
 
 import copy
 import hashlib

@@ -1,4 +1,4 @@
-"""Pictures whose brightness the settings have moved are recognised."""
+"""Settings that change the brightness of pictures are recognised."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ SHAPE = (2, 3, 16, 16)
 
 
 def cause(sampler: ScheduleSampler, brightness: float, error: float = 0.0) -> str | None:
-    """What is said of a run of a model of even pictures whose predicted noise has an error."""
+    """The result for a run of a model of uniform pictures whose predicted noise has an error."""
 
     def model(x: Tensor, t: float) -> Tensor:
         a = sampler.alpha_cumprod(t)
@@ -59,7 +59,7 @@ def test_a_start_where_the_model_expects_a_dark_picture_is_named():
 
 
 @pytest.mark.parametrize(("steps", "spacing"), [(4, "trailing"), (10, "leading"), (50, "trailing")])
-def test_nothing_is_said_of_the_bundled_digits(steps, spacing):
+def test_nothing_is_reported_for_the_bundled_digits(steps, spacing):
     sampler, unet = ddim(steps, timestep_spacing=spacing), network()
     drift = Drift(sampler, 16 * 16)
     noise = torch.randn(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))

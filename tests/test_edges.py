@@ -66,7 +66,7 @@ def test_a_shifted_input_gives_a_shifted_output(name, fast, monkeypatch):
         expected = predict(network, x, **joined).roll(shifts, dims)
         found = predict(network, x.roll(shifts, dims), **joined)
         assert (found - expected).abs().max() < 1e-5
-        # It can fail: with zeros, or the other edges joined, it does not hold.
+        # The test can fail: with zeros, or the other edges joined, it does not hold.
         plain = predict(network, x).roll(shifts, dims)
         assert (predict(network, x.roll(shifts, dims)) - plain).abs().max() > 1e-3
 

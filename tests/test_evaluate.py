@@ -1,4 +1,4 @@
-"""Drawn pictures against a reference: figures, sets, copies, the record and the command."""
+"""Generated pictures against a reference: figures, sets, copies, the record and the command."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ def write_run(folder: Path, pixels: Tensor) -> Path:
 
 
 def cloud(n: int, seed: int, d: int = 24) -> Tensor:
-    """Features with a mean and correlations of their own."""
+    """Features with their own mean and correlations."""
     g = torch.Generator().manual_seed(seed)
     mix = torch.randn(d, d, generator=g) / 4 + torch.eye(d)
     return torch.randn(n, d, generator=g) @ mix + torch.randn(d, generator=g) / 4
@@ -118,7 +118,7 @@ def test_the_same_pixels_are_the_same_set_in_a_folder_an_archive_and_a_batch(tmp
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_set_of_pictures_is_rejected_with_the_reason(content, words, tmp_path):
+def test_anything_but_a_set_of_pictures_is_rejected_with_the_reason(content, words, tmp_path):
     folder = tmp_path / "set"
     for name, what in content.items():
         folder.mkdir(exist_ok=True)
@@ -144,7 +144,7 @@ def test_pictures_of_another_size_are_only_fitted_on_request(tmp_path):
     assert any("12 of 12 pictures of the reference had another size" in note for note in notes)
 
 
-def test_the_frechet_distance_of_fewer_images_than_features_is_refused(tmp_path):
+def test_the_frechet_distance_of_fewer_images_than_features_is_not_computed(tmp_path):
     few, many = (
         measure(tensor_set([real(*part)[..., None] / 255], "x"), FEATURES)
         for part in ((0, 30), (100, 300))
@@ -161,7 +161,7 @@ def test_the_frechet_distance_of_fewer_images_than_features_is_refused(tmp_path)
         compare([few], many, FEATURES, 10)
 
 
-def test_statistics_stand_for_the_reference_and_those_of_a_file_come_first(tmp_path):
+def test_statistics_replace_the_reference_and_those_in_a_file_take_precedence(tmp_path):
     run = measure(tensor_set([real(0, 200)[..., None] / 255], "run"), FEATURES)
     reference = measure(digits_set(), FEATURES)
     (expected, *_), file = compare([run], reference, FEATURES, 2).figures, tmp_path / "digits.npz"
@@ -197,7 +197,7 @@ def test_copies_are_counted_and_the_nearest_pairs_come_first():
     assert torch.equal(*first)
 
 
-def test_the_command_prints_mean_and_spread_and_writes_what_repeats_them(tmp_path, capsys):
+def test_the_command_prints_mean_and_spread_and_writes_a_record_to_repeat_them(tmp_path, capsys):
     run = write_run(tmp_path / "run", real(0, 301))
     (run / "run.json").write_text('{"seed": 5}')
     arguments = [
@@ -229,7 +229,7 @@ def test_the_command_prints_mean_and_spread_and_writes_what_repeats_them(tmp_pat
     assert again["figures"] == record["figures"]
 
 
-def test_runs_of_other_seeds_are_ranges_and_must_be_comparable(tmp_path, capsys):
+def test_several_runs_count_as_ranges_and_must_be_comparable(tmp_path, capsys):
     runs = [str(write_run(tmp_path / f"{k}", real(k, k + 40 + k // 200))) for k in (0, 100, 200)]
     options = ["sklearn-digits", "--features", "digits", "--no-copies"]
     assert command.main([*runs[:2], *options]) == 0

@@ -79,7 +79,7 @@ def test_weights_of_another_network_are_rejected(tmp_path):
         InceptionFeatures(tmp_path / "missing.pth", CPU)
 
 
-def test_weights_that_cannot_be_fetched_are_an_error_that_names_the_way_out(monkeypatch, tmp_path):
+def test_weights_that_cannot_be_downloaded_are_an_error_with_a_remedy(monkeypatch, tmp_path):
     def fails(*_, **__):
         raise OSError("no network")
 

@@ -66,14 +66,14 @@ def test_the_steps_of_power_become_shorter_by_the_noise_on_every_schedule(schedu
         assert lengths[0] > 3 * lengths[-1]
 
 
-def test_power_begins_where_a_model_that_predicts_the_noise_sees_a_signal():
+def test_power_starts_where_a_model_that_predicts_the_noise_sees_a_signal():
     def first(**options):
         return make_timesteps(SchedulerConfig(**options), 10, spacing="power")[0]
 
     assert first() == 999
     assert first(beta_schedule="squaredcos_cap_v2") == 994
     assert first(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction") == 999
-    # Where there are no others, also those without a signal.
+    # If there are no others, those without a signal too.
     cosine = SchedulerConfig(beta_schedule="squaredcos_cap_v2")
     assert make_timesteps(cosine, 1000, spacing="power") == list(range(999, -1, -1))
 

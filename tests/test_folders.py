@@ -1,4 +1,4 @@
-"""Which models are listed and found below the host's folders, with a stand-in for the host."""
+"""Which models are listed and found below the host's folders, with a substitute for the host."""
 
 import errno
 import json
@@ -161,7 +161,7 @@ BESIDE = [
 ]
 
 
-def test_what_a_training_saves_beside_the_network_is_not_listed(root, folders):
+def test_other_files_of_a_training_run_are_not_listed(root, folders):
     models = [
         "ema_0.9999_500000.pt",
         "model500000.pt",
@@ -173,7 +173,7 @@ def test_what_a_training_saves_beside_the_network_is_not_listed(root, folders):
     for name in (*BESIDE, *models, "model.onnx"):
         (root / name).touch()
     assert listed(folders) == sorted(models)
-    # Whoever names such a file for a model gets it.
+    # If you name such a file as a model, you get it.
     assert folders.model_files("scaler.pt").weights == root / "scaler.pt"
 
 
@@ -207,7 +207,7 @@ def test_a_network_of_another_class_does_not_hide_a_model_of_the_same_name(root,
 
 
 @pytest.mark.parametrize("class_name", [None, "UNet2DModel", "UNetModel", "UNetUnconditionalModel"])
-def test_a_network_of_ours_is_listed_beside_parts_of_other_kinds(class_name, root, folders):
+def test_a_network_of_ours_is_listed_next_to_parts_of_other_kinds(class_name, root, folders):
     write_config(root / "m" / "unet", **({} if class_name is None else {"_class_name": class_name}))
     write_config(root / "m" / "vqvae", _class_name="VQModel")
     (root / "m" / "vqvae" / "diffusion_pytorch_model.safetensors").touch()
@@ -302,7 +302,7 @@ def test_a_name_is_never_looked_up_outside_of_the_models_folders(
 
 
 @pytest.mark.parametrize("separator", ["\\", ":"])
-def test_on_windows_a_name_with_a_drive_or_share_is_none(separator, folders, monkeypatch):
+def test_on_windows_a_name_with_a_drive_or_share_is_not_valid(separator, folders, monkeypatch):
     assert folders._is_part(f"a{separator}b")
     monkeypatch.setattr(folders, "Path", PureWindowsPath)
     assert not folders._is_part(f"a{separator}b")

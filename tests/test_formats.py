@@ -1,4 +1,4 @@
-"""Every checkpoint format loads as the network it was, or is rejected with an explanation."""
+"""Every checkpoint format loads as the original network, or is rejected with an explanation."""
 
 import json
 import pickle
@@ -33,13 +33,13 @@ def load(path: Path, variant: str = "") -> Checkpoint:
     return read_checkpoint(find_files(path, variant))
 
 
-def save(model: nn.Module, path: Path, told: dict[str, Any] | None = None) -> Path:
+def save(model: nn.Module, path: Path, sidecar: dict[str, Any] | None = None) -> Path:
     if path.suffix == ".safetensors":
         save_file(model.state_dict(), path)
     else:
         torch.save(model.state_dict(), path)
-    if told is not None:
-        path.with_suffix(".json").write_text(json.dumps(told))
+    if sidecar is not None:
+        path.with_suffix(".json").write_text(json.dumps(sidecar))
     return path
 
 
@@ -182,7 +182,7 @@ def test_guided_diffusion_loads_alone(name: str, tmp_path: Path, parity: Parity)
 @pytest.mark.parametrize("new_order", [False, True])
 @pytest.mark.parametrize("updown", [False, True])
 @pytest.mark.parametrize("scale_shift", [False, True])
-def test_a_json_beside_the_file_says_what_the_tensors_do_not(
+def test_a_json_next_to_the_file_supplies_what_the_tensors_do_not_show(
     new_order: bool, updown: bool, scale_shift: bool, tmp_path: Path, parity: Parity
 ) -> None:
     model = foreign.OpenAI(
@@ -193,13 +193,13 @@ def test_a_json_beside_the_file_says_what_the_tensors_do_not(
         updown=updown,
         scale_shift=scale_shift,
     )
-    told = {
+    sidecar = {
         "sample_size": 8,
         "num_heads": 2,
         "use_new_attention_order": new_order,
         "scheduler": {"num_train_timesteps": 1000, "beta_schedule": "linear"},
     }
-    path = save(foreign.randomise(model), tmp_path / "model.pt", told)
+    path = save(foreign.randomise(model), tmp_path / "model.pt", sidecar)
     assert load(path).config.size == (8, 8)
     same("format: OpenAI, with a JSON", parity, load(path), model)
     scheduler = load(path).scheduler
@@ -267,7 +267,7 @@ def test_an_openai_network_of_unknown_levels_asks_for_its_size(tmp_path: Path) -
 
 @pytest.mark.parametrize("format_name", ["Ho", "OpenAI", "diffusers"])
 @pytest.mark.parametrize(("inputs", "outputs"), [(6, 3), (5, 1), (3, 4)])
-def test_a_network_that_needs_another_image_is_refused_in_every_format(
+def test_a_network_that_needs_another_image_is_rejected_in_every_format(
     format_name: str, inputs: int, outputs: int, tmp_path: Path
 ) -> None:
     model, first, last = {
@@ -282,16 +282,16 @@ def test_a_network_that_needs_another_image_is_refused_in_every_format(
     weights[f"{last}.bias"] = torch.zeros(outputs)
     path = tmp_path / "model.pt"
     torch.save(weights, path)
-    told = {"sample_size": 8, "norm_num_groups": 8, "num_heads": 1}
-    del told["num_heads" if format_name != "OpenAI" else "norm_num_groups"]
-    path.with_suffix(".json").write_text(json.dumps(told))
+    sidecar = {"sample_size": 8, "norm_num_groups": 8, "num_heads": 1}
+    del sidecar["num_heads" if format_name != "OpenAI" else "norm_num_groups"]
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
     words = "super-resolution" if inputs > outputs else "as many outputs as inputs"
     with pytest.raises(CheckpointError, match=rf"model\.pt.*{words}") as caught:
         load(path)
     assert "can be written" not in str(caught.value)
 
 
-def test_super_resolution_with_a_learned_variance_is_refused(tmp_path: Path) -> None:
+def test_super_resolution_with_a_learned_variance_is_rejected(tmp_path: Path) -> None:
     path = save(foreign.OpenAI(channels=6, out=6), tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match="super-resolution"):
         load(path)
@@ -310,8 +310,8 @@ def test_a_guided_diffusion_network_without_a_learned_variance_is_loaded_with_a_
 
 
 def test_null_and_old_names_in_a_single_files_schedule_are_read(tmp_path: Path) -> None:
-    told = {"scheduler": {"num_train_timesteps": None, "timesteps": 100, "beta_schedule": None}}
-    path = save(foreign.randomise(foreign.OpenAI()), tmp_path / "model.pt", told)
+    sidecar = {"scheduler": {"num_train_timesteps": None, "timesteps": 100, "beta_schedule": None}}
+    path = save(foreign.randomise(foreign.OpenAI()), tmp_path / "model.pt", sidecar)
     checkpoint = load(path)
     assert checkpoint.scheduler is not None
     assert checkpoint.scheduler["num_train_timesteps"] == 100
@@ -339,7 +339,7 @@ def test_a_missing_or_misshapen_tensor_of_a_foreign_format_is_a_checkpoint_error
             {n: w for n, w in weights.items() if n != name},
             *({**weights, name: torch.zeros(shape)} for shape in shapes),
         ]
-        # All for the first tensor of each kind of layer, one of them for the others.
+        # All kinds of damage for the first tensor of each kind of layer, one for the others.
         tried = damages[number % 6 :][:1] if layer in seen else damages
         seen.add(layer)
         for content in tried:
@@ -438,8 +438,8 @@ def test_one_file_with_its_configuration_loads(
     metadata = {"config": json.dumps(whole(fields)), "scheduler_config": json.dumps(schedule)}
     save_file(model.state_dict(), path, metadata if where == "metadata" else None)
     if where == "beside":
-        told = {**whole(fields), "scheduler": schedule}
-        path.with_suffix(".json").write_text(json.dumps(told))
+        sidecar = {**whole(fields), "scheduler": schedule}
+        path.with_suffix(".json").write_text(json.dumps(sidecar))
     checkpoint = load(path)
     assert checkpoint.scheduler == schedule
     same("format: one file", parity, checkpoint, model, 32)
@@ -477,7 +477,7 @@ def test_the_configuration_of_one_file_is_read_from_its_shapes(
     same("format: one file, by shapes", parity, load(path), model)
 
 
-def test_one_file_with_the_names_of_2022_is_taken_for_googles(
+def test_one_file_with_the_names_of_2022_is_assumed_to_be_googles(
     tmp_path: Path, parity: Parity
 ) -> None:
     model = toys.reference_model(
@@ -491,8 +491,8 @@ def test_one_file_with_the_names_of_2022_is_taken_for_googles(
 
 def test_one_file_without_a_size_says_which_json_to_write(tmp_path: Path) -> None:
     path = save(toys.reference_model(toys.TINY), tmp_path / "model.safetensors")
-    told = {"norm_num_groups": 8}
-    path.with_suffix(".json").write_text(json.dumps(told))
+    sidecar = {"norm_num_groups": 8}
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
     with pytest.raises(ConfigError, match=r"\"sample_size\": 64.*model\.json"):
         load(path)
 
@@ -639,7 +639,9 @@ class _Evidence:
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".pth", ".bin"])
-def test_code_in_a_single_file_is_refused_with_how_to_convert(suffix: str, tmp_path: Path) -> None:
+def test_code_in_a_single_file_is_rejected_with_instructions_to_convert_it(
+    suffix: str, tmp_path: Path
+) -> None:
     path = tmp_path / f"model{suffix}"
     content = {"state_dict": foreign.Ho().state_dict(), "args": _Evidence(tmp_path / "evidence")}
     torch.save(content, path)
@@ -661,7 +663,7 @@ def test_an_edm_pickle_is_rejected_without_opening_it(name: str, tmp_path: Path)
     assert not (tmp_path / "evidence").exists()
 
 
-def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_of_something_else_is_rejected(tmp_path: Path) -> None:
     for content in ([], [1, 2], {}, {"a": 1}, torch.zeros(3), {1: torch.zeros(3)}):
         torch.save(content, tmp_path / "model.pt")
         with pytest.raises(CheckpointError, match=r"contains (no named tensors|tensor|1)"):

@@ -1,4 +1,4 @@
-"""Thousands of damaged and hostile model folders: none may do more than fail with a message."""
+"""Thousands of damaged and hostile model folders: each loads or fails with a message."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_every_damaged_folder_loads_or_raises_one_of_our_errors(capsys):
         print("\n" + "\n".join(report.lines()))
     assert not report.findings
     assert report.files == 2000
-    # Each end is reached, so that the folders are damaged enough and not too much.
+    # Each outcome occurs, so the folders are damaged enough but not too much.
     for outcome in ("loaded", "CheckpointError", "ConfigError", "ScheduleError"):
         assert report.outcomes[outcome] >= 50, outcome
 
@@ -61,7 +61,7 @@ ENDLESS = "a" * 100_000
     ],
     ids=lambda changes: ascii(changes)[:30],
 )
-def test_any_value_in_a_configuration_makes_a_short_message_that_can_be_sent(tmp_path, changes):
+def test_any_value_in_a_configuration_gives_a_short_message_that_can_be_sent(tmp_path, changes):
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path, **changes)
     assert len(str(caught.value)) < 1000
@@ -69,14 +69,14 @@ def test_any_value_in_a_configuration_makes_a_short_message_that_can_be_sent(tmp
 
 
 @pytest.mark.parametrize("name", ["beta_schedule", "beta_end"])
-def test_any_value_in_a_scheduler_configuration_makes_a_short_message(name):
+def test_any_value_in_a_scheduler_configuration_gives_a_short_message(name):
     with pytest.raises(ScheduleError) as caught:
         SchedulerConfig.from_dict({name: ENDLESS})
     assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_any_name_of_a_tensor_makes_a_short_message(is_known, tmp_path):
+def test_any_name_of_a_tensor_gives_a_short_message(is_known, tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY)
     path = tmp_path / "diffusion_pytorch_model.safetensors"
     known = {name: tensor.clone() for name, tensor in load_file(path).items()} if is_known else {}
@@ -87,7 +87,7 @@ def test_any_name_of_a_tensor_makes_a_short_message(is_known, tmp_path):
     assert len(str(caught.value)) < 1000
 
 
-def test_an_endless_name_in_a_configuration_makes_no_endless_warning():
+def test_an_endless_name_in_a_configuration_gives_a_short_warning():
     fields = {**toys.TINY, **{f"{i}{ENDLESS}": 1 for i in range(100)}, "\ud800": 1}
     (warning,) = UNetConfig.from_dict(fields).warnings
     assert len(warning) < 1000

@@ -89,7 +89,7 @@ def test_a_seed_is_always_in_the_same_block_whichever_seeds_are_wanted() -> None
 
 
 class Simulated:
-    """Workers of these speeds, on a clock of their own; some blocks end their worker."""
+    """Workers of these speeds, on their own clock; some blocks end their worker."""
 
     def __init__(self, *seconds: float, deadly: tuple[int, ...] = (), stops: bool = False):
         self.clock, self._deadly, self._stops = 0.0, deadly, stops
@@ -123,7 +123,7 @@ def drawn_seeds(pool: Simulated, count: int) -> tuple[list[int], dict[int, str]]
     return seeds, failed
 
 
-def test_each_block_is_drawn_once_and_unlike_workers_all_stay_busy() -> None:
+def test_each_block_is_drawn_once_and_workers_of_all_speeds_stay_busy() -> None:
     pool = Simulated(1.0, 3.0)
     seeds, failed = drawn_seeds(pool, 400)
     assert sorted(seeds) == list(range(400))
@@ -139,7 +139,7 @@ def test_a_block_that_ends_its_workers_is_tried_three_times_and_the_others_are_d
     assert pool.given[5] == 3
 
 
-def test_a_run_stops_where_nothing_can_be_drawn() -> None:
+def test_a_run_stops_when_nothing_can_be_drawn() -> None:
     with pytest.raises(UserError, match="killed"):
         drawn_seeds(Simulated(1.0, deadly=tuple(range(20))), 20)
     pool = Simulated(1.0, deadly=(3,), stops=True)
@@ -151,7 +151,7 @@ def test_a_run_stops_where_nothing_can_be_drawn() -> None:
 # The folder.
 
 
-def test_the_folder_of_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
+def test_the_folder_of_another_run_is_rejected_with_the_differences(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.begin({"settings": {"steps": 10, "eta": 0.0}})
     folder.begin({"settings": {"steps": 10, "eta": 0.0}})
@@ -352,7 +352,7 @@ WANTED = Settings(
 )
 
 
-def test_options_count_more_than_their_nodes_preset(tmp_path: Path) -> None:
+def test_options_take_precedence_over_their_nodes_preset(tmp_path: Path) -> None:
     inputs = {"model": ["1", 0], "preset": "dark or bright pictures", "clip_sample": "true"}
     path = tmp_path / "like.json"
     path.write_text(json.dumps(GRAPH | {"2": GRAPH["2"] | {"inputs": inputs}}))
@@ -402,7 +402,7 @@ def test_a_picture_that_a_command_cannot_repeat_is_rejected(
         read_like(path)
 
 
-def test_a_picture_of_a_latent_whose_size_it_does_not_say_is_rejected(tmp_path: Path) -> None:
+def test_a_picture_whose_latent_has_an_unknown_size_is_rejected(tmp_path: Path) -> None:
     sampler = {**GRAPH["3"], "inputs": {**GRAPH["3"]["inputs"], "latent": ["4", 0]}}
     texts = metadata_texts(GraphMetadata({**GRAPH, "3": sampler}), {"sampler": "DDIM", "eta": 0.5})
     path = tmp_path / "like.png"
@@ -416,7 +416,7 @@ def test_a_workflow_whose_sampler_is_given_its_noise_is_rejected(tmp_path: Path)
     sampler = {**GRAPH["3"], "inputs": {**GRAPH["3"]["inputs"], "noise": ["4", 0]}}
     path = tmp_path / "like.json"
     path.write_text(json.dumps({**GRAPH, "3": sampler}))
-    with pytest.raises(UserError, match="a given noise"):
+    with pytest.raises(UserError, match="given noise"):
         read_like(path)
 
 

@@ -20,7 +20,7 @@ from comfyui_unconditional.generate.worker import Worker, kernels_of
 from devtools.environment import ROOT
 
 
-def test_an_actor_that_sees_neither_the_model_nor_the_folder_returns_the_pictures(
+def test_an_actor_without_access_to_model_and_folder_returns_the_pictures(
     tmp_path: Path,
 ) -> None:
     model, out, nowhere = tmp_path / "tiny", tmp_path / "out", tmp_path / "nowhere"

@@ -123,7 +123,7 @@ def test_an_offset_image_is_rolled(wires, bench):
 
 
 @pytest.mark.parametrize("kind", ["PNDM", "DDIM", "KSampler"])
-def test_windows_that_wrap_tile_and_each_place_is_alike(kind, wires, bench):
+def test_windows_that_wrap_tile_and_treat_each_place_the_same(kind, wires, bench):
     noise = some_noise(32, 24)
     model = windowed(wires, wires.model(), overlap=0.5, wrap="both")
     (found,) = bench.get(wires, from_noise(wires, bench, kind, model, noise))
@@ -131,7 +131,7 @@ def test_windows_that_wrap_tile_and_each_place_is_alike(kind, wires, bench):
 
 
 @pytest.mark.parametrize("kind", ["PNDM", "DDIM", "KSampler"])
-def test_an_image_that_one_window_covers_is_that_of_the_model_itself(kind, wires, bench):
+def test_an_image_that_one_window_covers_is_the_same_as_without_windows(kind, wires, bench):
     model = wires.model()
     tiling = seamless(wires, model, "x")
     models = (model, windowed(wires, model), tiling, windowed(wires, model, wrap="x"))

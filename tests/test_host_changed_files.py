@@ -19,7 +19,7 @@ CHANGES = ["touched", "appended to", "overwritten", "cut short", "replaced", "re
 
 @pytest.fixture
 def name(models: Path, request: pytest.FixtureRequest) -> str:
-    """A model of this test's own, which it may change."""
+    """A separate model, which the test may change."""
     own = hashlib.sha256(request.node.name.encode()).hexdigest()[:10]
     toys.write_checkpoint(models / own, toys.TINY, scheduler={})
     return own

@@ -102,7 +102,7 @@ def test_a_folder_is_compared_with_one_of_another_size_and_measured_again_once_i
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_compared_is_an_error_on_the_node(
+def test_sets_that_cannot_be_compared_are_an_error_on_the_node(
     inputs: dict[str, Any], words: str, client: Client, wires: Wires
 ) -> None:
     if inputs.get("images"):

@@ -14,7 +14,7 @@ COPIES = ["deep clone", "other device", "not dynamic", "copy.deepcopy"]
 
 
 def copied(wires: Wires, model: Link, kind: str, host: Host) -> Link:
-    """The MODEL, copied in this way; where the host does not know it, as it always could."""
+    """The MODEL, copied in this way, or in the old way if the host does not support it."""
     if kind in ("deep clone", "other device") and host.version < (0, 30):
         kind = "copy.deepcopy"
     return wires("TestCopiedModel", model=model, kind=kind)

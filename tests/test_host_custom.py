@@ -95,7 +95,7 @@ def test_a_learned_variance_applies_at_any_cfg(batched, bench, models):
     model = wires.model("learned-cfg")
     latent = bench.put(wires, torch.zeros(3, 3, 8, 8))
     nothing = wires("UnconditionalConditioning")
-    # Conditionings of different sizes cannot stand side by side in a batch.
+    # Conditionings of different sizes cannot share a batch.
     negative = nothing if batched else wires("TestConditioning", seed=0)
     sigmas = wires.timesteps(model, 10)
     links = [
@@ -188,7 +188,7 @@ def test_timesteps_may_be_typed(bench):
     ],
     ids=str,
 )
-def test_impossible_timesteps_are_an_error_on_the_node(inputs, words, wires, bench):
+def test_invalid_timesteps_are_an_error_on_the_node(inputs, words, wires, bench):
     node = wires.timesteps(wires.model(), **inputs)
     wires("TestSaveSigmas", sigmas=node)
     bench.fails(wires, None, words, node=node[0])
@@ -339,7 +339,7 @@ def test_models_of_other_processes_are_rejected_with_an_explanation(kind, words,
     result = guided(wires, model, select(wires), node, latent)
     bench.fails(wires, result, words, node=node[0])
 
-    # With SIGMAS of the host the sampler says it.
+    # With the host's SIGMAS, the sampler reports it.
     wires = Wires()
     model = wires("TestTinyModel", kind=kind, seed=0)
     latent = bench.put(wires, torch.zeros(1, 4, 8, 8))

@@ -36,11 +36,11 @@ def test_a_bad_input_is_an_error_on_its_node(sampler, inputs, node, words, clien
         ("a\ud800b", "is not a valid file name"),
     ],
 )
-def test_a_prefix_that_cannot_be_a_name_is_rejected_before_the_sampler_runs(prefix, words, client):
+def test_an_invalid_prefix_is_rejected_before_the_sampler_runs(prefix, words, client):
     with pytest.raises(RefusedError, match=words) as refusal:
         client.run(graph(filename_prefix=prefix))
     assert list(refusal.value.errors) == ["3"]
-    # One that comes from another node is known only when that has run.
+    # A prefix that comes from another node is known only when that node has run.
     prompt = graph(filename_prefix=["4", 0])
     prompt["4"] = {"class_type": "PrimitiveString", "inputs": {"value": prefix}}
     fails(client, prompt, "3", words)
@@ -107,13 +107,13 @@ def test_a_model_whose_folder_has_a_name_of_no_encoding_is_rejected_and_the_next
         shutil.rmtree(folder)
 
 
-def test_a_model_that_is_not_there_is_rejected_with_what_to_do(client):
+def test_a_missing_model_is_rejected_with_what_to_do(client):
     with pytest.raises(RefusedError, match="The model 'somebody/elses' was not found") as refusal:
         client.run(graph(model_name="somebody/elses"))
     assert "1" in refusal.value.errors
 
 
-def test_a_graph_of_which_only_a_part_is_valid_is_rejected_with_what_is_not(client):
+def test_a_partly_valid_graph_is_rejected_with_the_invalid_part(client):
     prompt = graph(steps=2)
     prompt["4"] = {"class_type": "UnconditionalImageOutput", "inputs": prompt["3"]["inputs"].copy()}
     prompt["4"]["inputs"]["scale"] = 17
@@ -170,7 +170,7 @@ def test_a_result_that_is_not_finite_is_an_error_and_not_a_black_picture(host, c
     toys.write_checkpoint(folder, toys.TINY, scheduler={})
     path = folder / weights_name(folder)
     tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
-    tensors["conv_out.weight"].fill_(1e38)  # finite itself, but no sum of it is
+    tensors["conv_out.weight"].fill_(1e38)  # finite itself, but its sums are not
     save_file(tensors, path)
     for sampler in ("PNDM", "DDIM"):
         prompt = graph(sampler, "endless", filename_prefix="endless")

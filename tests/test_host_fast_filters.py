@@ -90,7 +90,7 @@ def test_a_lora_in_bypass_mode_is_rejected_where_images_tile(wires, bench, lora)
     bench.fails(wires, node, "A LoRA in bypass mode", node=node[0])
 
 
-def test_the_memory_of_the_filters_is_asked_for_until_they_are_made(bench, models):
+def test_the_memory_of_the_filters_is_requested_until_they_are_made(bench, models):
     fields = {**toys.TINY, "block_out_channels": [64, 64], "norm_num_groups": 32}
     toys.write_checkpoint(models / "wide", {**fields, "sample_size": 16})
     asked = []

@@ -89,7 +89,7 @@ def test_the_picture_has_the_channels_of_the_model(channels, mode, host, client,
 
 
 @pytest.mark.parametrize("channels", [2, 5])
-def test_other_numbers_of_channels_are_saved_as_npy_only(channels, host, client, models):
+def test_unusual_numbers_of_channels_are_saved_as_npy_only(channels, host, client, models):
     fields = {**toys.TINY, "in_channels": channels, "out_channels": channels}
     name = f"channels-{channels}"
     toys.write_checkpoint(models / name, fields, scheduler={"beta_end": 0.002})

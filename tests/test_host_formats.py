@@ -59,8 +59,8 @@ def put_early(models: Path) -> str:
 
 def put_single(models: Path) -> str:
     model = toys.reference_model(toys.TINY)
-    told = {**test_formats.whole(toys.TINY), "scheduler": {"beta_end": 0.002}}
-    test_formats.save(model, models / "single.safetensors", told)
+    given = {**test_formats.whole(toys.TINY), "scheduler": {"beta_end": 0.002}}
+    test_formats.save(model, models / "single.safetensors", given)
     return "single.safetensors"
 
 
@@ -87,9 +87,9 @@ def test_a_model_of_each_format_is_listed_and_samples(
 def test_a_network_beyond_diffusers_draws_the_same_picture_after_saving(
     host: Host, client: Client, models: Path
 ) -> None:
-    fields, size, told = test_openai_large.NARROWED["portrait_generator"]
+    fields, size, given = test_openai_large.NARROWED["portrait_generator"]
     model = foreign.randomise(foreign.OpenAI(**fields))
-    test_formats.save(model, models / "portrait.pt", {**told, "sample_size": size})
+    test_formats.save(model, models / "portrait.pt", {**given, "sample_size": size})
     prompt = save_graph("portrait.pt", "large/portrait")
     prompt["2"]["inputs"]["steps"] = 4
     run = client.run(prompt)
@@ -137,7 +137,7 @@ def test_the_list_has_networks_variants_and_files_and_nothing_else(
     ]
 
 
-# What the loader says in its node
+# The loader's report in its node
 
 
 def report(run: Any, node: str = "1") -> dict[str, Any]:
@@ -149,27 +149,35 @@ def test_a_loader_reports_what_its_model_is_and_what_was_assumed(
     host: Host, client: Client, models: Path
 ) -> None:
     name = put_improved(models)
-    told = report(client.run(graph("PNDM", name, steps=2)))
-    assert told["format"] == "OpenAI (improved- or guided-diffusion)"
-    assert (told["size"], told["channels"], told["process"]) == ([32, 32], 3, "DDPM")
-    assert (told["prediction"], told["timesteps"]) == ("epsilon", 4000)
-    assert told["averaged"] is None
-    assert told["parameters"] == 1_807_782
-    assert told["assumed"]["attention_head_dim"] == 16
-    assert told["schedule"]["beta_schedule"] == "squaredcos_cap_v2"
-    assert (told["json"], told["written"], told["warnings"]) == ("cifar10_uncond.json", None, [])
+    described = report(client.run(graph("PNDM", name, steps=2)))
+    assert described["format"] == "OpenAI (improved- or guided-diffusion)"
+    assert (described["size"], described["channels"], described["process"]) == ([32, 32], 3, "DDPM")
+    assert (described["prediction"], described["timesteps"]) == ("epsilon", 4000)
+    assert described["averaged"] is None
+    assert described["parameters"] == 1_807_782
+    assert described["assumed"]["attention_head_dim"] == 16
+    assert described["schedule"]["beta_schedule"] == "squaredcos_cap_v2"
+    assert (described["json"], described["written"], described["warnings"]) == (
+        "cifar10_uncond.json",
+        None,
+        [],
+    )
 
 
-def test_a_loader_reports_also_when_the_host_answers_from_its_cache(
+def test_a_loader_reports_even_when_the_host_answers_from_its_cache(
     host: Host, client: Client, models: Path
 ) -> None:
     shutil.copytree(ours.DIGITS, models / "cached")
     first = client.run(graph("PNDM", "cached", steps=3, seed=91))
-    told = report(first)
-    assert (told["format"], told["size"], told["assumed"]) == ("diffusers", [16, 16], {})
+    described = report(first)
+    assert (described["format"], described["size"], described["assumed"]) == (
+        "diffusers",
+        [16, 16],
+        {},
+    )
     again = client.run(graph("PNDM", "cached", steps=3, seed=91))
     if "1" in again.outputs:
-        assert report(again) == told
+        assert report(again) == described
     else:  # Hosts before 0.30 do not send it again; the editor keeps what it shows.
         assert host.version < (0, 30)
 
@@ -189,25 +197,27 @@ def test_a_loader_writes_down_what_it_assumed_and_never_twice(client: Client, mo
     assert run()["written"] == {"how": "written"}
     content = path.read_text()
     assert json.loads(content)["scheduler"]["num_train_timesteps"] == 4000
-    told = run()
-    assert told["written"] == {"how": "nothing"}
-    assert told["assumed"] == {}
+    described = run()
+    assert described["written"] == {"how": "nothing"}
+    assert described["assumed"] == {}
     path.write_text('{"sample_size": 32}')
     assert run()["written"] == {"how": "exists"}
     assert path.read_text() == '{"sample_size": 32}'
 
 
-def test_a_json_that_cannot_be_written_costs_no_model(client: Client, models: Path) -> None:
+def test_a_json_that_cannot_be_written_does_not_stop_the_loading(
+    client: Client, models: Path
+) -> None:
     folder = models / "no schedule"
     toys.write_checkpoint(folder, toys.TINY, layout="pipeline")
     (folder / "model_index.json").write_text("{}")
     (folder / "scheduler").write_text("a file where a folder should be")
     prompt = graph("PNDM", "no schedule", steps=2)
     prompt["1"]["inputs"]["write_json"] = True
-    told = report(client.run(prompt))
-    assert told["written"]["how"] == "failed"
-    assert told["written"]["reason"]
-    assert told["schedule"]["beta_schedule"] == "linear"
+    described = report(client.run(prompt))
+    assert described["written"]["how"] == "failed"
+    assert described["written"]["reason"]
+    assert described["schedule"]["beta_schedule"] == "linear"
 
 
 def test_a_download_reports_its_model_too(hub: Any, client: Client) -> None:
@@ -215,5 +225,9 @@ def test_a_download_reports_its_model_too(hub: Any, client: Client) -> None:
 
     hub.reset()
     hub.repos["somebody/reported"] = digits_repository()
-    told = report(client.run(download_graph("somebody/reported")))
-    assert (told["format"], told["channels"], told["timesteps"]) == ("diffusers", 1, 1000)
+    described = report(client.run(download_graph("somebody/reported")))
+    assert (described["format"], described["channels"], described["timesteps"]) == (
+        "diffusers",
+        1,
+        1000,
+    )

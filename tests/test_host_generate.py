@@ -62,7 +62,7 @@ def test_a_command_draws_the_pictures_of_the_node_like_one_of_them(
         assert abs(drawn - np.asarray(Image.open(path)).astype(int)).max() <= 1
 
 
-def test_a_cancelled_run_goes_on_with_what_is_missing(bench: Bench) -> None:
+def test_a_cancelled_run_continues_with_what_is_missing(bench: Bench) -> None:
     wires = Wires()
     node = many(wires, wires.model(), "many/cancelled", count=400, steps=30, batch_size=8)
     folder = bench.host.output / "many/cancelled"
@@ -116,7 +116,7 @@ def test_a_changed_patch_on_the_model_is_another_run(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "../outside"])
-def test_a_folder_that_cannot_be_is_rejected_before_the_run(name: str, bench: Bench) -> None:
+def test_an_invalid_folder_is_rejected_before_the_run(name: str, bench: Bench) -> None:
     wires = Wires()
     many(wires, wires.model(), name)
     with pytest.raises(RefusedError):

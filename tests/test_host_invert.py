@@ -12,7 +12,7 @@ from wiring import Link, Wires
 
 
 def digits(wires: Wires, count: int = 2) -> Link:
-    """Digits that the model drew, as nothing else is sure to be one of its pictures."""
+    """Digits that the model drew, because only these are certain to be its pictures."""
     return sampler(wires, "PNDM", wires.model(), batch_size=count, steps=20)
 
 
@@ -39,7 +39,7 @@ def test_ddim_sampler_draws_an_inverted_picture_again_exactly(spacing, wires, be
     assert 1e-3 < (near - pictures).square().mean().sqrt() < 0.3
 
 
-def test_a_node_says_how_near_the_picture_comes(wires, bench):
+def test_a_node_says_how_close_the_picture_comes(wires, bench):
     drawn, said = digits(wires), []
     for method in ("BDIA", "DDIM"):
         node = invert(wires, drawn, method)
@@ -71,7 +71,7 @@ def test_pictures_are_chosen_varied_walked_through_and_shifted_by_their_noise(wi
     assert (varied - pictures[1:]).square().mean() < (pictures[0] - pictures[1]).square().mean() / 2
 
 
-def test_noise_of_ddim_is_for_any_sampler_and_model(wires, bench, models):
+def test_noise_from_ddim_works_in_any_sampler_and_model(wires, bench, models):
     noise = invert(wires, digits(wires), "DDIM")
     other = wires.model(beta_schedule="squaredcos_cap_v2")
     links = [sampler(wires, "PNDM", model, noise=noise) for model in (wires.model(), other)]

@@ -26,7 +26,7 @@ def test_denoise_runs_the_last_steps_of_a_longer_list_from_the_noised_image(kind
     (result,) = bench.get(wires, sampler(wires, kind, model, latent=latent, denoise=0.3))
     expected = expected_image_to_image(kind, images, [7, 8], int(10 / 0.3))
     assert (result - expected).abs().max() < 1e-5
-    # It still shows the image that it began with.
+    # It still shows the image that it started with.
     assert np.corrcoef(result.flatten(), images.flatten())[0, 1] > 0.3
 
 
@@ -136,7 +136,7 @@ def test_ddpm_image_to_image_runs_at_its_own_defaults(wires, bench):
     assert torch.equal(*bench.get(wires, node, half))
 
 
-def test_pndm_without_an_evaluation_is_rejected_and_trailing_is_named(bench):
+def test_pndm_without_an_evaluation_is_rejected_with_trailing_as_the_remedy(bench):
     for more in ({"steps": 1}, {"steps": 2, "denoise": 0.001}):
         wires = Wires()
         latent = bench.put(wires, some_images())
@@ -185,12 +185,12 @@ def test_outside_the_mask_the_result_is_the_input_and_inside_it_is_new(kind, den
     )
     assert torch.equal(result[..., :8], images[..., :8])
     assert (result[..., 8:] - images[..., 8:]).abs().max() > 0.1
-    # What is known on one side changes what is made on the other.
+    # The known image on one side changes the result on the other.
     assert (result[..., 8:] - free[..., 8:]).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_outside_the_mask_the_known_image_noised_by_its_own_noise_stands_at_each_evaluation(
+def test_each_evaluation_sees_the_known_image_with_its_own_noise_outside_the_mask(
     kind, wires, bench
 ):
     images = some_images()

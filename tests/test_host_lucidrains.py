@@ -87,7 +87,7 @@ def test_every_sampler_draws_images_that_come_back_after_saving(
         assert torch.equal(one, two)
 
 
-def test_the_last_predicted_image_goes_in_and_nothing_is_left_of_it_for_the_next_run(
+def test_the_last_predicted_image_is_passed_and_forgotten_after_the_run(
     bench: Bench, models: Path
 ) -> None:
     name = put(models, "self-conditioned")
@@ -103,7 +103,7 @@ def test_the_last_predicted_image_goes_in_and_nothing_is_left_of_it_for_the_next
     assert (first - expected).abs().max() < 1e-4
     assert torch.equal(first, again)
     assert (in_parts - expected).abs().max() < 1e-4
-    # Without it, the images are others.
+    # Without it, the images differ.
     assert (first - drawn(models / name, seeds=[5, 6, 7], passes=False)).abs().max() > 1e-2
 
 
@@ -134,19 +134,19 @@ def test_the_loader_says_what_it_knows_and_what_it_assumed(bench: Bench, models:
     model = load(wires, name)
     latent = bench.put(wires, torch.zeros(1, 1, 16, 16))
     wires("TestSaveLatent", samples=sampler(wires, "DDIM", model, latent=latent), name="x")
-    told = json.loads(bench.run(wires).outputs[model[0]]["unconditional_model"][0])
-    assert told["format"] == "lucidrains (denoising-diffusion-pytorch)"
-    assert told["place"] == "ema.ema_model.model"
-    assert told["averaged"] is True
-    assert (told["prediction"], told["timesteps"], told["size"]) == (
+    report = json.loads(bench.run(wires).outputs[model[0]]["unconditional_model"][0])
+    assert report["format"] == "lucidrains (denoising-diffusion-pytorch)"
+    assert report["place"] == "ema.ema_model.model"
+    assert report["averaged"] is True
+    assert (report["prediction"], report["timesteps"], report["size"]) == (
         "v_prediction",
         1000,
         [128, 128],
     )
-    assert told["assumed"] == {"sample_size": 128, "sinusoidal_pos_emb_theta": 10000}
-    assert told["schedule"] == {}
-    assert len(told["warnings"]) == 1
-    assert "self-conditioned" in told["warnings"][0]
+    assert report["assumed"] == {"sample_size": 128, "sinusoidal_pos_emb_theta": 10000}
+    assert report["schedule"] == {}
+    assert len(report["warnings"]) == 1
+    assert "self-conditioned" in report["warnings"][0]
 
 
 def test_a_lora_of_the_hosts_loader_acts_on_the_network(

@@ -185,8 +185,8 @@ def test_a_patched_model_is_saved_as_it_was_loaded(host: Host, client: Client) -
     # A sampler before it, so that the host has put the patch into the weights.
     save = prompt.pop("4")
     run = client.run(prompt)
-    told = client.run({**prompt, "4": save}).outputs["4"]["text"][0]
-    assert "Patches from other nodes are not included." in told
+    text = client.run({**prompt, "4": save}).outputs["4"]["text"][0]
+    assert "Patches from other nodes are not included." in text
     original = read_checkpoint(find_files(ours.DIGITS)).weights
     saved = read_checkpoint(find_files(host.output / "diffusers" / "patched")).weights
     assert all(torch.equal(saved[name], tensor) for name, tensor in original.items())
@@ -200,17 +200,17 @@ def test_only_a_name_that_exists_is_reported_as_taken(client: Client) -> None:
         (" written\\otherwise ", "written/otherwise", False),
         ("written\\otherwise", "written/otherwise_00002", True),
     ):
-        told = client.run(save_graph("digits-16", name)).outputs["4"]["text"][0]
-        assert told.startswith(f"Saved as {saved_as} in ")
-        assert ("The name written/otherwise was taken." in told) == is_taken
+        text = client.run(save_graph("digits-16", name)).outputs["4"]["text"][0]
+        assert text.startswith(f"Saved as {saved_as} in ")
+        assert ("The name written/otherwise was taken." in text) == is_taken
 
 
 def test_saving_again_uses_the_next_free_name_and_reports_it(host: Host, client: Client) -> None:
     # The name of the bundled model would hide the saved one.
     run = client.run(save_graph("digits-16", "digits-16"))
-    told = run.outputs["4"]["text"][0]
-    assert told.startswith("Saved as digits-16_00002 in ")
-    assert "digits-16 was taken" in told
+    text = run.outputs["4"]["text"][0]
+    assert text.startswith("Saved as digits-16_00002 in ")
+    assert "digits-16 was taken" in text
     assert "digits-16_00002" in model_names(client)
     for dtype in ("float32", "float16"):  # so that the node runs again
         run = client.run(save_graph("digits-16", "twice", dtype))

@@ -56,7 +56,7 @@ def empty(**inputs: Any) -> dict[str, Any]:
 
 
 def array(host: Host, client: Client, prompt: Graph) -> np.ndarray:
-    """What Image Output saves, (B, H, W, C) in 0..1; the file is removed."""
+    """The array that Image Output saves, (B, H, W, C) in 0..1; the file is removed."""
     files(host, client.run(prompt))
     (path,) = host.output.glob("native_*.npy")
     images = np.load(path)
@@ -209,7 +209,7 @@ def test_a_linked_size_is_checked_too(client):
     fails(client, prompt, "4", "must be 0 or more")
 
 
-def test_the_hosts_own_empty_latent_does_for_models_of_its_size(host, client):
+def test_the_hosts_own_empty_latent_works_for_models_of_its_size(host, client):
     expected = array(host, client, ksampler())
     prompt = ksampler()
     prompt["4"] = node("EmptyLatentImage", width=16, height=16, batch_size=2)
@@ -219,7 +219,7 @@ def test_the_hosts_own_empty_latent_does_for_models_of_its_size(host, client):
 # Images
 
 
-def test_the_hosts_vae_decode_and_save_image_do_for_three_channels(host, client, models):
+def test_the_hosts_vae_decode_and_save_image_work_for_three_channels(host, client, models):
     prompt = ksampler(write(models, "native-rgb"), file_format="png")
     prompt["6"] = node("VAELoader", vae_name="pixel_space")
     prompt["7"] = node("VAEDecode", samples=["2", 0], vae=["6", 0])
@@ -233,7 +233,7 @@ def test_the_hosts_vae_decode_and_save_image_do_for_three_channels(host, client,
     assert np.abs(np.array(theirs) - np.array(ours)).max() <= 1  # the host's saver truncates
 
 
-def test_image_output_gives_the_hosts_save_image_what_it_can_save(host, client):
+def test_image_output_gives_the_hosts_save_image_an_image_that_it_can_save(host, client):
     prompt = ksampler(file_format="png")
     prompt["6"] = node("SaveImage", images=["3", 0], filename_prefix="core-native")
     run = client.run(prompt)
@@ -316,7 +316,7 @@ def test_an_unknown_number_of_channels_is_rejected(channels, host, client, model
     fails(client, from_picture(host, name, picture, "crop"), "4", f"has {channels} channels")
 
 
-def test_a_picture_drawn_over_keeps_what_denoise_leaves(host, client):
+def test_image_to_image_keeps_what_denoise_leaves(host, client):
     start = (digits([7])[0] * 255).round().astype(np.uint8).repeat(3, -1)
     prompt = from_picture(host, "digits-16", start, "crop")
     whole = ksampler(steps=20, denoise=0.3)

@@ -54,7 +54,7 @@ def test_the_nodes_are_those_that_saved_workflows_depend_on(client):
         assert found["category"] == "unconditional"
         assert found["description"]
         assert found["output"] == expected["outputs"]
-        # Saved workflows keep values by position: what is new comes last.
+        # Saved workflows keep values by position: new inputs come last.
         optional = expected.get("optional", {})
         assert found["input_order"]["required"] == list(expected["inputs"])
         assert found["input_order"].get("optional", []) == list(optional)
@@ -232,7 +232,7 @@ def test_the_example_that_restores_draws_digits_with_the_small_pictures_it_was_g
 def test_the_example_of_dark_pictures_is_grey_before_says_so_and_is_dark_after(host, client):
     prompt = to_prompt(saved("dark_pictures"), client.get("/object_info"))
     for key in ("4", "5"):
-        prompt[key]["inputs"]["steps"] = 2  # which start where its 501 do
+        prompt[key]["inputs"]["steps"] = 2  # which start at the same timestep as its 501
     run = client.run(prompt)
     assert run.error is None, run.error
     drift = [json.loads(run.outputs[k]["unconditional_run"][0])["drift"] for k in ("4", "5")]
@@ -241,7 +241,7 @@ def test_the_example_of_dark_pictures_is_grey_before_says_so_and_is_dark_after(h
     assert before > 1.5 * after
 
 
-def test_the_example_that_enlarges_draws_a_large_sky_that_is_the_small_one_in_small(host, client):
+def test_the_example_that_enlarges_draws_a_large_sky_that_reduces_to_the_small_one(host, client):
     run = client.run(to_prompt(saved("enlarge"), client.get("/object_info")))
     assert run.error is None, run.error
     small, large = (np.asarray(Image.open(files(host, run, k)[0])) for k in ("3", "7"))
@@ -260,7 +260,7 @@ def test_the_example_on_demand_draws_sevens(host, client):
     (report,) = (
         out["unconditional_run"] for out in run.outputs.values() if "unconditional_run" in out
     )
-    assert json.loads(report[0])["drift"] is None  # images that are steered are not clipped again
+    assert json.loads(report[0])["drift"] is None  # steered images are not clipped again
     paths = files(host, run, key)
     drawn = torch.stack([torch.from_numpy(np.array(Image.open(path))) for path in paths])
     real, labels = real_digits()

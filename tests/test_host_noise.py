@@ -1,4 +1,4 @@
-"""In the real ComfyUI: noise that is given to samplers, mixed, walked through and shifted."""
+"""In the real ComfyUI: noise that is passed to samplers, mixed, walked through and shifted."""
 
 from typing import Any
 
@@ -139,7 +139,7 @@ def test_the_host_s_custom_sampler_takes_the_same_noise(wires, bench):
 def test_random_noise_of_the_host_is_taken(wires, bench):
     noise = wires("RandomNoise", noise_seed=7)
     one, two = bench.get(wires, draw(wires, noise), draw(wires, None))
-    assert torch.equal(one, two)  # with one image both draw alike
+    assert torch.equal(one, two)  # with one image both draw the same
 
 
 def test_a_picture_says_which_noise_it_has(wires, bench, host):

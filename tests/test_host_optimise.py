@@ -1,4 +1,4 @@
-"""In the real ComfyUI: Optimise Timesteps, and what becomes of its lists."""
+"""In the real ComfyUI: Optimise Timesteps, and the use of its lists."""
 
 import json
 

@@ -88,7 +88,7 @@ def test_a_part_without_a_step_gives_the_latent_back(wires, bench):
 
 
 @pytest.mark.parametrize("ours_first", [True, False])
-def test_a_run_begun_in_one_of_our_samplers_ends_in_the_hosts_and_the_other_way_round(
+def test_a_run_started_in_our_sampler_can_end_in_the_hosts_and_the_other_way_round(
     ours_first, wires, bench
 ):
     model = wires.model(timestep_spacing="trailing", clip_sample="false", set_alpha_to_one="true")
@@ -101,7 +101,7 @@ def test_a_run_begun_in_one_of_our_samplers_ends_in_the_hosts_and_the_other_way_
         first = advanced(wires, "DDIM", model, empty, **common, **leftover)
         second = ksampler(wires, model, first, **rest)
     else:
-        # The host would draw other noise: it gets ours, in its scale.
+        # The host would draw different noise, so it gets ours, in its scale.
         noise = SeededNoise([7, 8], (1, 16, 16))()
         alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)
         started = bench.put(wires, noise / alphas_cumprod[999].sqrt())
@@ -111,7 +111,7 @@ def test_a_run_begun_in_one_of_our_samplers_ends_in_the_hosts_and_the_other_way_
     assert (results[0] - results[1]).abs().max() < 1e-3
 
 
-def test_the_records_in_a_picture_say_how_it_was_begun(wires, bench):
+def test_the_records_in_a_picture_say_how_it_was_started(wires, bench):
     latent = bench.put(wires, some_images(1))
     parts = {
         "part": advanced(wires, "DDIM", wires.model(), latent, start_at_step=3),

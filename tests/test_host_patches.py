@@ -48,7 +48,7 @@ def test_a_wrapper_acts_in_our_samplers_as_in_the_hosts(wrapper, kind, wires, be
     )
     assert (plain - changed).abs().max() > 0.05
     if kind == "DDIM":
-        # The host's own ddim, over the same timesteps, gives the very image.
+        # The host's own ddim, over the same timesteps, gives exactly the same image.
         wires = Wires()
         model = wires.model(
             timestep_spacing="trailing", clip_sample="false", set_alpha_to_one="true"
@@ -118,7 +118,7 @@ def test_patches_for_parts_that_the_network_lacks_are_rejected(kind, bench):
 
 def patched(wires: Wires, kind: str) -> Link:
     model = wires.model()
-    if kind == "attention":  # as the nodes of SageAttention and the like put it there
+    if kind == "attention":  # as set by the nodes of SageAttention and others
         return wires("TestWrappedModel", model=model, kind=kind, name="")
     if kind == "HyperTile":
         return wires(kind, model=model, tile_size=256, swap_size=2, max_depth=0, scale_depth=False)
@@ -146,7 +146,7 @@ def test_an_image_of_nan_is_left_out_and_named_and_the_others_are_kept(kind, wir
     alone = [sampler(wires, kind, wires.model(), seed=seed) for seed in (8, 10)]
     assert (both - torch.cat(bench.get(wires, *alone))).abs().max() < 1e-4
 
-    # A sampler that goes on draws them as if nothing had been left out.
+    # A sampler that continues draws them as if nothing had been left out.
     wires = Wires()
     spoiled = wires("TestWrappedModel", model=wires.model(), kind="nan", name="0 2")
     mask = torch.stack([half_mask()[0], *[1 - half_mask()[0]] * 3])

@@ -83,7 +83,7 @@ def test_models_that_tile_restore_and_draw_in_windows_fill_holes_too(wires, benc
     assert (Blocks(4).measure(others[2]) - small)[..., 2:].abs().max() < 1e-5
 
 
-def test_a_preset_stands_for_its_numbers_and_the_report_counts_all_evaluations(wires, bench):
+def test_a_preset_sets_its_numbers_and_the_report_counts_all_evaluations(wires, bench):
     latent = bench.put(wires, some_images(1), mask=half_mask())
     more = {"steps": 3, "jump_length": 1, "resamplings": 1}
     report = report_of(bench, wires, repaint(wires, latent, preset="draft", **more))
@@ -124,7 +124,7 @@ def test_progress_and_previews_count_evaluations_and_cancel_ends_between_two(cli
         (True, {"steps": 1001}, "steps must be from 1 to 1000"),
     ],
 )
-def test_what_cannot_be_filled_fails_on_this_node(masked, inputs, words, wires, bench):
+def test_a_hole_that_cannot_be_filled_fails_on_this_node(masked, inputs, words, wires, bench):
     more = {"mask": half_mask()} if masked else {}
     node = repaint(wires, bench.put(wires, some_images(1), **more), **inputs)
     bench.fails(wires, node, words, node=node[0])

@@ -1,4 +1,4 @@
-"""In the real ComfyUI: pictures that keep what an image says of them."""
+"""In the real ComfyUI: pictures that agree with an image."""
 
 import pytest
 import torch
@@ -47,14 +47,14 @@ def test_results_of_all_samplers_keep_the_small_picture_exactly(wires, bench, fi
         for k, image in enumerate(samples):
             apart = Blocks(4).measure(image[None]) - small[k % 2]
             figure("restore: |A x - y|", apart.abs().max().item(), 1e-5)
-        # The first and the last are of the same small picture, and of other seeds.
+        # The first and the last have the same small picture, but different seeds.
         assert (samples[0] - samples[2]).abs().max() > 0.1
 
 
 def test_our_samplers_do_not_clip_what_was_projected(wires, bench):
     schedule = {"timestep_spacing": "trailing", "set_alpha_to_one": "true", "clip_sample": "true"}
     small = _image(bench, wires, Blocks(4).measure(some_images(1)))
-    # With noise, nothing is done to the finished image.
+    # With noise, the finished image is not changed.
     model = _restore(wires, small, "enlarge x4", model=wires.model(**schedule), noise=0.01)
     ddim = wires("KSamplerSelect", sampler_name="ddim")
     empty = bench.put(wires, torch.zeros(1, 1, 16, 16))
@@ -87,7 +87,7 @@ def test_colour_is_added_to_a_grey_picture(wires, bench):
     assert (made.amax(1) - made.amin(1)).max() > 0.01
 
 
-def test_a_layout_and_a_noisy_picture_count_only_at_first(wires, bench):
+def test_a_layout_and_a_noisy_picture_are_used_only_at_first(wires, bench):
     image = some_images(1)
     links = []
     for task, how in (
@@ -130,7 +130,7 @@ def test_the_record_of_a_picture_says_what_was_restored(wires, bench, host):
     assert "sampler_post_cfg_function" in record["patched"]
 
 
-def test_a_picture_of_another_size_names_both_sizes_and_the_way_out(wires, bench):
+def test_a_picture_of_another_size_is_rejected_with_both_sizes_and_a_remedy(wires, bench):
     restored = _restore(wires, _image(bench, wires, torch.zeros(1, 1, 8, 12)), "enlarge x2")
     samples = sampler(wires, "PNDM", restored)
     words = ("24 x 16", "16 x 16", "Empty Pixel Latent", "width 24 and height 16")

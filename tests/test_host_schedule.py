@@ -41,7 +41,7 @@ SHAPE = (1, 16, 16)
     ],
     ids=str,
 )
-def test_each_option_wins_over_the_models(inputs, options, bench):
+def test_each_option_overrides_the_models(inputs, options, bench):
     config = SchedulerConfig(**options)
     wires = Wires()
     plain = wires.exact(wires.model())
@@ -56,7 +56,7 @@ def test_each_option_wins_over_the_models(inputs, options, bench):
     assert ours.difference(results[0], expected, inside=False) < 1e-5
     expected = ours.run_pndm(config, 10, exact_network(), [7], SHAPE, method="PLMS")
     assert ours.difference(results[1], expected, inside=False) < 1e-5
-    # The MODEL that came in is as it was.
+    # The input MODEL is unchanged.
     expected = ours.run_ddim(SchedulerConfig(), 10, exact_network(), [7], SHAPE)
     assert ours.difference(results[2], expected) < 1e-5
 
@@ -99,7 +99,7 @@ def test_betas_given_one_by_one_end_where_their_formula_is_chosen(bench, models)
     ],
     ids=str,
 )
-def test_an_option_that_cannot_be_is_an_error_on_the_node(inputs, words, wires, bench):
+def test_an_invalid_option_is_an_error_on_the_node(inputs, words, wires, bench):
     node = wires.model(**inputs)
     bench.fails(wires, sampler(wires, "DDIM", node), words, node=node[0])
 

@@ -1,4 +1,4 @@
-"""In the real ComfyUI: what Show Schedule draws, and what each sampler tells of its run."""
+"""In the real ComfyUI: the plot of Show Schedule, and each sampler's report on its run."""
 
 import json
 from pathlib import Path
@@ -120,7 +120,7 @@ def test_a_variance_exploding_model_of_ours_is_an_error_on_the_node(
     ],
     ids=str,
 )
-def test_what_cannot_be_marked_is_an_error_on_the_node(
+def test_steps_that_cannot_be_marked_are_an_error_on_the_node(
     inputs: dict[str, Any], words: str, bench: Bench
 ) -> None:
     wires = Wires()
@@ -148,7 +148,7 @@ def refused(bench: Bench, wires: Wires, node: Link, words: str) -> None:
 
 @pytest.mark.parametrize("convention", ["diffusers", "paper"])
 @pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS", "FON"])
-def test_pndm_tells_what_the_core_plans_and_the_progress_counts(
+def test_pndm_reports_the_steps_of_the_core_and_of_the_progress(
     method: Any, convention: Any, client: Client
 ) -> None:
     run = client.run(graph(steps=10, method=method, convention=convention, seed=31))
@@ -164,7 +164,7 @@ def test_pndm_tells_what_the_core_plans_and_the_progress_counts(
 
 
 @pytest.mark.parametrize("kind", ["DDPM", "DDIM"])
-def test_ddpm_and_ddim_tell_their_timesteps(kind: str, bench: Bench) -> None:
+def test_ddpm_and_ddim_report_their_timesteps(kind: str, bench: Bench) -> None:
     wires = Wires()
     report = report_of(bench, wires, sampler(wires, kind, wires.model(), steps=25, batch_size=3))
     assert (report["steps"], report["evaluations"]) == (25, 25)
@@ -172,9 +172,7 @@ def test_ddpm_and_ddim_tell_their_timesteps(kind: str, bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNDM", "DDPM", "DDIM"])
-def test_a_part_of_the_steps_tells_where_it_began_and_where_it_ended(
-    kind: str, bench: Bench
-) -> None:
+def test_a_part_of_the_steps_reports_where_it_started_and_ended(kind: str, bench: Bench) -> None:
     wires = Wires()
     part = {"start_at_step": 2, "end_at_step": 6, "return_with_leftover_noise": "enable"}
     latent = bench.put(wires, EMPTY)
@@ -184,7 +182,7 @@ def test_a_part_of_the_steps_tells_where_it_began_and_where_it_ended(
     assert report["steps"] == 4
 
 
-def test_a_node_that_passes_its_latent_on_tells_that_nothing_ran(bench: Bench) -> None:
+def test_a_node_that_passes_its_latent_on_reports_that_nothing_ran(bench: Bench) -> None:
     wires = Wires()
     latent = bench.put(wires, EMPTY)
     node = sampler(wires, "DDIM", wires.model(), latent=latent, denoise=0.0)
@@ -202,14 +200,14 @@ def test_the_host_counts_only_pictures_as_the_results_of_a_run(host: Host, clien
     assert client.get(f"/api/jobs/{run.prompt_id}")["outputs_count"] == 1
 
 
-def test_a_sampler_that_is_taken_from_the_cache_tells_the_same(bench: Bench) -> None:
+def test_a_cached_sampler_reports_the_same(bench: Bench) -> None:
     wires = Wires()
     node = sampler(wires, "DDIM", wires.model(), seed=4711)
     first = report_of(bench, wires, node)
-    wires("TestSaveLatent", samples=node, name="told-again")
+    wires("TestSaveLatent", samples=node, name="report-again")
     again = bench.run(wires).outputs
     if node[0] not in again:
-        # Some hosts before 0.30 do not tell; the editor keeps what it shows.
+        # Some hosts before 0.30 do not report; the editor keeps what it shows.
         assert bench.host.version < (0, 30)
         return
     (text,) = again[node[0]]["unconditional_run"]

@@ -1,4 +1,4 @@
-"""In the real ComfyUI: consistency models and NCSN++, loaded, drawn, saved and refused."""
+"""In the real ComfyUI: consistency models and NCSN++, loaded, drawn, saved and rejected."""
 
 import io
 import itertools
@@ -185,7 +185,7 @@ def test_an_image_is_the_start_of_a_consistency_model_and_a_mask_keeps_it(
     ],
     ids=str,
 )
-def test_what_a_consistency_model_cannot_do_is_an_error_on_the_node(
+def test_unsupported_uses_of_a_consistency_model_are_an_error_on_the_node(
     inputs: dict[str, Any], words: str, bench: Bench, models: Path
 ) -> None:
     wires = Wires()
@@ -257,7 +257,7 @@ def test_an_image_is_the_start_of_ncsnpp_and_a_mask_keeps_it(
     assert (half[..., 8:] - known[..., 8:]).abs().max() > 0.5
 
 
-# What both have in common
+# What both kinds have in common
 
 
 @pytest.mark.parametrize("process", ["consistency", "score"])
@@ -400,7 +400,7 @@ def test_consistency_sampler_names_the_process_of_another_model_and_what_to_use(
 
 
 @pytest.mark.parametrize("process", ["consistency", "score"])
-def test_noise_levels_that_another_node_replaced_are_an_error_not_a_wrong_picture(
+def test_replaced_noise_levels_are_an_error_and_not_a_wrong_picture(
     process: str, bench: Bench, models: Path
 ) -> None:
     wires = Wires()

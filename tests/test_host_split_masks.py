@@ -1,4 +1,4 @@
-"""In the real ComfyUI: a masked run in parts; what stands outside the mask never becomes noise."""
+"""In the real ComfyUI: a masked run in parts; the image outside the mask never becomes noise."""
 
 from typing import Any
 
@@ -84,7 +84,7 @@ def test_images_that_were_changed_between_the_parts_are_rejected(kind, change, w
     rejected(bench, wires, advanced(wires, kind, model, first, **REST))
 
 
-def test_another_mask_in_the_second_part_keeps_what_it_keeps(wires, bench):
+def test_another_mask_in_the_second_part_keeps_its_own_area(wires, bench):
     model = wires.model()
     first = begun(wires, bench, "DDIM", model)
     mask = wires("SolidMask", value=0.0, width=16, height=16)
@@ -95,7 +95,9 @@ def test_another_mask_in_the_second_part_keeps_what_it_keeps(wires, bench):
 
 @pytest.mark.parametrize("mask", [half_mask(), soft_mask()], ids=["hard", "soft"])
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_the_hosts_samplers_keep_the_known_half_of_a_run_that_ours_began(kind, mask, wires, bench):
+def test_the_hosts_samplers_keep_the_known_half_of_a_run_that_ours_started(
+    kind, mask, wires, bench
+):
     model = wires.model(timestep_spacing="trailing")
     first = begun(wires, bench, kind, model, mask=mask)
     second = ksampler(wires, model, first, steps=10, start_at_step=5)

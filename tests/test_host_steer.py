@@ -1,4 +1,4 @@
-"""In the real ComfyUI: images that a score steers."""
+"""In the real ComfyUI: images steered by a score."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def tiny_clip(wires: Wires, projection: str = "drawn", vision_width: int = 32) -
 
 
 def sevens(images: Tensor) -> float:
-    """The share of images that the judge, which does not steer, takes for a 7."""
+    """The share of images that the judge, which does not steer, classifies as a 7."""
     real, labels = digits()
     return compare(as_saved(images), as_saved(real), labels).shares[7]
 
@@ -77,7 +77,7 @@ def test_steering_lasts_from_start_to_until(wires, bench):
     assert not torch.equal(late, whole)
 
 
-def test_what_was_restored_holds_whatever_steers_it_in_any_order(wires, bench):
+def test_restored_pictures_hold_whatever_steers_them_in_any_order(wires, bench):
     small = Blocks(4).measure(some_images(1))
     image = wires(
         "UnconditionalImageOutput", samples=bench.put(wires, small), filename_prefix="image"
@@ -142,7 +142,7 @@ def test_the_record_of_a_picture_says_what_steered_it(wires, bench, host):
         ({"classifier": "none"}, "clip, clip_vision, text"),
     ],
 )
-def test_what_cannot_steer_fails_on_this_node(how, words, wires, bench):
+def test_invalid_steering_fails_on_this_node(how, words, wires, bench):
     model = steer(wires, **how)
     bench.fails(wires, sampler(wires, "DDIM", model), words, node=model[0])
 
@@ -153,7 +153,7 @@ def test_a_model_of_other_images_fails_with_both_kinds_named(wires, bench):
     bench.fails(wires, sampler(wires, "DDIM", coloured), *words, node=coloured[0])
 
 
-def test_a_picture_of_another_size_names_the_way_out(wires, bench):
+def test_a_picture_of_another_size_is_rejected_with_a_remedy(wires, bench):
     latent = bench.put(wires, torch.zeros(1, 1, 16, 24))
     samples = sampler(wires, "DDIM", steer(wires), latent=latent)
     bench.fails(wires, samples, "16 x 16", "24 x 16", "Empty Pixel Latent", node=samples[0])

@@ -83,7 +83,7 @@ def test_a_folder_of_pictures_becomes_a_model_that_draws_and_is_listed(
     assert loaded.error is None, loaded.error
 
 
-def test_cancel_saves_and_run_goes_on_to_the_weights_of_an_uninterrupted_run(
+def test_cancel_saves_and_run_continues_to_the_weights_of_an_uninterrupted_run(
     client: Client, output: Path, picture_folder: Path
 ) -> None:
     whole = train(picture_folder, name="trained/whole", steps=12, small_data="on")
@@ -105,7 +105,7 @@ def test_cancel_saves_and_run_goes_on_to_the_weights_of_an_uninterrupted_run(
     assert a["losses"] == b["losses"]
 
 
-def test_more_steps_and_more_pictures_go_on_and_other_settings_begin_another_run(
+def test_more_steps_and_pictures_continue_and_other_settings_start_a_new_run(
     client: Client, output: Path, picture_folder: Path
 ) -> None:
     client.run(train(picture_folder))
@@ -121,7 +121,7 @@ def test_more_steps_and_more_pictures_go_on_and_other_settings_begin_another_run
     assert state(output / "trained" / "model")["step"] == 6
 
 
-def test_a_card_that_cannot_be_written_is_said_and_the_model_is_kept(
+def test_a_card_that_cannot_be_written_is_reported_and_the_model_is_kept(
     client: Client, output: Path, picture_folder: Path
 ) -> None:
     client.run(train(picture_folder))
@@ -139,7 +139,7 @@ def test_a_finished_run_is_not_trained_again(
 ) -> None:
     client.run(train(picture_folder))
     before = (output / "trained" / "model" / "training.pt").read_bytes()
-    # Other values of what does not matter, so that the host runs the node.
+    # Other values of options that do not matter, so that the host runs the node.
     again = report(client.run(train(picture_folder, save_every=7)))
     assert again["first_step"] == again["step"] == 4
     assert (output / "trained" / "model" / "training.pt").read_bytes() == before
@@ -153,7 +153,7 @@ def test_images_of_other_nodes_are_trained_on_in_their_own_sizes(
     assert report(client.run(prompt), "2")["pictures"] == 3
 
 
-def test_training_goes_on_from_a_model(client: Client, output: Path, wires: Wires) -> None:
+def test_training_starts_from_a_model(client: Client, output: Path, wires: Wires) -> None:
     model = wires.model()
     images = wires("EmptyImage", width=16, height=16, batch_size=3, color=255)
     prompt = train("", wires, images=images, model=model, size=0, steps=2)
@@ -188,7 +188,7 @@ def test_a_folder_and_images_at_once_are_rejected(
     fails(client, train(picture_folder, wires, images=images), "2", "Both a folder and images")
 
 
-def test_before_a_run_the_editor_is_told_what_would_be_trained(
+def test_before_a_run_the_editor_shows_what_would_be_trained(
     client: Client, picture_folder: Path
 ) -> None:
     values = defaults("UnconditionalTrain") | {"folder": str(picture_folder)}

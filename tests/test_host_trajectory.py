@@ -39,7 +39,7 @@ def plain(wires: Wires, model: Link, name: str) -> Link:
 
 
 def evaluations(name: str, steps: int, seeds: list[int]) -> tuple[list[Evaluation], Tensor]:
-    """What our core sees on its way, without a host, and where it ends."""
+    """The evaluations and the result of our core, without a host."""
     config, noise = SchedulerConfig(), SeededNoise(seeds, SHAPE)
     network = exact_network()
     if name in ("DDPM", "DDIM"):
@@ -137,7 +137,7 @@ def test_the_example_shows_digits_appearing(host, client):
     pixels = np.asarray(Image.open(sheet))
     assert pixels.shape == (8 * (8 * 17 - 1), 8 * (16 * 17 - 1))
     rows = [pixels[8 * 17 * k : 8 * 17 * k + 128] for k in range(8)]
-    # The last column shows digits: white on black, and what the film ends with.
+    # The last column shows digits: white on black, the same as at the end of the film.
     frames, durations = frames_of(film)
     assert len(frames) == 16
     assert durations[-1] == 1500
@@ -155,7 +155,9 @@ def test_the_example_shows_digits_appearing(host, client):
 @pytest.mark.parametrize(
     ("inputs", "words"), [({"steps": 1001}, "from 1 to 1000"), ({"class_label": 3}, "class")]
 )
-def test_what_the_samplers_reject_is_rejected_with_the_same_message(inputs, words, wires, client):
+def test_input_that_the_samplers_reject_is_rejected_with_the_same_message(
+    inputs, words, wires, client
+):
     watched = trajectory(wires, **inputs)
     output(wires, watched)
     fails(client, wires.graph, watched[0], words)

@@ -16,7 +16,7 @@ from hub_lookalike import COMMIT, TOKEN, Hub, Repo
 
 MODEL = HubModel("google/ddpm-toy")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-# Some megabytes, so that a download can be stopped in its middle.
+# A few megabytes, so that a download can be stopped midway.
 WIDE = {**toys.TINY, "block_out_channels": [64, 128]}
 
 
@@ -92,7 +92,7 @@ def test_files_put_there_by_hand_are_used_without_a_request(hub, root):
     assert not hub.requests
 
 
-def test_a_stopped_download_goes_on_where_it_stopped(hub, root):
+def test_a_stopped_download_continues_where_it_stopped(hub, root):
     class StoppedError(Exception):
         pass
 
@@ -112,7 +112,7 @@ def test_a_stopped_download_goes_on_where_it_stopped(hub, root):
     assert (folder / WEIGHTS).read_bytes() == hub.repos[MODEL.repo_id].files[WEIGHTS]
 
 
-def test_a_connection_that_breaks_is_taken_up_again(hub, root):
+def test_a_broken_connection_is_resumed(hub, root):
     hub.cuts = 1
     folder = download(root, MODEL)
     assert (folder / WEIGHTS).read_bytes() == hub.repos[MODEL.repo_id].files[WEIGHTS]
@@ -177,13 +177,13 @@ def test_a_refusal_by_the_hub_is_explained(hub, root, caplog, refusal, files_onl
     assert not (root / MODEL.folder_name).exists()
 
 
-def test_a_repository_that_is_not_there_is_said(hub, root):
+def test_a_missing_repository_is_reported(hub, root):
     with pytest.raises(DownloadError, match="some/body does not exist on the hub"):
         download(root, HubModel("some/body"))
     assert not root.exists()
 
 
-def test_a_repository_without_such_a_model_is_said(hub, root):
+def test_a_repository_without_such_a_model_is_reported(hub, root):
     repo = hub.repos[MODEL.repo_id]
     del repo.files[WEIGHTS]
     with pytest.raises(DownloadError, match=rf"has no {WEIGHTS} and no .*\.bin"):
@@ -208,7 +208,7 @@ def test_without_the_library_the_message_says_which_files_go_where(root, monkeyp
         download(root, MODEL)
 
 
-def test_a_full_disk_is_said(hub, root, monkeypatch):
+def test_a_full_disk_is_reported(hub, root, monkeypatch):
     import shutil
 
     usage = shutil.disk_usage("/")._replace(free=1000)
@@ -224,7 +224,7 @@ def test_a_full_disk_is_said(hub, root, monkeypatch):
         *("a/b.", "a--b/c", "a/b..c", "a b/c", "http://x/y", "a/" + "b" * 200, "\u00e4/b", "C:/x"),
     ],
 )
-def test_a_repo_id_that_is_none_is_rejected(repo_id):
+def test_an_invalid_repo_id_is_rejected(repo_id):
     with pytest.raises(DownloadError, match="repo_id must be"):
         HubModel(repo_id)
 

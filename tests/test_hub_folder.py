@@ -1,4 +1,4 @@
-"""What a download does with a folder in which something is already, and beside another process."""
+"""Downloads to a folder that is not empty, and next to another process."""
 
 # ruff: noqa: F811 (fixtures of test_hub)
 
@@ -35,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", ["config.json", "scheduler_config.json", WEIGHTS])
 @pytest.mark.parametrize("edit", [lambda whole: whole + b"  ", lambda whole: whole[:-7] or b"x"])
-def test_a_file_that_was_edited_is_used_as_it_is_without_a_request_and_the_log_says_so(
+def test_an_edited_file_is_used_without_a_request_and_the_log_says_so(
     hub, root, caplog, name, edit
 ):
     path = download(root, MODEL) / name
@@ -66,7 +66,7 @@ def test_only_what_is_missing_or_empty_is_downloaded_and_edited_files_stay(hub, 
     assert [path.rpartition("/")[2] for path in fetched] == [missing]
 
 
-def test_what_is_missing_comes_from_the_commit_of_what_is_there(hub, root):
+def test_missing_files_come_from_the_commit_of_the_existing_ones(hub, root):
     folder = download(root, MODEL)
     record = folder / "download.json"
     record.write_text(record.read_text().replace(COMMIT, OLDER))
@@ -80,7 +80,7 @@ def test_what_is_missing_comes_from_the_commit_of_what_is_there(hub, root):
     assert json.loads(record.read_text())["commit"] == OLDER
 
 
-def test_weights_that_the_user_converted_take_the_place_of_the_downloaded_ones(hub, root):
+def test_weights_that_the_user_converted_replace_the_downloaded_ones(hub, root):
     folder = download(root, MODEL)
     own = folder / "diffusion_pytorch_model.bin"
     save(load_file(folder / WEIGHTS), own)
@@ -159,7 +159,7 @@ for line in sys.stdin:
 
 
 class Downloader:
-    """A process that downloads what it is asked for."""
+    """A process that downloads the requested model."""
 
     def __init__(self, hub: Hub):
         names = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1", "PYTHONPATH": _path()}
@@ -215,7 +215,7 @@ def test_two_hosts_that_share_a_models_folder_download_the_same_model_at_once(hu
             one.process.communicate()
 
 
-def test_a_host_that_waits_goes_on_where_one_that_died_stopped(hub, root):
+def test_a_waiting_host_continues_where_a_dead_one_stopped(hub, root):
     # The library hands on 10 MB at a time.
     hub.repos[MODEL.repo_id].files[WEIGHTS] = weights = bytes(22 * 2**20)
     line = f"{root} {MODEL.repo_id}"
@@ -248,7 +248,7 @@ def test_a_host_that_waits_goes_on_where_one_that_died_stopped(hub, root):
 
 
 @pytest.mark.parametrize("reason", [OSError(errno.ENOLCK, "No locks"), NotImplementedError()])
-def test_a_file_system_without_locks_takes_a_download_too(hub, root, monkeypatch, reason):
+def test_a_download_works_on_a_file_system_without_locks(hub, root, monkeypatch, reason):
     import filelock
 
     def refuse(*arguments: Any, **options: Any) -> None:

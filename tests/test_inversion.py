@@ -45,7 +45,7 @@ def run(
 
 
 def there_and_back(model: Model, x0: Tensor, **how) -> tuple[Tensor, Tensor, Tensor]:
-    """The noise of images, its rest, and the images that both give."""
+    """The noise of images, its rest, and the images drawn from both."""
     kept: list[Evaluation] = []
     noise = run(BDIAInversion, model, x0, kept, **how)
     of = {name: value for name, value in how.items() if name not in ("config", "steps", "spacing")}
@@ -99,7 +99,7 @@ def test_the_bundled_models_give_an_image_back(folder, shape, spacing, figure):
     assert rms(alone - x0) > 1e-3  # the noise without its rest is not enough
 
 
-def test_ddim_s_inversion_comes_nearer_with_more_steps():
+def test_ddim_s_inversion_comes_closer_with_more_steps():
     model, x0 = Denoiser(UNCLIPPED), some_images(2, 3, 8, 8)
     apart = [
         rms(run(DDIM, model, run(DDIMInversion, model, x0, steps=n), steps=n) - x0)

@@ -15,7 +15,7 @@ def test_only_a_model_of_digits_can_be_judged(tmp_path, capsys):
     assert "8 x 8 pixels and 1 channel. Only digit models" in capsys.readouterr().err
 
 
-def test_copies_of_real_digits_are_seen_as_copies():
+def test_copies_of_real_digits_are_recognised_as_copies():
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(10).repeat(6)
     centres = torch.rand(10, 1, 16, 16, generator=g) * 2 - 1
@@ -29,7 +29,7 @@ def test_copies_of_real_digits_are_seen_as_copies():
     assert judgement.rarest == 9
 
 
-def test_between_two_digits_the_vote_is_divided_and_the_nearer_one_wins():
+def test_between_two_digits_the_vote_is_split_and_the_nearer_one_wins():
     images = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.9, 0.95]).reshape(-1, 1, 1, 1)
     labels = torch.tensor([7, 4, 4, 7, 2, 2])
     judgement = compare(torch.zeros(1, 1, 16, 16), images.expand(-1, 1, 16, 16), labels)

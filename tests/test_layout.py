@@ -1,4 +1,4 @@
-"""Weights laid out for speed: where they are, and that nothing else changes."""
+"""Weights laid out for speed: their memory order, and that nothing else changes."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def test_all_layers_of_an_arranged_network_pass_on_images_that_are_channels_last
             layer.register_forward_hook(lambda _layer, _given, out: outputs.append(out))
     with torch.inference_mode():
         network(torch.randn(2, channels, 16, 16), 7)
-    # is_contiguous() is no help: with one channel it takes every order for the one asked for.
+    # is_contiguous() does not help: with one channel it accepts any order.
     assert {out.stride(1) for out in outputs} == {1}
 
 

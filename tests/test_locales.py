@@ -1,4 +1,4 @@
-"""The words that the editor shows: complete in both languages, and help for every node."""
+"""The texts that the editor shows: complete in both languages, and help for every node."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def _leaves(content: dict[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[s
 
 @pytest.fixture
 def nodes(client: Client) -> dict[str, Any]:
-    """What the nodes themselves say."""
+    """The texts of the nodes themselves."""
     return node_definitions(client.get("/object_info"))
 
 
@@ -40,7 +40,7 @@ def test_the_english_words_are_those_of_the_nodes(nodes):
     assert ENGLISH.read_text(encoding="utf-8") == as_json(nodes), hint
 
 
-def test_every_node_input_option_and_output_says_something(nodes):
+def test_every_node_input_option_and_output_has_a_text(nodes):
     assert not [path for path, words in _leaves(nodes).items() if not words]
 
 
@@ -87,7 +87,7 @@ def test_nothing_is_read_as_the_syntax_of_the_editors_translations(language):
 def test_every_node_has_help_in_both_languages_that_names_all_inputs(nodes):
     for node, words in nodes.items():
         for path in (DOCS / f"{node}.md", DOCS / node / "zh.md"):
-            # A long name says where it may be broken: the panel is narrow.
+            # A long name marks where it may be broken: the panel is narrow.
             text = re.sub("</?code>", "`", path.read_text(encoding="utf-8").replace("<wbr>", ""))
             missing = [name for name in words.get("inputs", {}) if f"`{name}`" not in text]
             assert not missing, f"{path.relative_to(ROOT)} leaves out {missing}"

@@ -60,7 +60,7 @@ def random_oracle(version: tuple[int, ...], rng: random.Random) -> Oracle:
 
 
 def options_of(oracle: Oracle) -> dict[str, Any]:
-    """What a JSON file has to say about a network, because its file does not."""
+    """The fields that a JSON file must have for a network, because its own file lacks them."""
     given: dict[str, Any] = {"sample_size": 2 ** len(oracle.mults)}
     if oracle.version < (0, 32):
         given["version"] = name_of(oracle.version)
@@ -116,7 +116,7 @@ def test_the_tensors_of_a_published_version_fit_the_configuration_that_is_inferr
     assert {name: tensor.shape for name, tensor in converted.weights.items()} == expected
 
 
-# What a file says
+# The contents of a file
 
 
 @pytest.mark.parametrize("gamma", [None, 5.0])
@@ -165,7 +165,7 @@ def test_a_learned_variance_means_that_noise_is_predicted_whatever_the_loss_weig
     assert (checkpoint.config.in_channels, checkpoint.config.out_channels) == (1, 2)
 
 
-def test_what_a_file_does_not_say_is_assumed_and_listed(tmp_path: Path) -> None:
+def test_settings_missing_from_a_file_are_assumed_and_listed(tmp_path: Path) -> None:
     checkpoint = trained(tmp_path, TINY, None)
     assert checkpoint.config.size == (128, 128)
     assumed = {"sample_size": 128, "sinusoidal_pos_emb_theta": 10000}
@@ -188,12 +188,14 @@ def test_the_version_in_the_file_decides_what_old_tensors_mean(tmp_path: Path) -
     assert norms == {(1, 6, 4): ("layer", True), (1, 7, 7): ("rms", False)}
 
 
-def test_old_tensors_without_a_version_are_taken_for_the_most_common_one(tmp_path: Path) -> None:
+def test_old_tensors_without_a_version_are_assumed_to_be_the_most_common_one(
+    tmp_path: Path,
+) -> None:
     oracle = Oracle((1, 7, 7), dim=8, mults=(1, 2), channels=1)
     assert trained(tmp_path / "a", oracle, None, version=None).origin.assumed["version"] == "1.6.4"
-    told = trained(tmp_path / "b", oracle, {"version": "1.7.7"}, version=None)
-    assert isinstance(told.config, LucidrainsConfig)
-    assert told.config.attention_norm == "rms"
+    loaded = trained(tmp_path / "b", oracle, {"version": "1.7.7"}, version=None)
+    assert isinstance(loaded.config, LucidrainsConfig)
+    assert loaded.config.attention_norm == "rms"
     # Only versions before 1.5 weighted their loss so, and in those nothing changed.
     tables = {"betas": betas_of("linear", 30), "p2_loss_weight": torch.ones(30)}
     known = trained(tmp_path / "c", oracle, None, version=None, process=tables)
@@ -339,7 +341,7 @@ def test_a_run_ends_at_the_image_of_the_packages_own_loop(
     assert checkpoint.scheduler is not None
     config = SchedulerConfig.from_dict(checkpoint.scheduler).changed(clip_sample=False)
 
-    # Ours: every timestep, so that neither has a choice.
+    # Ours: every timestep, so that both visit the same ones.
     torch.manual_seed(1)
     start = torch.randn(2, 1, 8, 8)
     noises = [torch.randn_like(start) for _ in range(40)]
@@ -378,10 +380,10 @@ def test_a_run_ends_at_the_image_of_the_packages_own_loop(
     assert (found - x).abs().max() <= 1e-4 * x.abs().max()
 
 
-# Comforts
+# Other features
 
 
-def test_self_conditioning_begins_with_zeros_and_is_rejected_elsewhere() -> None:
+def test_self_conditioning_starts_with_zeros_and_is_rejected_elsewhere() -> None:
     plain, conditioned = (
         LucidrainsUNet(
             LucidrainsConfig(in_channels=1, out_channels=1, self_condition=self_condition)

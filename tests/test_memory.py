@@ -1,4 +1,4 @@
-"""The estimate of an evaluation's memory against the tensors that are really alive."""
+"""The estimate of an evaluation's memory, compared with the tensors that are really alive."""
 
 import json
 import random
@@ -85,7 +85,7 @@ def test_the_estimate_holds_for_random_configurations(number: int) -> None:
     batch, channels, height, width = x.shape
     peak = peak_bytes(lambda: network(x, t, labels))
     estimate = activation_bytes(config, (batch, channels, height, width), x.dtype)
-    # In images of some pixels the embedding of the time, counted roughly, has weight.
+    # For images of few pixels the time embedding, which is only estimated roughly, matters.
     assert peak <= estimate <= 2 * peak
 
 

@@ -1,4 +1,4 @@
-"""Between two noises and around a loop of several, without a host."""
+"""Noise between two noises and on a loop through several, without a host."""
 
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ def noise(seed: int) -> Tensor:
     return torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
-def test_at_its_ends_an_arc_has_the_noises_themselves():
+def test_the_ends_of_an_arc_are_the_noises_themselves():
     a, b = noise(0), noise(1)
     assert torch.equal(slerp(a, b, 0.0), a)
     assert torch.equal(slerp(a, b, 1.0), b)
@@ -40,7 +40,7 @@ def test_noise_mixed_with_itself_its_opposite_or_nothing_is_finite():
 
 @pytest.mark.parametrize("ease", ["smooth", "even"])
 @pytest.mark.parametrize(("keys", "frames"), [(2, 2), (3, 7), (4, 48), (5, 121)])
-def test_a_loop_closes_passes_through_each_key_and_takes_no_leap(keys, frames, ease):
+def test_a_loop_closes_passes_through_each_key_and_does_not_jump(keys, frames, ease):
     loop = Loop(keys, frames, ease)
     places = [loop.place(frame) for frame in range(frames)]
     assert [key for key, _, part in places if part == 0] == list(range(keys))

@@ -140,10 +140,10 @@ NARROWED: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {
 
 
 def narrowed(name: str, tmp_path: Path, suffix: str = "pt") -> tuple[Checkpoint, foreign.OpenAI]:
-    fields, _, told = NARROWED[name]
+    fields, _, given = NARROWED[name]
     model = foreign.randomise(foreign.OpenAI(**fields))
     assert isinstance(model, foreign.OpenAI)
-    return load(save(model, tmp_path / f"model.{suffix}", told)), model
+    return load(save(model, tmp_path / f"model.{suffix}", given)), model
 
 
 @pytest.mark.slow
@@ -177,7 +177,7 @@ def test_the_comparison_fails_where_heads_are_wrong(wrong: dict[str, Any], tmp_p
 
 
 @pytest.mark.parametrize(
-    ("told", "head_dim"),
+    ("given", "head_dim"),
     [
         ({"num_heads": 2}, (16, 32, 48, 64)),
         ({"num_heads": 1}, None),
@@ -190,15 +190,15 @@ def test_the_comparison_fails_where_heads_are_wrong(wrong: dict[str, Any], tmp_p
     ],
     ids=str,
 )
-def test_a_json_says_which_heads_a_network_has(told: dict[str, Any], head_dim: Any) -> None:
+def test_a_json_sets_the_heads_of_a_network(given: dict[str, Any], head_dim: Any) -> None:
     weights = on_meta({**_64, "ch": 32, "attention": (2, 3)})
-    found = openai.convert(weights, told)
+    found = openai.convert(weights, given)
     assert found.config.attention_head_dim == head_dim
-    assert ("attention_head_dim" in found.assumed) == (told == {"num_head_channels": None})
+    assert ("attention_head_dim" in found.assumed) == (given == {"num_head_channels": None})
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("given", "words"),
     [
         ({"num_heads": 5}, "must divide the 96 and 128 channels"),
         ({"num_heads": "four"}, "'num_heads' \\('four'\\)"),
@@ -210,9 +210,9 @@ def test_a_json_says_which_heads_a_network_has(told: dict[str, Any], head_dim: A
     ],
     ids=str,
 )
-def test_heads_that_a_network_cannot_have_are_rejected(told: dict[str, Any], words: str) -> None:
+def test_heads_that_a_network_cannot_have_are_rejected(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        openai.convert(on_meta({**_64, "ch": 32, "attention": (2, 3)}), told)
+        openai.convert(on_meta({**_64, "ch": 32, "attention": (2, 3)}), given)
 
 
 def test_an_unexpected_attention_layer_is_named_whatever_its_level(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_network_beyond_diffusers_is_saved_and_read_again_bit_for_bit(
         ("portrait_generator", "(8, 16, 16, 32, 32, 64, 64)"),
     ],
 )
-def test_diffusers_refuses_a_network_beyond_it_and_the_files_say_why(
+def test_diffusers_rejects_a_network_it_lacks_and_the_files_say_why(
     name: str, words: str, tmp_path: Path
 ) -> None:
     checkpoint, _ = narrowed(name, tmp_path)
@@ -384,8 +384,8 @@ def test_a_published_consistency_or_edm_network_under_another_name_is_rejected_w
     weights = on_meta(fields)
     with pytest.raises(ConfigError, match=r"a consistency model or an EDM model.*published name"):
         openai.convert(weights, {"_file_name": "model.pt"})
-    told = {"scheduler": {"_class_name": "CMStochasticIterativeScheduler", "sigma_max": 20.0}}
-    found = openai.convert(weights, {"_file_name": "model.pt", **told})
+    given = {"scheduler": {"_class_name": "CMStochasticIterativeScheduler", "sigma_max": 20.0}}
+    found = openai.convert(weights, {"_file_name": "model.pt", **given})
     assert consistency(found)
     assert found.scheduler is not None
     assert (found.scheduler["sigma_max"], found.scheduler["sigma_min"]) == (20.0, 0.002)
@@ -410,9 +410,9 @@ def test_an_edm_model_in_openais_format_is_rejected_with_its_process(
 ) -> None:
     fields = {**_THREE_BLOCKS, "mult": (1, 2, 3, 4), "attention": (3,)}
     path = save(foreign.randomise(foreign.OpenAI(**fields)), tmp_path / name)
-    with pytest.raises(ConfigError, match=r"EDM \(Karras et al\. 2022\) is another.*\.json"):
+    with pytest.raises(ConfigError, match=r"EDM \(Karras et al\. 2022\) is a process.*\.json"):
         load(path)
-    # One that only has such a name: what the user writes counts.
+    # A file that only has such a name: the user's JSON decides.
     path.with_suffix(".json").write_text('{"scheduler": {"beta_schedule": "linear"}}')
     checkpoint = load(path)
     assert checkpoint.scheduler is not None

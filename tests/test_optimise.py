@@ -67,7 +67,7 @@ def test_the_lists_draw_closer_to_the_image_of_many_steps_than_power(options, re
         assert all(a > b for a, b in itertools.pairwise(times))
         assert PNDM(found, Span(times)).begins_with_noise
 
-    # As the node says, on seeds that nothing was chosen by.
+    # As the node reports, on seeds that were not used to choose the lists.
     target = draw(PNDM.over(config, Stretch(60), "power", method="iPNDM_v"), True)
     for row in checked:
         for spacing, distance in (("optimised", row.optimised), ("power", row.power)):
@@ -83,11 +83,11 @@ def test_a_list_that_draws_worse_than_power_on_other_seeds_is_not_kept():
 
     def misled(sampler, held_back):
         images = draw(sampler, held_back)
-        # On the seeds that choose, everything seems to be better than many steps and "power".
+        # On the seeds used to choose, everything seems better than many steps and "power".
         worst = tuple(make_timesteps(config, len(sampler.span.timesteps), spacing="power"))
         return images + 9 * (not held_back and sampler.span.timesteps == worst)
 
-    draw.noise[True] = draw.noise[True] * 0.01  # of an image where a late start is wrong
+    draw.noise[True] = draw.noise[True] * 0.01  # for an image where a late start is wrong
     found, checked = optimise(config, misled, teacher=60)
     for row in checked:
         assert row.optimised <= row.power
@@ -138,11 +138,11 @@ def test_the_end_of_a_longer_list_begins_where_denoise_says():
     ],
     ids=str,
 )
-def test_lists_are_forgotten_when_the_process_changes(changes, kept):
+def test_lists_are_discarded_when_the_process_changes(changes, kept):
     assert FOUND.changed(**changes).optimised == (FOUND.optimised if kept else ())
 
 
-def test_a_late_start_that_was_found_is_no_reason_to_warn(caplog):
+def test_a_late_start_that_was_found_gives_no_warning(caplog):
     PNDM.over(FOUND, Stretch(4), "optimised", method="iPNDM_v").begin(torch.zeros(1))
     assert "where the model expects" not in caplog.text
 
@@ -154,7 +154,7 @@ def saved(tmp_path):
     return tmp_path
 
 
-def test_lists_are_saved_in_a_file_of_their_own_and_read_again(saved):
+def test_lists_are_saved_in_a_separate_file_and_read_again(saved):
     files = find_files(saved)
     assert read_checkpoint(files).read_process() == FOUND
     scheduler = saved / "scheduler"

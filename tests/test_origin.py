@@ -1,4 +1,4 @@
-"""What is known of a checkpoint, what was assumed, and the JSON file that says otherwise."""
+"""What is known about a checkpoint, what was assumed, and the JSON file that overrides it."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def load(path: Path) -> Checkpoint:
 
 @pytest.fixture
 def guessed(tmp_path: Path) -> Path:
-    """A bare file, whose size alone is written beside it, in a safetensors file's metadata."""
+    """A bare file, with only its image size, in a safetensors file's metadata."""
     from safetensors.torch import save_file
 
     path = tmp_path / "guessed.safetensors"
@@ -31,7 +31,7 @@ def guessed(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_a_bare_file_does_not_say_is_in_its_origin(guessed):
+def test_settings_missing_from_a_bare_file_are_in_its_origin(guessed):
     origin = load(guessed).origin
     assert origin.format == "OpenAI (improved- or guided-diffusion)"
     assert set(origin.assumed) == set(GUESSES) - {"sample_size"}
@@ -77,7 +77,7 @@ def test_the_json_that_is_written_is_read_again_as_the_same_model(guessed):
     ("layout", "place"),
     [("root", "scheduler_config.json"), ("pipeline", "scheduler/scheduler_config.json")],
 )
-def test_a_missing_schedule_is_written_where_it_is_looked_for(layout, place, tmp_path):
+def test_a_missing_schedule_is_written_where_it_is_looked_up(layout, place, tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY, layout=layout)
     if layout == "pipeline":
         (tmp_path / "model_index.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""A schedule as few points for its drawing."""
+"""A schedule reduced to a few points for its plot."""
 
 import pytest
 import torch

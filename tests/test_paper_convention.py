@@ -38,7 +38,7 @@ def test_the_paper_convention_equals_a_second_implementation(method, steps, pred
         result = ours.run_pndm(
             config, steps, denoise, SEEDS, SHAPE, method=method, convention="paper"
         )
-        # One or two steps from noise leave most values beyond (-1, 1), whoever takes them.
+        # One or two steps from noise leave most values beyond (-1, 1), in any implementation.
         figure(f"{method}, paper", difference(result, reference, inside=steps > 3), 1e-4)
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a device: float64 where it has it, and float32 without TF32."""
+"""Requirements for a device: float64 if available, and float32 without TF32."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,7 +34,7 @@ def raises(error: Exception) -> Callable[..., Tensor]:
     ],
     ids=["Apple", "Intel", "DirectML", "rounds"],
 )
-def test_a_device_that_raises_or_rounds_computes_no_float64(ones, monkeypatch):
+def test_a_device_that_raises_or_rounds_does_not_support_float64(ones, monkeypatch):
     computes_float64.cache_clear()
     monkeypatch.setattr(torch, "ones", ones)
     assert not computes_float64(torch.device("cpu"))
@@ -83,7 +83,8 @@ def test_a_run_computes_without_tf32_and_leaves_the_settings_as_they_were(prepar
     with exact_float32():
         inside = state()
         assert inside[2:4] == ("ieee", "ieee")
-        # Others may ask in the older way wherever they could before, torch.compile for one.
+        # Other code, for example torch.compile, may still use the older API wherever it could
+        # before.
         for value, old in zip(inside[:2], before[:2], strict=True):
             assert value is False or old == "raises"
     assert state() == before

@@ -1,4 +1,4 @@
-"""What the Comfy Registry reads of the pack, checked with its own command-line tool and by itself.
+"""What the Comfy Registry reads of the pack, checked with its command-line tool and directly.
 
 `comfy node validate` reads pyproject.toml and looks for code that the registry forbids, and
 `comfy node pack` makes the archive that it would upload. Both work without a network. What only the
@@ -34,7 +34,7 @@ def pyproject() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with what git has of ours, and a home beside it."""
+    """A repository with our files from git, and a home folder next to it."""
     folder = tmp_path_factory.mktemp("registry") / "tree"
     ours = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(ours, cwd=ROOT, capture_output=True, text=True)
@@ -94,7 +94,7 @@ def test_the_archive_has_what_users_need_and_no_development_files(tree):
     archive.unlink()
     folders = {name.split("/")[0] for name in names}
     assert {"example_workflows", "subgraphs", "web", "locales"} <= folders
-    # All the rest is there, whatever is added: a folder is left out by name only.
+    # Everything else is there, even new files: folders are only left out by name.
     ours = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
     left_out = (*WORKSHOP, ".", "docs/artwork.py")
     assert names == {name for name in ours if not name.startswith(left_out)}

@@ -22,7 +22,7 @@ SETTINGS = [(1, 1, 1), (7, 10, 10), (10, 10, 5), (11, 10, 2), (20, 3, 4), (20, 1
 
 
 def half_known(shape: tuple[int, int, int] = SHAPE) -> Known:
-    """Images whose right half is to be made."""
+    """Images whose right half is to be drawn."""
     image = torch.rand(len(SEEDS), *shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
     mask = torch.zeros(1, 1, *shape[1:])
     mask[..., shape[2] // 2 :] = 1
@@ -107,7 +107,7 @@ def test_the_pipeline_of_diffusers_gives_our_images(eta, figure):
         figure("RePaintPipeline on digits-16", apart.abs().max().item(), 1e-4)
 
 
-def test_where_the_mask_is_grey_the_result_is_the_mean_of_both_parts():
+def test_a_grey_mask_gives_the_mean_of_both_parts():
     known = Known(torch.ones(1, 1, 2, 2), torch.tensor([0.0, 0.25]))
     found = known.around(torch.full((1, 1, 2, 2), -1.0), torch.zeros(1, 1, 2, 2), torch.ones(()))
     assert found[0, 0, 0].tolist() == [1.0, 0.5]

@@ -32,12 +32,12 @@ def test_a_projected_image_is_the_nearest_with_the_measurement(operator: Linear,
     measurement = Measurement(operator, operator.measure(true))
     nearest = measurement.project(x)
     assert measurement.residual(nearest).abs().max() < 1e-5
-    # From the nearest point of a plane, the way to x is orthogonal to the plane.
+    # The line from the nearest point of a plane to x is orthogonal to the plane.
     along = measurement.project(_images(3, *size, seed=2)) - true
     assert ((x - nearest) * along).sum().abs() < 1e-5 * x.norm() * (1 + along.norm())
 
 
-def test_where_nothing_is_known_an_image_stays_as_it_is():
+def test_where_nothing_is_known_an_image_stays_unchanged():
     x, true = _images(2, 8, 8), _images(2, 8, 8, seed=1)
     known = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
     known[..., 0] = True
@@ -56,7 +56,7 @@ def test_the_measurements_of_a_batch_are_used_in_turn(count):
 
 
 @pytest.mark.parametrize("operator", OPERATORS[1:])
-def test_a_finished_picture_has_the_measurement_also_as_it_is_saved(operator: Linear):
+def test_a_finished_picture_has_the_measurement_even_after_saving(operator: Linear):
     true = _images(2, 12, 20).clamp(-1, 1)
     measurement = Measurement(operator, operator.measure(true))
     finished = measurement.project_into_range(true + 0.2 * _images(2, 12, 20, seed=1))

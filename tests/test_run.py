@@ -49,7 +49,7 @@ def test_denoise_means_the_last_steps_of_a_longer_list(steps, denoise, whole, sp
 @pytest.mark.parametrize("spacing", [*SPACINGS, "power"])
 @pytest.mark.parametrize("T", [7, 40, 999, 1000, 4000])
 def test_denoise_is_the_time_at_which_a_run_begins_whatever_the_steps(T, spacing):
-    # A model that predicts the noise begins later if the last timesteps have no signal.
+    # A model that predicts the noise starts later if the last timesteps have no signal.
     config = SchedulerConfig(num_train_timesteps=T, prediction_type="v_prediction")
     for percent in range(1, 100):
         for steps in (1, 2, 3, 7, 20, 49, 300, 1000):
@@ -77,7 +77,7 @@ def test_more_steps_than_timesteps_below_the_start_are_all_of_them(spacing):
 
 
 @pytest.mark.parametrize("spacing", [*SPACINGS, "power"])
-def test_a_whole_list_begins_with_noise_and_the_end_of_one_with_an_image(spacing):
+def test_a_whole_list_starts_with_noise_and_the_end_of_one_with_an_image(spacing):
     for T in (40, 999, 1000):
         config = SchedulerConfig(num_train_timesteps=T)
         for steps in range(2, T + 1):
@@ -163,7 +163,7 @@ def test_a_run_knows_how_often_it_calls_the_model_and_at_which_noise():
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
-def test_the_output_that_means_an_image_is_found_again(prediction):
+def test_the_output_for_an_image_is_recovered(prediction):
     output, x = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
     for level in (1e-7, 0.3, 1 - 1e-7):
         a = torch.tensor(level, dtype=torch.float64)

@@ -19,7 +19,7 @@ Figure = Callable[[str, float, float], None]
 
 
 def configs(steps: int, **fixed: object) -> list[SchedulerConfig]:
-    """All schedules and predictions; trailing where diffusers walks it rightly, and differs."""
+    """All schedules and predictions; trailing only where diffusers handles it correctly."""
     spacings = ("leading", "trailing") if 1000 % steps == 0 and steps < 1000 else ("leading",)
     return [
         SchedulerConfig(
@@ -54,7 +54,7 @@ def test_ddim_equals_diffusers(steps, eta, figure):
 )
 @pytest.mark.parametrize("set_alpha_to_one", [None, True])
 def test_pndm_equals_diffusers(method, steps, set_alpha_to_one, figure):
-    # Two steps are so long that under the usual betas most values end beyond (-1, 1).
+    # Two steps are so long that with the usual betas most values end beyond (-1, 1).
     mild = {"beta_end": 0.002} if steps == 2 else {}
     for config in configs(steps, set_alpha_to_one=set_alpha_to_one, **mild):
         if config.prediction_type == "sample":
@@ -118,7 +118,7 @@ def test_every_scheduler_option_acts_as_in_diffusers(options, figure):
     for steps in (10, 40):
         reference = oracle.run_ddpm(config, steps, Denoiser(config), SEEDS, SHAPE)
         result = ours.run_ddpm(config, steps, Denoiser(config), SEEDS, SHAPE)
-        # With an offset the last step of diffusers adds noise of variance 1e-20 and no more.
+        # With an offset, the last step of diffusers only adds noise of variance 1e-20.
         figure("DDPM, options", difference(result, reference), BOUND)
         for eta in (0.0, 0.5):
             reference = oracle.run_ddim(config, steps, Denoiser(config), SEEDS, SHAPE, eta)

@@ -1,4 +1,4 @@
-"""What holds for every sampler: evaluations, seeds, precision, nothing kept between runs."""
+"""Properties of every sampler: evaluations, seeds, precision, no state between runs."""
 
 import logging
 
@@ -182,7 +182,7 @@ def test_a_learned_variance_is_rejected_on_a_model_without_one():
             ours.run_ddpm(config, 10, Denoiser(config), SEEDS, SHAPE, variance_type=kind)
 
 
-def test_the_variance_type_of_the_call_wins_over_the_one_of_the_model():
+def test_the_variance_type_of_the_call_overrides_the_models():
     small, large = SchedulerConfig(), SchedulerConfig(variance_type="fixed_large")
     chosen = ours.run_ddpm(small, 10, Denoiser(small), SEEDS, SHAPE, variance_type="fixed_large")
     assert torch.equal(chosen, ours.run_ddpm(large, 10, Denoiser(large), SEEDS, SHAPE))
@@ -229,7 +229,7 @@ def test_the_three_predictions_describe_one_point():
 
 
 @pytest.mark.parametrize(("steps", "warned"), [(600, True), (50, False)])
-def test_a_late_first_timestep_is_warned_of(steps, warned, caplog):
+def test_a_late_first_timestep_gives_a_warning(steps, warned, caplog):
     with caplog.at_level(logging.WARNING):
         warn_of_late_start(make_timesteps(SchedulerConfig(), steps)[0], 1000)
     assert ("first timestep is 599 of 1000" in caplog.text) == warned

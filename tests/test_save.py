@@ -1,4 +1,4 @@
-"""A model saved is a model that diffusers and we open, and nothing else changes on the disk."""
+"""A saved model opens here and in diffusers, and nothing else changes on the disk."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +68,7 @@ def test_an_existing_folder_is_never_overwritten(tmp_path, checkpoint):
         *("C:x", "a\0b", "a\nb", "a/b/c/d/e", "x.", "*", "a/", "a\ud800", "a\udcff/x"),
     ],
 )
-def test_a_name_that_leads_outside_or_is_none_is_rejected(tmp_path, checkpoint, name):
+def test_an_invalid_name_or_one_that_leads_outside_is_rejected(tmp_path, checkpoint, name):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match="is not a valid model name"):
         save(tmp_path / "saved", name, checkpoint)
@@ -108,7 +108,7 @@ def test_where_a_folder_cannot_be_renamed_onto_an_empty_one_models_are_saved_too
 
 
 @pytest.mark.parametrize("name", ["con", "NUL", "aux.old", "a/com1", "lpt9 .x", "PRN.tar.gz"])
-def test_a_name_that_windows_takes_for_a_device_is_rejected(tmp_path, checkpoint, name):
+def test_a_name_that_windows_reserves_for_a_device_is_rejected(tmp_path, checkpoint, name):
     with pytest.raises(ValueError, match=r"'.*' is a device on Windows"):
         save(tmp_path / "saved", name, checkpoint)
     assert save(tmp_path / "saved", "control", checkpoint) == "control"

@@ -30,7 +30,7 @@ def read(release: str) -> dict[str, Any]:
 
 
 def with_classes(folder: Path, scheduler: str = "DDPMScheduler") -> Repo:
-    """What `somebody/classes` is, that the saved workflows download: fp16, and with a class."""
+    """The model `somebody/classes` that the saved workflows download: fp16, with classes."""
     fields = {**toys.TINY, "num_class_embeds": 4}
     toys.write_checkpoint(folder, fields, scheduler={"_class_name": scheduler})
     weights = folder / "diffusion_pytorch_model.safetensors"
@@ -48,7 +48,7 @@ def test_a_saved_workflow_means_what_it_meant_and_runs(
     for node, meant in workflow["extra"]["meant"].items():
         inputs = prompt[node]["inputs"]
         literal = {name: value for name, value in inputs.items() if not isinstance(value, list)}
-        # An input that came later has no value in it, and takes its default.
+        # An input that was added later has no value in it, and takes its default.
         assert literal == meant, prompt[node]["class_type"]
     hub.reset()
     hub.repos["somebody/classes"] = with_classes(tmp_path / "classes")
@@ -65,7 +65,7 @@ def test_a_saved_workflow_means_what_it_meant_and_runs(
     for k in range(24):
         digit = Image.new("L", (16, 16), 10 * k)
         digit.save(host.folder / "input" / "saved-digits" / f"{k:02}.png")
-    client.run(graph())  # after it nothing of another release is in the host's cache
+    client.run(graph())  # so that nothing of another release is in the host's cache
     run = client.run(prompt)
     assert run.error is None, run.error
     # By their kinds: the host runs one of two nodes with equal inputs.
@@ -96,8 +96,8 @@ def test_the_newest_has_every_node_with_no_default_on_any_input() -> None:
     )
     for node, meant in newest["extra"]["meant"].items():
         kind = kinds[node]
-        # A sampler's seed has one more, for what follows a run; nothing that a script adds is
-        # stored.
+        # A sampler's seed has one more value, for control after a run; nothing that a script adds
+        # is stored.
         controlled = "seed" in meant and kind not in uncontrolled
         assert len(stored[node]) == len(meant) + controlled, kind
         widgets = defaults(kind, "inputs", "optional")

@@ -127,7 +127,7 @@ def test_metadata_that_a_file_cannot_hold_is_left_out_with_a_warning(
     assert f"metadata {name!r} is not saved" in caplog.text
 
 
-def test_extra_metadata_of_another_form_costs_no_picture(saving, tmp_path):
+def test_extra_metadata_of_another_form_does_not_stop_the_saving(saving, tmp_path):
     graph = saving.GraphMetadata({"1": {}}, ["workflow"])
     (shown,) = save(saving, torch.rand(1, 8, 8, 3), "m", graph=graph)
     found = graphs.read_metadata(tmp_path / "output" / shown["filename"])
@@ -287,7 +287,7 @@ IS_NO_NAME = "is not a valid file name"
         (IS_NO_NAME, ["a\ud800b", "a\udcffb/x", "a\0b", "a\nb"]),
     ],
 )
-def test_a_prefix_that_cannot_be_a_name_is_rejected_before_the_run_in_text_that_can_be_printed(
+def test_an_invalid_prefix_is_rejected_before_the_run_with_a_printable_message(
     output_files, words, prefixes
 ):
     for prefix in prefixes:
@@ -296,7 +296,7 @@ def test_a_prefix_that_cannot_be_a_name_is_rejected_before_the_run_in_text_that_
         assert str(error.value).isprintable()
 
 
-# The last two are only too long with what the host puts into them.
+# The last two are only too long after the host has filled in the variables.
 @pytest.mark.parametrize(
     "prefix",
     ["x" * 300, "y" * 300 + "/x", "x" * 230 + "%year%" * 5, "/".join(["d" * 200] * 30)],

@@ -1,4 +1,4 @@
-"""Every scheduler class of diffusers: drawn as DDPM's process, drawn with a warning, or refused."""
+"""Every scheduler class of diffusers: used as DDPM's process, used with a warning, or rejected."""
 
 import itertools
 import json
@@ -83,7 +83,7 @@ def same_schedule(config: SchedulerConfig, scheduler: Any) -> bool:
 
 
 def variations(name: str) -> list[dict[str, Any]]:
-    """Options of a class that its constructor takes, in random combinations."""
+    """Options that a class's constructor takes, in random combinations."""
     choices: dict[str, tuple[Any, ...]] = {
         "num_train_timesteps": (1000, 100, 250),
         "beta_start": (0.0001, 0.001),
@@ -165,7 +165,7 @@ def test_a_missing_field_takes_the_default_of_the_class_that_wrote_the_file(
 
 
 @pytest.mark.parametrize("name", OTHER_PROCESSES)
-def test_a_class_of_another_process_is_refused_by_the_name_of_the_process(
+def test_a_class_of_another_process_is_rejected_with_the_name_of_the_process(
     name: str, tmp_path: Path
 ) -> None:
     try:
@@ -183,13 +183,13 @@ def test_a_class_of_another_process_is_refused_by_the_name_of_the_process(
     [
         n
         for n in OTHER_PROCESSES
-        # Nothing in the files of these tells them from a DDPM schedule with its defaults.
+        # Nothing in these files distinguishes them from a DDPM schedule with its defaults.
         if n not in ("IPNDMScheduler", "BlockRefinementScheduler")
         and n not in ("DiscreteDDIMScheduler", "EntropyBoundScheduler")
         and n not in ("LTXEulerAncestralRFScheduler", "RFD4ProteinaScheduler")
     ],
 )
-def test_without_a_class_name_the_fields_tell_another_process(name: str, tmp_path: Path) -> None:
+def test_without_a_class_name_the_fields_reveal_another_process(name: str, tmp_path: Path) -> None:
     fields = written(make(name), tmp_path)
     del fields["_class_name"]
     with pytest.raises(ScheduleError, match="a process other than DDPM's"):
@@ -218,7 +218,7 @@ def test_without_a_class_name_a_file_of_the_same_process_loads(name: str, tmp_pa
     ],
     ids=str,
 )
-def test_a_setting_that_leaves_the_process_is_refused_whatever_the_class(
+def test_a_setting_that_changes_the_process_is_rejected_whatever_the_class(
     fields: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ScheduleError, match=words):
@@ -273,7 +273,7 @@ def test_null_means_the_default_for_every_option() -> None:
         )
 
 
-def test_null_that_diffusers_takes_for_false_is_a_warning() -> None:
+def test_null_that_means_false_in_diffusers_gives_a_warning() -> None:
     config = SchedulerConfig.from_dict({"clip_sample": None, "beta_end": 0.02})
     assert "'clip_sample' is null" in config.warnings[0]
 

@@ -43,7 +43,7 @@ def ours_and_theirs(fields: dict[str, Any]) -> tuple[UNet2D, diffusers.UNet2DMod
 
 
 def model_of(config: ConsistencyConfig, network: nn.Module, label: int | None = None) -> Model:
-    """A network as a ``Model``: what the host does around it."""
+    """A network as a ``Model``, wrapped as the host does."""
 
     def call(x: Tensor, entry: float) -> Tensor:
         sigma = torch.tensor(config.level(int(entry)))
@@ -125,7 +125,7 @@ def test_the_parts_of_image_and_output_are_those_of_diffusers() -> None:
         c_skip, c_out = scheduler.get_scalings_for_boundary_condition(sigma)
         torch.testing.assert_close(config.denoised(zeros, 0.1 * ones, sigma), 0.1 * c_skip * ones)
         torch.testing.assert_close(config.denoised(ones, zeros, sigma), c_out * ones)
-    # The lowest level is the image itself, and lower ones count as it.
+    # The lowest level is the image itself, and lower ones count as the lowest.
     for level in (0.002, 0.001, 0.0):
         sigma = torch.tensor(level)
         assert config.denoised(torch.randn(4), torch.full((4,), 0.3), sigma).eq(0.3).all()
@@ -212,7 +212,7 @@ def test_an_image_to_start_from_gets_the_noise_of_the_first_level() -> None:
         ("x", "'x' is not a timestep"),
     ],
 )
-def test_a_list_that_no_run_can_follow_is_an_error_that_says_why(text: str, words: str) -> None:
+def test_a_list_that_no_run_can_use_is_an_error_that_says_why(text: str, words: str) -> None:
     with pytest.raises(ScheduleError, match=words):
         Consistency.at(ConsistencyConfig(), text)
 
@@ -244,7 +244,7 @@ def test_euler_over_20_sigmas_is_the_same_in_the_data_s_range_with_diffusers_net
             slope = (x - config.denoised(output, x, sigma)) / sigma
             x = x + (2 * following - sigma) * slope
 
-    # The data themselves, in 0..1: Euler's method for dx = -sigma score dsigma.
+    # The data in their own range, 0..1: Euler's method for dx = -sigma score dsigma.
     data = 0.5 + sigmas[0] * noise
     with torch.inference_mode():
         for level, following in itertools.pairwise(sigmas):
@@ -319,7 +319,7 @@ def test_the_class_of_the_scheduler_decides_which_process_it_is() -> None:
     name = "CMStochasticIterativeScheduler"
     assert read_process({"_class_name": name}) == ConsistencyConfig()
     assert read_process({"_class_name": "FlaxScoreSdeVeScheduler"}) == ScoreConfig()
-    # Fields alone are no proof.
+    # Fields alone prove nothing.
     with pytest.raises(ScheduleError, match=f'write "_class_name": "{name}"'):
         read_process({"clip_denoised": True, "sigma_max": 80.0})
     with pytest.raises(ScheduleError, match='write "_class_name": "ScoreSdeVeScheduler"'):

@@ -55,7 +55,7 @@ def test_an_object_has_more_than_ten_connected_bright_pixels():
     assert Look.of(skies).objects == pytest.approx(2 / (2 * 16 * 16) * 1e6)
 
 
-def test_two_specks_at_the_same_place_of_two_skies_are_no_object():
+def test_two_specks_at_the_same_place_of_two_skies_are_not_an_object():
     skies = dark(2, 16, 16)
     skies[:, :, 2, 2:9] = 200
     assert Look.of(skies).objects == 0
@@ -88,7 +88,7 @@ def test_a_picture_compared_with_its_own_crops_is_good():
     [
         (lambda sky: sky + torch.tensor([0, 0, 5])[:, None, None], 5, 0, 1),  # a blue veil
         (lambda sky: (sky + 20) // 2, 5.625, 0.5, 1),  # pale galaxies
-        (lambda sky: sky.clamp(max=60), 8.75, 0.78, inf),  # none that is bright
+        (lambda sky: sky.clamp(max=60), 8.75, 0.78, inf),  # no bright ones
     ],
 )
 def test_skies_that_differ_are_not_good(change, mean, deviation, objects):
@@ -176,7 +176,7 @@ def test_the_picture_of_deep_field_is_dark_and_has_scikit_images_size():
 
 @pytest.mark.slow
 def test_the_bundled_model_draws_skies_that_are_as_dark_as_its_picture():
-    # So few skies vary; the 256 of the model's card must be within 3. Clipped ones are 95 away.
+    # So few skies vary; the 256 of the model's card must be within 3. Clipped skies are 95 away.
     judgement = judge(DEEP_FIELD, deep_field.pictures(), sampler="DDIM", steps=20, skies=8)
     assert judgement.farthest_mean < 10
     assert judgement.drawn.objects > 0

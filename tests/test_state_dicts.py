@@ -1,4 +1,4 @@
-"""The network is found in whatever a training program has saved, averaged weights first."""
+"""The network is found in any training program's file, averaged weights first."""
 
 import argparse
 import collections
@@ -36,7 +36,7 @@ PLAIN, AVERAGED = network("diffusers", 1), network("diffusers", 2)
 
 
 def load(folder: Path, content: Any, kind: str = "diffusers", suffix: str = ".pt") -> Checkpoint:
-    """Save this beside the JSON of its format, and load it."""
+    """Save this next to the JSON of its format, and load it."""
     path = folder / f"model{suffix}"
     if suffix == ".safetensors":
         save_file({name: tensor.clone() for name, tensor in content.items()}, path)
@@ -102,7 +102,7 @@ def averaging_library(averaged: State, fields: dict[str, Any] = toys.TINY) -> di
     ],
     ids=range(10),
 )
-def test_averaged_weights_win_however_a_program_stores_them(content, tmp_path):
+def test_averaged_weights_take_precedence_however_a_program_stores_them(content, tmp_path):
     checkpoint = load(tmp_path, content)
     assert is_the_same(checkpoint.weights, AVERAGED)
     assert checkpoint.origin.averaged is True
@@ -127,7 +127,7 @@ def test_averaged_weights_win_however_a_program_stores_them(content, tmp_path):
     ],
     ids=range(12),
 )  # fmt: skip
-def test_without_averaged_weights_the_plain_ones_are_taken_and_that_is_not_called_averaged(
+def test_without_averaged_weights_the_plain_ones_are_used_and_not_called_averaged(
     content, averaged, tmp_path
 ):
     checkpoint = load(tmp_path, content)
@@ -180,7 +180,7 @@ def test_betas_that_were_saved_around_the_network_are_its_schedule(kind, tmp_pat
     assert read_checkpoint(find_files(tmp_path / "model.pt")).scheduler == {"beta_end": 0.03}
 
 
-# What would be a wrong picture is rejected
+# Files that would give wrong pictures are rejected
 
 
 def changed(state: State, *without: str) -> State:
@@ -224,18 +224,16 @@ def test_several_networks_that_differ_are_an_error_that_names_them(content, word
     [("first_stage_model.decoder.conv.weight", "autoencoder"), ("vae.x.weight", "autoencoder"),
      ("cond_stage_model.transformer.weight", "needs text")],
 )  # fmt: skip
-def test_a_network_beside_an_autoencoder_or_a_text_encoder_is_no_pixel_model(
-    beside, words, tmp_path
-):
+def test_a_network_saved_with_an_autoencoder_or_a_text_encoder_is_rejected(beside, words, tmp_path):
     content = {"state_dict": {**prefixed(PLAIN, "model."), beside: torch.zeros(3, 3)}}
     with pytest.raises(CheckpointError, match=words):
         load(tmp_path, content)
 
 
-# What a message says
+# Messages
 
 
-def test_what_is_no_network_is_rejected_by_its_first_keys_and_without_advice_to_run_it(tmp_path):
+def test_other_content_is_rejected_with_its_first_keys_and_without_advice_to_run_it(tmp_path):
     for content, words in (
         ({"epoch": 3, "state_dict": {"decoder.up.weight": torch.zeros(2)}},
          r"epoch \(int\), state_dict \(decoder\.up\.weight\)"),
@@ -269,7 +267,7 @@ def lightning(monkeypatch: pytest.MonkeyPatch) -> type:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_settings_that_programs_save_beside_the_weights_do_not_keep_a_file_from_loading(
+def test_settings_saved_with_the_weights_do_not_keep_a_file_from_loading(
     zipped, lightning, tmp_path
 ):
     settings = {
@@ -293,7 +291,7 @@ def test_settings_that_programs_save_beside_the_weights_do_not_keep_a_file_from_
 
 
 class _Settings:
-    """Of a class that this process has, but no list of harmless ones."""
+    """Of a class that this process has, but that is not in the list of harmless ones."""
 
 
 def test_the_message_about_code_in_a_file_names_it(tmp_path):
@@ -303,7 +301,9 @@ def test_the_message_about_code_in_a_file_names_it(tmp_path):
 
 @pytest.mark.parametrize("start", [b"", b"version https://git-lfs", b"<!DOCTYPE html>"])
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
-def test_a_download_that_is_no_pickle_is_not_advised_to_be_run(start, suffix, tmp_path):
+def test_the_message_about_a_download_that_is_not_a_pickle_does_not_advise_to_run_it(
+    start, suffix, tmp_path
+):
     path = tmp_path / f"model{suffix}"
     path.write_bytes(start)
     with pytest.raises(CheckpointError, match=r"a web page or a Git LFS pointer") as caught:

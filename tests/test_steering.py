@@ -1,4 +1,4 @@
-"""Steering on Gaussians, for which the images that a score asks for are known exactly."""
+"""Steering on Gaussians, for which the steered images are known exactly."""
 
 import torch
 from comfyui_unconditional.schedulers.steering import moved_by_image, moved_by_input
@@ -21,7 +21,7 @@ def asked_for(mean: Tensor, variance: Tensor) -> Tensor:
     return mean + variance / (variance + SPREAD**2) * (VALUE - mean)
 
 
-def test_the_gradient_by_the_noisy_image_gives_the_images_that_are_asked_for():
+def test_the_gradient_by_the_noisy_image_gives_the_requested_images():
     x, sigma, mean, variance = pixels()
     x.requires_grad_()
     predicted = x / (1 + sigma**2).reshape(4, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""What one step of training shows the network, and how it judges the answer."""
+"""One step of training: the network's inputs, and the loss."""
 
 from dataclasses import replace
 
@@ -163,7 +163,7 @@ def test_pictures_are_mirrored_and_turned_in_all_ways(tmp_path, change, expected
     assert (tuple(picture.flip(-1).flatten().tolist()) in found) == options.flip
 
 
-def test_pictures_in_float32_are_trained_as_they_are(tmp_path):
+def test_pictures_in_float32_are_trained_on_unchanged(tmp_path):
     picture = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8)
     run = make_run(tmp_path, replace(OPTIONS, flip=False), PictureSet.of_tensor(picture))
     assert torch.equal(run._batch(0, 0, torch.Generator())[0], picture.expand(4, 1, 8, 8))

@@ -1,4 +1,4 @@
-"""The model card that training writes, and the folder that it describes."""
+"""The model card written by training, and the folder that it describes."""
 
 from dataclasses import replace
 

@@ -52,7 +52,7 @@ def interrupt(patch: pytest.MonkeyPatch, at: int) -> None:
     patch.setattr(TrainingRun, "_train_step", interrupted)
 
 
-def test_the_command_makes_a_model_and_says_how_to_use_it(picture_folder, tmp_path, capsys):
+def test_the_command_trains_a_model_and_says_how_to_use_it(picture_folder, tmp_path, capsys):
     out = tmp_path / "model"
     assert main(train_on(picture_folder, out, "--grey", "--flip", "--rotate")) == 0
     said = capsys.readouterr().out
@@ -97,7 +97,7 @@ def test_the_command_resumes_after_ctrl_c(
     assert is_same(tmp_path / "model", tmp_path / "whole")
 
 
-def test_more_steps_go_on_from_a_finished_training(picture_folder, tmp_path):
+def test_more_steps_continue_a_finished_training(picture_folder, tmp_path):
     assert main(train_on(picture_folder, tmp_path / "model")) == 0
     assert main(train_on(picture_folder, tmp_path / "model", "--steps", "4")) == 0
     assert "| Length | 4 steps" in (tmp_path / "model" / "README.md").read_text()
@@ -105,7 +105,7 @@ def test_more_steps_go_on_from_a_finished_training(picture_folder, tmp_path):
     assert is_same(tmp_path / "model", tmp_path / "whole")
 
 
-def test_more_pictures_go_on_and_are_in_the_card(picture_folder, tmp_path):
+def test_more_pictures_continue_a_run_and_are_in_the_card(picture_folder, tmp_path):
     assert main(train_on(picture_folder, tmp_path / "model")) == 0
     Image.new("RGB", (9, 9), "red").save(picture_folder / "new.png")
     assert main(train_on(picture_folder, tmp_path / "model", "--steps", "3")) == 0
@@ -123,7 +123,7 @@ def test_other_settings_in_the_same_folder_are_rejected(picture_folder, tmp_path
     assert (out / "training.pt").read_bytes() == before
 
 
-def test_the_command_goes_on_from_the_weights_and_schedule_of_a_model(picture_folder, tmp_path):
+def test_the_command_starts_from_the_weights_and_schedule_of_a_model(picture_folder, tmp_path):
     old, out = tmp_path / "old", tmp_path / "new"
     squared = ["--beta-schedule", "squaredcos_cap_v2", "--grey"]
     assert main(train_on(picture_folder, old, *squared)) == 0
@@ -138,7 +138,7 @@ def test_the_command_goes_on_from_the_weights_and_schedule_of_a_model(picture_fo
     assert "| Starts from | old (sha256 " in (out / "README.md").read_text()
 
 
-def test_a_model_without_its_schedule_is_no_start(picture_folder, tmp_path, capsys):
+def test_a_model_without_its_schedule_cannot_be_a_start(picture_folder, tmp_path, capsys):
     save_model(tmp_path / "old", UNet2D(UNET).state_dict(), UNET, SCHEDULER)
     (tmp_path / "old" / "scheduler" / "scheduler_config.json").unlink()
     start = ["--model", str(tmp_path / "old"), "--grey"]
@@ -203,7 +203,7 @@ def test_the_options_of_the_command_reach_the_run(picture_folder, tmp_path):
 
 
 @pytest.mark.parametrize("colour", ["nothing", "#12", "#11223344", "12"])
-def test_a_background_that_is_no_colour_is_an_error_that_says_how_to_write_one(
+def test_a_background_that_is_not_a_colour_is_an_error_that_says_how_to_write_one(
     picture_folder, tmp_path, capsys, colour
 ):
     with pytest.raises(SystemExit):
@@ -212,7 +212,7 @@ def test_a_background_that_is_no_colour_is_an_error_that_says_how_to_write_one(
 
 
 @pytest.mark.parametrize("size", ["8x8x8", "a", "8x", "-8"])
-def test_a_size_that_is_none_is_an_error_that_says_how_to_write_one(
+def test_an_invalid_size_is_an_error_that_says_how_to_write_one(
     picture_folder, tmp_path, capsys, size
 ):
     with pytest.raises(SystemExit):

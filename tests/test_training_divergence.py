@@ -1,4 +1,4 @@
-"""A run whose loss becomes NaN, or jumps, goes back and takes smaller steps."""
+"""A run whose loss becomes NaN or jumps goes back and takes smaller steps."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ RETRIES = 3
 
 
 class Spoiled:
-    """Makes the gradients of chosen steps NaN: each as many times as it is listed."""
+    """Makes the gradients of chosen steps NaN, each as often as it is listed."""
 
     def __init__(self, run: TrainingRun, steps: list[int]):
         self._steps, self._loss = list(steps), run._loss
@@ -49,7 +49,7 @@ def test_after_nan_the_run_goes_back_to_the_last_saved_state_with_half_the_rate(
         *[(3, full / 2), (4, full / 2), (5, full / 2), (6, full / 2)],
     ]
     assert run.progress.retries == [4]
-    assert "NaN at step 4. Going on from step 2 with half the learning rate" in caplog.text
+    assert "NaN at step 4. Continuing from step 2 with half the learning rate" in caplog.text
 
     # Its weights are those of a run with that rate from step 2 on.
     other = make_run(tmp_path / "other")
@@ -146,16 +146,16 @@ USUAL = [1.0, 0.9, 1.1, 1.0] * 25
         ([*USUAL, *[4.1] * 8], True),
         ([*USUAL, *[1.0] * 7, 20.0], False),  # one difficult step
         ([*USUAL, *[1.0] * 7, 30.0], True),
-        ([*[50.0] * 400, *USUAL, *[9.0] * 8], True),  # how it began does not count
-        ([*USUAL[:92], *[9.0] * 16], False),  # not above what was highest before
+        ([*[50.0] * 400, *USUAL, *[9.0] * 8], True),  # the start of the run does not count
+        ([*USUAL[:92], *[9.0] * 16], False),  # not above the highest before
     ],
 )
 def test_a_jump_is_a_mean_of_8_steps_far_above_the_100_before(losses, jumped):
     assert Progress(losses=losses).has_jumped == jumped
 
 
-def test_losses_that_always_vary_widely_are_no_jump():
-    """As with one picture in a step: a few timesteps are far more difficult than the others."""
+def test_losses_that_always_vary_widely_are_not_a_jump():
+    """As with one picture per step: a few timesteps are far more difficult than the others."""
     draws = random.Random(0)
     losses = [20.0 if draws.random() < 0.1 else 1.0 for _ in range(3000)]
     assert not any(Progress(losses=losses[: k + 1]).has_jumped for k in range(3000))

@@ -1,4 +1,4 @@
-"""The memory that a training is said to need."""
+"""The estimated memory of a training."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The networks that are chosen for the user's pictures."""
+"""The networks chosen for the user's pictures."""
 
 import pytest
 import torch

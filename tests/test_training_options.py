@@ -1,4 +1,4 @@
-"""The options of a training: their ranges, and which of them make a run another one."""
+"""The options of a training: their ranges, and which of them make a run a different one."""
 
 import math
 from dataclasses import fields, replace
@@ -35,7 +35,7 @@ def test_options_out_of_range_are_rejected(wrong, words):
         replace(OPTIONS, **wrong)
 
 
-def test_only_options_that_change_no_weight_may_change_while_a_run_goes_on():
+def test_only_options_that_change_no_weight_may_change_during_a_run():
     names = {field.name for field in fields(TrainingOptions)}
     assert names - OPTIONS.identity.keys() == {"steps", "save_every", "compile"}
     cosine = replace(OPTIONS, decay="cosine")

@@ -60,7 +60,7 @@ def test_height_comes_before_width(tmp_path):
 
 
 def save_turned(path: Path, **options: Any) -> None:
-    """Save a picture whose upper half is white, with the remark to turn it clockwise by 90°."""
+    """Save a picture whose upper half is white, with the EXIF tag to turn it clockwise by 90°."""
     picture = Image.new("L", (48, 32), 0)
     picture.paste(255, (0, 0, 48, 16))
     exif = Image.Exif()
@@ -133,13 +133,13 @@ def test_with_four_channels_the_transparency_is_kept_and_hidden_colour_is_zero(
     assert rgba[:, 0, 0].tolist() == [0, 0, 0, 0]
     assert rgba[3, size // 2, size // 2] == 255
     assert (rgba[:3, rgba[3] == 0] == 0).all()
-    # No magenta where enough is seen of a pixel: none is redder than it is green.
+    # No magenta in pixels that are visible enough: none is redder than it is green.
     if "grey" not in name:
         seen = rgba[:, rgba[3] > 32].int()
         assert (seen[0] < seen[1]).all()
 
 
-def test_opaque_pictures_are_what_they_were_with_and_without_an_alpha_channel(tmp_path):
+def test_opaque_pictures_are_unchanged_with_and_without_an_alpha_channel(tmp_path):
     g = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (12, 14, 3), generator=g, dtype=torch.uint8).numpy()
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -192,7 +192,7 @@ def test_a_file_of_another_kind_is_not_opened_and_a_note_names_its_kind(tmp_path
 
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tiff", "avif"])
-def test_of_an_animation_or_of_pages_the_first_is_taken_and_a_note_says_so(tmp_path, suffix):
+def test_the_first_frame_or_page_is_used_and_a_note_says_so(tmp_path, suffix):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
     pictures = read(tmp_path, 8, 3)
@@ -266,7 +266,7 @@ def test_reading_has_the_pictures_in_memory_once(tmp_path, crop, channels):
 
     assert peak_bytes(load) <= data_set + 2 * one
 
-    # The arrays of numpy and Python's bytes, which the above does not see.
+    # numpy's arrays and Python's bytes, which the above does not count.
     tracemalloc.start()
     try:
         pictures = load()
@@ -297,7 +297,7 @@ def test_broken_pictures_are_skipped_and_one_note_names_them(picture_folder):
         assert str(picture_folder) not in note
 
 
-def test_of_many_broken_pictures_five_are_named_and_the_others_counted(picture_folder):
+def test_a_note_names_five_broken_pictures_and_counts_the_others(picture_folder):
     for k in range(8):
         (picture_folder / f"broken {k}.png").write_bytes(b"")
     (note,) = read(picture_folder, 12, 3).notes[:1]
@@ -350,7 +350,7 @@ def test_a_folder_is_entered_with_or_without_quotes():
             entered_folder(empty)
 
 
-# Size and channels that nobody gave
+# Size and channels that are not given
 
 
 def save_all(folder: Path, *shapes: tuple[int, int], mode: str = "L") -> None:
@@ -369,14 +369,14 @@ def save_all(folder: Path, *shapes: tuple[int, int], mode: str = "L") -> None:
         ([(24, 40), (40, 24)], "centre", (24, 24)),
         ([(100, 30), (200, 300)], "centre", (28, 28)),
         ([(5, 5)], "centre", (8, 8)),
-        # One tiny picture among many does not decide.
+        # One tiny picture among many should not decide.
         ([(3, 3), *[(48, 50)] * 20], "centre", (48, 48)),
         ([(100, 80)], "random", (64, 64)),
         ([(40, 80)], "random", (40, 40)),
         ([(40, 80), (200, 100)], "random", (40, 40)),
     ],
 )
-def test_without_a_size_that_of_the_pictures_is_taken(tmp_path, shapes, crop, size):
+def test_without_a_size_the_pictures_size_is_used(tmp_path, shapes, crop, size):
     save_all(tmp_path, *shapes)
     pictures = read_folder(tmp_path, size=None, channels=1, crop=crop, multiple=4)
     assert pictures.size == size
@@ -438,7 +438,7 @@ def test_a_note_says_how_many_pictures_lose_their_colours(tmp_path):
 # Random crops
 
 
-def test_random_crops_are_parts_of_the_picture_as_it_is(tmp_path):
+def test_random_crops_are_unchanged_parts_of_the_picture(tmp_path):
     save_all(tmp_path, (20, 26))
     pixels = torch.arange(20 * 26).reshape(20, 26) % 251
     Image.fromarray(pixels.to(torch.uint8).numpy()).save(tmp_path / "000.png")
@@ -473,7 +473,7 @@ def test_only_a_picture_smaller_than_the_crop_is_enlarged(tmp_path):
 # Images from other nodes
 
 
-def test_images_are_read_as_files_with_the_same_pixels_are(tmp_path):
+def test_images_are_read_like_files_with_the_same_pixels(tmp_path):
     g = torch.Generator().manual_seed(0)
     shapes = [(20, 30, 3), (16, 16, 4), (40, 17, 1), (40, 17, 1)]
     images = [torch.randint(0, 256, shape, generator=g, dtype=torch.uint8) for shape in shapes]
@@ -494,7 +494,7 @@ def test_an_image_with_values_that_are_not_numbers_is_skipped(tmp_path):
     images[1, 0, 0, 0] = torch.nan
     pictures = from_images([images], size=8, channels=3)
     assert len(pictures) == 1
-    assert "image 2 (it has values" in pictures.notes[0]
+    assert "image 2 (it has NaN or infinite values" in pictures.notes[0]
 
 
 def test_images_of_another_shape_and_no_images_are_rejected():
@@ -506,7 +506,7 @@ def test_images_of_another_shape_and_no_images_are_rejected():
         PictureSet.of_tensor(torch.zeros(0, 3, 8, 8))
 
 
-# What all sets of pictures share
+# Common to all sets of pictures
 
 
 @pytest.mark.parametrize("size", [8, None])
@@ -533,7 +533,7 @@ def test_the_checksum_depends_on_pixels_and_on_shapes():
     assert PictureSet.of_tensor(images.clone()).sha256 in checksums
 
 
-def test_float_pictures_stay_what_they_are():
+def test_float_pictures_stay_unchanged():
     images = torch.rand(3, 1, 8, 8)
     pictures = PictureSet.of_tensor(images)
     assert torch.equal(pictures.take([2, 0, 2], torch.Generator()), images[[2, 0, 2]])

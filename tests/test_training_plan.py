@@ -1,4 +1,4 @@
-"""What is trained for the user's choices."""
+"""The training plan for the user's choices."""
 
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ def start(unet: UNetConfig = UNET) -> Start:
 
 
 @pytest.mark.parametrize(("small_data", "few"), [("auto", False), ("on", True), ("off", False)])
-def test_a_model_that_goes_on_is_only_augmented_where_that_is_chosen(small_data, few):
+def test_an_existing_model_is_only_augmented_if_that_is_chosen(small_data, few):
     plan = Plan.make(noise_pictures(), OPTIONS, small_data=small_data, start=start())
     assert bool(plan.options.augment) == bool(plan.options.dropout) == few
 

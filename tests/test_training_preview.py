@@ -1,4 +1,4 @@
-"""Images that are drawn while a run goes on."""
+"""Images that are drawn during a run."""
 
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ def test_an_image_of_a_new_model_takes_20_evaluations_each_of_which_can_be_cance
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 5])
-def test_an_image_does_not_depend_on_those_beside_it(monkeypatch, at_once):
+def test_an_image_does_not_depend_on_the_others_in_its_batch(monkeypatch, at_once):
     network = UNet2D(UNET)
     alone = torch.cat([draw(network, SCHEDULER, SIZE, [seed]) for seed in range(5)])
     parts: list[int] = []

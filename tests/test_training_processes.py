@@ -1,4 +1,4 @@
-"""Several processes train as one does, and go on when one of them was killed."""
+"""Several processes train like one, and continue after one of them was killed."""
 
 import os
 import socket
@@ -69,7 +69,7 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def assert_as_one(folder: Path, one: TrainingRun) -> None:
-    """Assert that both processes ended as the single one did."""
+    """Assert that both processes ended like the single one."""
     for rank in range(2):
         found: dict[str, Any] = torch.load(folder / f"process {rank}.pt", weights_only=True)
         assert found["losses"] == one.progress.losses
@@ -84,7 +84,7 @@ def test_two_processes_train_the_weights_of_one_bit_for_bit(tmp_path):
     one = make_run(tmp_path / "one", options(200))
     finish(one)
     assert_as_one(tmp_path / "two", one)
-    # And one process can go on where two have stopped.
+    # And one process can continue where two have stopped.
     more = make_run(tmp_path / "two", options(203))
     assert more.step == 200
     finish(more)
@@ -99,7 +99,7 @@ def test_when_a_process_dies_torchrun_starts_all_again_from_the_last_saved_state
     assert_as_one(tmp_path, one)
 
 
-def test_processes_that_read_at_different_times_go_back_alike(tmp_path):
+def test_processes_that_read_at_different_times_go_back_to_the_same_step(tmp_path):
     assert run_two(tmp_path / "two", "--steps", 6, "--nan-at", 5, "--late") == [0, 0]
     one = make_run(tmp_path / "one", options(6))
     spoil_once(one, 5)

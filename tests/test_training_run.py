@@ -1,4 +1,4 @@
-"""A run that is stopped, killed, or given more to do goes on as if nothing had happened."""
+"""A run that is stopped, killed or extended continues as if it had never stopped."""
 
 import os
 import subprocess
@@ -62,7 +62,7 @@ def test_random_crops_are_the_same_after_resuming(tmp_path):
     assert_same_state(resumed, whole)
 
 
-def test_more_steps_go_on_from_the_end_and_equal_a_longer_run(tmp_path):
+def test_more_steps_continue_from_the_end_and_equal_a_longer_run(tmp_path):
     whole = make_run(tmp_path / "whole", replace(OPTIONS, steps=12))
     finish(whole)
     finish(make_run(tmp_path / "parts"))
@@ -79,7 +79,7 @@ def test_fewer_steps_than_were_done_train_no_more(tmp_path):
     assert run.step == 6
 
 
-def test_a_run_that_starts_from_a_model_goes_on_from_its_own_weights(tmp_path):
+def test_a_run_that_started_from_a_model_continues_from_its_own_weights(tmp_path):
     torch.manual_seed(1)
     weights = UNet2D(UNET).half().state_dict()
     given = {"weights": weights, "start": "a model"}
@@ -110,7 +110,7 @@ def test_an_abandoned_run_continues_from_its_last_saved_state(tmp_path):
     assert_same_state(resumed, whole)
 
 
-# Trains until it is killed, and says each step.
+# Trains until it is killed, and prints each step.
 _ENDLESS = """
 import sys
 from dataclasses import replace
@@ -142,7 +142,7 @@ def test_a_killed_process_leaves_a_whole_model_and_loses_at_most_save_every_step
             done = int(line)
             if done == last_seen:
                 process.kill()
-        # What it did before the kill arrived counts too.
+        # Steps done before the kill arrived count too.
     assert process.returncode != 0
     assert done >= last_seen
 
@@ -201,7 +201,7 @@ def test_resuming_with_another_network_or_size_is_rejected_and_names_it(tmp_path
         make_run(tmp_path, **change)
 
 
-def test_more_steps_of_a_run_whose_learning_rate_falls_to_0_are_another_run(tmp_path):
+def test_more_steps_are_a_new_run_if_the_learning_rate_falls_to_0(tmp_path):
     options = replace(OPTIONS, decay="cosine")
     finish(make_run(tmp_path, options))
     with pytest.raises(ValueError, match=r"steps was 6 and is now 12\. To continue it, use its"):
@@ -219,7 +219,7 @@ def test_resuming_may_change_how_often_the_state_is_saved_and_whether_it_compile
     assert run.progress.saved == [0, 1, 2, 3]
 
 
-def test_more_pictures_go_on_and_are_recorded(tmp_path):
+def test_more_pictures_continue_a_run_and_are_recorded(tmp_path):
     few, more = noise_pictures(5), noise_pictures(7)
     finish(make_run(tmp_path, pictures=few))
     run = make_run(tmp_path, replace(OPTIONS, steps=9), more)

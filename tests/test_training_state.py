@@ -1,4 +1,4 @@
-"""What a run writes to disk: whole or not at all, and never over something else."""
+"""Files that a run writes: whole or not at all, and never over something else."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_a_damaged_state_is_reported(tmp_path, content):
         make_run(tmp_path)
 
 
-def test_a_run_goes_on_the_same_whatever_order_in_memory_its_state_has(tmp_path):
+def test_a_run_continues_the_same_whatever_memory_order_its_state_has(tmp_path):
     whole, saved = make_run(tmp_path / "whole"), make_run(tmp_path / "saved")
     finish(whole)
     finish(saved, stop_after=2)
@@ -52,7 +52,7 @@ def test_damaged_settings_are_reported(tmp_path, content):
 def test_a_state_of_an_earlier_version_is_reported_and_never_overwritten(tmp_path):
     torch.save({"step": 3, "model": {}, "ema": {}}, tmp_path / "training.pt")
     before = _files(tmp_path)
-    with pytest.raises(ValueError, match=r"training\.pt is of an earlier version of this trainer"):
+    with pytest.raises(ValueError, match=r"training\.pt is from an earlier version of this"):
         make_run(tmp_path)
     assert _files(tmp_path) == before
 
@@ -65,7 +65,7 @@ def test_the_folder_of_another_model_is_reported_and_never_overwritten(tmp_path)
     assert _files(tmp_path) == before
 
 
-def test_a_file_in_the_place_of_the_folder_is_reported(tmp_path):
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path):
     (tmp_path / "model").write_text("mine")
     with pytest.raises(ValueError, match=r"is a file\. Choose a folder"):
         make_run(tmp_path / "model")
@@ -78,7 +78,7 @@ def test_the_settings_are_written_as_readable_json(tmp_path):
     assert settings["unet"]["block_out_channels"] == [8, 16]
 
 
-def test_the_state_survives_a_disk_that_is_full(tmp_path, monkeypatch):
+def test_the_state_survives_a_full_disk(tmp_path, monkeypatch):
     run = make_run(tmp_path)
     finish(run, stop_after=2)
     before = _files(tmp_path)

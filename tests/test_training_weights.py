@@ -20,7 +20,8 @@ def inputs() -> tuple[Tensor, Tensor]:
 
 
 def test_the_averaged_weights_follow_the_power_function(tmp_path):
-    """The closed form of Karras et al. 2024, eq. 1: step i counts as i^(gamma + 1) has grown."""
+    """The closed form of Karras et al. 2024, eq. 1: step i has the weight by which i^(gamma + 1)
+    grows."""
     options = replace(OPTIONS, steps=9, learning_rate=0.01)
     run = make_run(tmp_path, options)
     names = [name for name, _ in run.network.named_parameters()]
@@ -63,7 +64,7 @@ def test_the_saved_model_is_the_average_without_what_only_training_needs(tmp_pat
         saved = checkpoint.build(UNet2D)(x, t)
         torch.testing.assert_close(saved, run.averaged(x, t))
 
-        # And the network in training, without labels, computes what its weights alone do.
+        # And the network in training, without labels, computes the same as its weights alone.
         alone = UNet2D(UNET).eval()
         alone.load_state_dict(run.network.state_dict())
         run.model.eval()

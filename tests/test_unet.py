@@ -106,7 +106,7 @@ def test_each_image_may_have_its_own_time():
         torch.testing.assert_close(both[1:], ours(x[1:], 700.0))
 
 
-def test_a_time_between_two_steps_is_no_error():
+def test_a_time_between_two_steps_is_accepted():
     ours, _ = ours_and_theirs(toys.TINY)
     x = torch.randn(1, 3, 8, 8)
     with torch.inference_mode():
@@ -271,7 +271,7 @@ def test_a_configuration_survives_being_written_and_read():
     assert UNetConfig.from_dict(config.to_dict()) == config
 
 
-def test_fields_that_libraries_write_and_that_change_nothing_are_no_warning():
+def test_harmless_fields_that_libraries_write_give_no_warning():
     fields = {"decay": 0.9999, "optimization_step": 5, "use_ema_warmup": True}
     fields |= {"quantization_config": {"bits": 8}, "_name_or_path": "x"}
     config = UNetConfig.from_dict({**toys.TINY, **fields})
@@ -290,7 +290,7 @@ def test_an_unknown_field_is_a_warning_that_names_it():
     assert warned.to_dict() == plain.to_dict()
 
 
-# What null says of a network; for every other field it is no value, and diffusers fails with it.
+# The meaning of null; for every other field it is not a value, and diffusers fails with it.
 NULL_IS_A_VALUE = {
     *("sample_size", "time_embedding_dim", "mid_block_type", "downsample_type", "upsample_type"),
     *("attention_head_dim", "norm_num_groups", "attn_norm_num_groups", "class_embed_type"),
@@ -323,7 +323,7 @@ def test_a_network_from_noise_alone_has_as_many_outputs_or_twice(inputs, outputs
         *[(i, o, "as many outputs as inputs") for i, o in ((3, 4), (3, 5), (1, 3), (4, 6))],
     ],
 )
-def test_a_network_of_other_channels_is_rejected_with_what_it_is_for(inputs, outputs, words):
+def test_a_network_of_other_channels_is_rejected_with_its_purpose(inputs, outputs, words):
     fields = {**toys.TINY, "in_channels": inputs, "out_channels": outputs}
     with pytest.raises(CheckpointError, match=words) as caught:
         UNetConfig.from_dict(fields).check_unconditional()

@@ -73,7 +73,7 @@ def test_a_random_configuration_equals_diffusers(number, parity, figure):
     exact = ours if fields["class_embed_type"] == "timestep" else theirs
     comparison, apart = compare_networks(ours, theirs, *inputs(fields, number), exact=exact)
     parity("UNet, matrix", comparison)
-    # The angles of "fourier" are thousands of radians, ours in float32 also here.
+    # The angles of "fourier" are thousands of radians, and ours are in float32 even here.
     fourier = fields["time_embedding_type"] == "fourier"
     kind = "UNet, matrix, fourier" if fourier else "UNet, matrix"
     figure(f"{kind}, both in float64", apart, 1e-5 if fourier else 1e-12)

@@ -1,4 +1,4 @@
-"""Where diffusers is wrong we are right: each difference shown, and shown to be one."""
+"""Where this pack corrects diffusers: each difference, shown in both."""
 
 from unittest import mock
 
@@ -61,7 +61,7 @@ def test_ddpm_adds_no_noise_in_the_step_that_ends_at_the_data(options):
     assert result.abs().max() <= 1 + 1e-6
     assert (result - theirs).abs().max() > 1e-2
 
-    # All that differs is that last draw: undo it, and the images agree.
+    # Only that last draw differs: undo it, and the images agree.
     noise = SeededNoise(SEEDS, SHAPE)
     for _ in range(11):  # x_T, nine steps, and the last that should not be
         last = noise()
@@ -90,7 +90,7 @@ def their_repaint(setting: tuple[int, int, int], known: Known, *, corrected: boo
             else:
                 first = before + 1 - gap if corrected else before
                 betas = torch.cat((torch.zeros(gap), own))[gap + first : 2 * gap + first]
-                # All of the noise comes with the last of them.
+                # All of the noise is added in the last of them.
                 std = ((1 - (1 - betas).prod()) / betas[-1]).sqrt()
                 noises = [torch.zeros_like(x)] * (gap - 1) + [std * draws()]
                 scheduler.betas = torch.cat((torch.zeros(before), betas))

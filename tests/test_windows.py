@@ -38,7 +38,7 @@ def test_a_network_that_changes_nothing_gives_the_image_in_any_windows(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_windows_overlap_as_much_as_was_asked_and_evenly(seed):
+def test_windows_overlap_evenly_and_as_much_as_requested(seed):
     cover, windows, height, width = some_cover(seed)
     places = torch.arange(height * width).view(1, 1, height, width)
     cut = cover.cut(places, range(len(cover)))[:, 0]
@@ -55,7 +55,7 @@ def test_windows_overlap_as_much_as_was_asked_and_evenly(seed):
             assert max(steps) - min(steps) <= 1
 
 
-def test_windows_that_wrap_treat_every_place_alike():
+def test_windows_that_wrap_treat_every_place_the_same():
     cover = Cover(16, 24, Windows(8, 8, 0.5, "both"))
     assert len(cover) == 4 * 6
     x = torch.randn(1, 1, 16, 24)

@@ -1,4 +1,4 @@
-"""Small models of the configurations that people have, and checkpoints of them on disk."""
+"""Small models with common configurations, and checkpoints of them on disk."""
 
 import json
 import re
@@ -108,7 +108,7 @@ def write_checkpoint(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> UNet2DModel:
-    """Write a model as people find it, and return diffusers' model with its weights.
+    """Write a model in a published layout, and return diffusers' model with its weights.
 
     ``layout`` is "root" (google/ddpm-*) or "pipeline" (``unet/`` and ``scheduler/``); None as
     ``scheduler`` writes no scheduler configuration.

@@ -14,10 +14,11 @@ from devtools.wires import Link
 
 
 class Wires(devtools.wires.Wires):
-    """A graph that grows, with nodes of the tests."""
+    """A graph that is built step by step, with the tests' nodes too."""
 
     def exact(self, model: Link) -> Link:
-        """The MODEL with its network in float64: what differs then is not the kernels' rounding."""
+        """The MODEL with its network in float64: remaining differences do not come from the
+        kernels' rounding."""
         return self("TestWrappedModel", model=model, kind="float64", name="")
 
 

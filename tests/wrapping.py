@@ -1,4 +1,5 @@
-"""Networks of each format, and what training programs put around their tensors; all seeded."""
+"""Networks of each format, and the containers that training programs put around them; all
+seeded."""
 
 import functools
 import random
@@ -73,7 +74,7 @@ def network(kind: str, seed: int) -> State:
 
 
 def config_of(kind: str) -> dict[str, Any]:
-    """Return what stands in the JSON file beside it."""
+    """Return the contents of the JSON file next to it."""
     if "diffusers" in kind:
         return {"_class_name": "UNet2DModel", **toys.TINY}
     return {"sample_size": 8}
@@ -99,14 +100,14 @@ def _beside(r: random.Random, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _under(r: random.Random, content: Any, most: int = 2) -> Any:
-    """Put something under keys, with other things beside it."""
+    """Put something under keys, next to other things."""
     for _ in range(r.randint(0, most)):
         content = _beside(r, {r.choice(KEYS): content})
     return content
 
 
 def wrapped(r: random.Random, plain: State, averaged: State | None) -> Any:
-    """Return what a pickle may hold of a network, and of its averaged weights where it has any."""
+    """Return a pickle's content for a network, with its averaged weights if it has any."""
     if averaged is None:
         return _under(r, _behind(r, plain), 3)
     match r.randrange(7):
@@ -139,7 +140,7 @@ def wrapped(r: random.Random, plain: State, averaged: State | None) -> Any:
 
 
 def flat(r: random.Random, plain: State, averaged: State | None) -> State:
-    """Return what a safetensors file may hold: names with prefixes, and nothing else."""
+    """Return a safetensors file's content: names with prefixes, and nothing else."""
     if averaged is None:
         return _behind(r, plain, 3)
     outer = r.choice(("", *PREFIXES))

@@ -1,4 +1,4 @@
-// Elements of what our scripts show in nodes.
+// Page elements that our scripts show in nodes.
 
 /** A new block with these classes. */
 export function block(className) {

@@ -1,5 +1,5 @@
-// RePaint Sampler shows before a run how many evaluations it takes. A preset sets the inputs that it
-// stands for; when one of them is changed, the preset becomes "custom".
+// RePaint Sampler shows before a run how many evaluations it takes. A preset sets several inputs;
+// when one of them is changed, the preset becomes "custom".
 
 import { app } from "../../scripts/app.js";
 import { chain } from "./chain.js";
@@ -21,7 +21,7 @@ app.registerExtension({
   },
 });
 
-/** @param {Record<string, Record<string, number>>} presets - the inputs that each stands for */
+/** @param {Record<string, Record<string, number>>} presets - the inputs that each one sets */
 function addCount(node, presets) {
   const find = (name) => node.widgets.find((widget) => widget.name === name);
   const preset = find("preset");
@@ -43,7 +43,7 @@ function addCount(node, presets) {
   }
   chain(node, "onConnectionsChange", show);
   chain(node, "onConfigure", show);
-  // Only then is a new node in the graph.
+  // Only after that is a new node in the graph.
   setTimeout(show);
 }
 

@@ -1,5 +1,5 @@
-// Shows what a node says of its run: where a model was saved, how well its timesteps do, how near
-// images are to a reference or, inverted and drawn again, to themselves.
+// Shows a node's report on its run: where a model was saved, how well its timesteps do, how close
+// images are to a reference, or how close inverted images come to the originals.
 
 import { showNote } from "./note.js";
 import { showResults } from "./results.js";

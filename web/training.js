@@ -1,5 +1,5 @@
-// Train Unconditional UNet shows in its node what it is going to train, and then the run: time left,
-// loss, samples.
+// Train Unconditional UNet shows in its node what it will train, and then the run: time left, loss,
+// samples.
 
 import { api } from "../../scripts/api.js";
 import { chain } from "./chain.js";
@@ -11,7 +11,7 @@ const NODE = "UnconditionalTrain";
 const KEY = "unconditional_training";
 const ROUTE = "/unconditional/training";
 
-/** From the last change of a widget to the question what would be trained, in milliseconds. */
+/** Delay from the last change of a widget to the request for the plan, in milliseconds. */
 const PAUSE = 400;
 
 /** Node -> its panel. */
@@ -45,7 +45,7 @@ function addTraining(node) {
   const plan = async () => {
     const number = ++last;
     const answer = await ask(`${ROUTE}/plan`, settings(node));
-    // A later question may be answered first.
+    // A later request may be answered first.
     if (number === last) panel.showPlan(answer);
   };
   let timer = 0;
@@ -57,7 +57,7 @@ function addTraining(node) {
   chain(node, "onConnectionsChange", planSoon);
   planSoon();
 
-  // Only then is the node in the graph, with the values of its workflow.
+  // Only after that is the node in the graph, with the values of its workflow.
   setTimeout(() => restore(node));
 }
 
@@ -73,7 +73,7 @@ async function restore(node, otherwise = () => {}) {
 /** The execution ids of a node; none if it was removed. */
 const idsOf = (node) => everyNode().flatMap(([id, each]) => (each === node ? [id] : []));
 
-/** Whether a report is about this node: those of other workflows may have the same id. */
+/** Whether a report is about this node: nodes of other workflows may have the same id. */
 function isOf(node, report) {
   const { name } = settings(node);
   // If the name is taken, the host adds a number.

@@ -47,7 +47,7 @@ DISTANCE_IMAGES = {DIGITS: 256, COSINE: 128, HALF: 256, SKY: 16}
 # All distances, and the other references, are compared with the first one.
 REFERENCES = tuple((row, n) for n in (1000, 500) for row in ("F-PNDM", "DDIM, unclipped"))
 OURS = ("iPNDM_v, power", "iPNDM_v, optimised")
-# Where the samplers of few steps converge, on the models whose own lists begin elsewhere, and, for
+# The limits of the samplers of few steps, on the models whose own lists start elsewhere, and, for
 # less time, on other seeds.
 FEW_REFERENCES = {COSINE: ("iPNDM_v, power", 995), SKY: ("iPNDM_v, power", 1000)}
 OTHER_SEEDS = ("F-PNDM", 500)
@@ -83,7 +83,7 @@ class Cell:
 
 
 def read_results() -> dict[Cell, dict[str, Any]]:
-    """Return what was measured."""
+    """Return the measured values."""
     records = json.loads(RESULTS.read_text())
     return {Cell(**{n: r[n] for n in Cell.__annotations__}): r for r in records}
 
@@ -241,7 +241,7 @@ def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) 
 
 
 def print_orders() -> None:
-    """Print errors and fitted orders, for runs to where eps is smooth or near the data."""
+    """Print errors and fitted orders, for runs that end where eps is smooth, or near the data."""
     smooth, late = measure(SMOOTH_END), measure(LATE_END)
     print_table(
         "Order of convergence, mixture of Gaussians, float64",
@@ -259,7 +259,7 @@ def print_orders() -> None:
 
 
 def print_quick() -> None:
-    """Measure and print what takes a few minutes."""
+    """Measure and print the cases that take a few minutes."""
     print_orders()
     seeds, model, columns = range(32), network(DIGITS), COLUMNS[:-1]
     best = converged("F-PNDM", 500, model, seeds)

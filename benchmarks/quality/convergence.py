@@ -137,7 +137,7 @@ def run(method: str, x: Tensor, steps: int, stop: float, power: float = 1.0) -> 
 def measure(stop: float, power: float = 1.0) -> dict[str, tuple[float, ...]]:
     """Return the root mean square errors of each method at ``stop`` T, for each of ``STEPS``.
 
-    With ``power`` above 1 the steps become shorter, as those of the spacing of that name.
+    With ``power`` above 1 the steps become shorter, as in the spacing of that name.
     """
     g = torch.Generator().manual_seed(0)
     x = torch.randn(_POINTS, 2, generator=g, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""How far drawn digits are from the real ones, in the features of `evaluate`."""
+"""The distance of generated digits from real ones, in the features of `evaluate`."""
 
 from functools import cache
 

@@ -2,8 +2,8 @@
 
 `steps` times a training step, ours and the loop of diffusers' train_unconditional.py, in turns in
 one process, with the same weights. `few` trains on 200 digits, ours and the script's recipe in
-equal time. `one-class` goes on training digits-16 on one digit. `start` draws with the best
-possible network from several noise schedules. Only `steps` needs diffusers.
+equal time. `one-class` fine-tunes digits-16 on one digit. `start` draws with the best possible
+network from several noise schedules. Only `steps` needs diffusers.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import torch
 def main() -> int:
     """Parse the command line, measure and print; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default: 1)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     steps = commands.add_parser("steps", help="the time of a training step")
     steps.add_argument("--seconds", type=float, default=120, help="for each network")

@@ -29,17 +29,17 @@ STEPS = 50
 _BATCH = 100
 
 Trained = tuple[UNet2D, SchedulerConfig, int]
-"""The averaged network, its noise schedule, and how many steps it was trained."""
+"""The averaged network, its noise schedule, and its number of training steps."""
 
 
 def measure(peers: list[str], device: torch.device, seconds: float, seeds: list[int]) -> None:
-    """Train each peer for ``seconds`` on 200 digits, and compare what it draws with the others.
+    """Train each peer for ``seconds`` on 200 digits, and compare its images with the others.
 
     Args:
         peers: names of ``PEERS``.
         device: where to train and to draw.
         seconds: for each.
-        seeds: each chooses other digits to train on, and other weights to start from.
+        seeds: each selects different training digits and initial weights.
     """
     print("| digits | peer | steps | Fréchet distance to new digits | copies | distance ratio |")
     print("|---|---|---|---|---|---|", flush=True)

@@ -34,7 +34,7 @@ def begin(
         unet: the network.
         options: how to train, with what ``small_data`` adds.
         device: where to train.
-        start: a model to go on from, with its noise schedule.
+        start: a model to train further, with its noise schedule.
         small_data: as in the node.
     """
     plan = Plan.make(PictureSet.of_tensor(images), options, small_data=small_data, start=start)
@@ -47,7 +47,7 @@ def step(run: TrainingRun) -> object:
 
 
 def train_for(run: TrainingRun, seconds: float) -> None:
-    """Train until the steps have taken so long."""
+    """Train until the steps have taken this long."""
     for _ in run.run():
         if run.progress.seconds >= seconds:
             break

@@ -1,4 +1,4 @@
-"""The recipe of diffusers' train_unconditional.py, where diffusers is not installed."""
+"""The recipe of diffusers' train_unconditional.py, without diffusers."""
 
 import copy
 import math
@@ -25,7 +25,7 @@ class Script:
         network: with the weights to start from.
         images: float32 in -1..1, shape (n, C, H, W).
         device: where to train.
-        seed: of what is drawn.
+        seed: of all random numbers.
     """
 
     def __init__(self, network: UNet2D, images: Tensor, device: torch.device, seed: int = 0):
@@ -42,7 +42,7 @@ class Script:
         """Train for one step and return its loss.
 
         Args:
-            done: which share of the training is done, 0..1, for the learning rate's cosine.
+            done: the finished share of the training, 0..1, for the learning rate's cosine.
         """
         x0, device = self.images[self._next_batch()], self.images.device
         eps = torch.randn(x0.shape, generator=self.generator).to(device)
@@ -71,7 +71,7 @@ class Script:
         return loss.item()
 
     def _next_batch(self) -> Tensor:
-        """Return indices: each image once per epoch, whose last batch may be smaller."""
+        """Return indices: each image once per epoch; the last batch of an epoch may be smaller."""
         if not self._order:
             order = torch.randperm(len(self.images), generator=self.generator)
             self._order = list(order.split(BATCH_SIZE))

@@ -2,7 +2,7 @@
 
 The network is replaced by the best possible one, which is known for a few thousand crops of a
 picture: it predicts the mean of all crops, weighted by how likely each is behind the noisy image.
-All that is wrong with what it draws comes from the schedule and the sampler.
+All errors in its images come from the schedule and the sampler.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ SCHEDULES = {
 
 @dataclass(frozen=True)
 class Ideal:
-    """The network with the least possible loss on some images, shape (n, C, H, W) in -1..1."""
+    """The network with the lowest possible loss on some images, shape (n, C, H, W) in -1..1."""
 
     images: Tensor
     alphas_cumprod: Tensor
@@ -58,7 +58,7 @@ def measure() -> None:
 
 
 def _draw(images: Tensor, config: SchedulerConfig, mean: float) -> Tensor:
-    """Draw skies from noise around what the first timestep leaves of ``mean``."""
+    """Draw skies from noise around the trace of ``mean`` at the first timestep."""
     table = NoiseSchedule.from_config(config).alphas_cumprod
     sampler = DDIM.over(config, Stretch(STEPS))
     noise = SeededNoise(range(SKIES), images.shape[1:])

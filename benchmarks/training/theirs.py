@@ -18,7 +18,7 @@ from diffusers.optimization import get_scheduler  # noqa: E402
 from diffusers.training_utils import EMAModel  # noqa: E402
 
 TOTAL_STEPS = 10_000
-"""Of which the learning rate's cosine is made."""
+"""The length of the learning rate's cosine."""
 
 
 class Loop:

@@ -24,7 +24,7 @@ from .editor import SETTINGS, Editor
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """The browser; where there is none the tests are skipped, in continuous integration failed."""
+    """The browser; without one the tests are skipped, or fail in continuous integration."""
     path = find_browser()
     if path is None:
         pytest.fail(NO_BROWSER) if is_ci() else pytest.skip(NO_BROWSER)
@@ -52,7 +52,7 @@ def editor_host(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="package")
 def screenshots() -> Path:
-    """Where the pictures of the page go, for whoever wants to look at them."""
+    """The folder for screenshots of the page, for you to look at."""
     folder = ROOT / "runs" / "browser"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -69,7 +69,7 @@ def _shared_editor(chromium: Browser, editor_host: Host, screenshots: Path) -> I
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep a picture of the page of a test that fails."""
+    """Keep a screenshot of the page if a test fails."""
     report = yield
     if report.when == "call" and report.failed:
         for value in getattr(item, "funcargs", {}).values():

@@ -1,4 +1,4 @@
-"""The editor's page, as its user sees and handles it."""
+"""The editor's page, as a user sees and operates it."""
 
 import base64
 import contextlib
@@ -28,29 +28,29 @@ from devtools.host import Host
 EXTENSION = "/extensions/comfyui-unconditional/"
 
 _MAY_BE_ABSENT = (
-    # The editor asks for help in its language first, then for the file without one.
+    # The editor requests help in its own language first, then the file without a language.
     rf"{EXTENSION}docs/\w+/\w+\.md$",
 )
 
 SETTINGS: dict[str, Any] = {
-    "Comfy.TutorialCompleted": True,  # else a dialog covers the first page
+    "Comfy.TutorialCompleted": True,  # otherwise a dialog covers the first page
     "Comfy.Minimap.Visible": False,  # it would cover nodes
-    "Comfy.Workflow.Persist": False,  # each page begins empty
+    "Comfy.Workflow.Persist": False,  # each page starts empty
     "Comfy.RightSidePanel.IsOpen": False,
     "Comfy.Locale": "en",
     "Comfy.ColorPalette": "dark",
     "Comfy.VueNodes.Enabled": False,
     "LiteGraph.Node.TooltipDelay": 0,
-    "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # words also where a large graph is drawn small
+    "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # show text even if a large graph is drawn small
 }
 
-# When the page has opened its first workflow, which may be empty, and loads nothing. What is loaded
-# while the cover of the page still fades would make it stay, and it takes every click.
+# Whether the page has opened its first workflow, which may be empty, and is not loading. A workflow
+# loaded while the page's cover is fading would make the cover stay, and it takes every click.
 _READY = """window.app?.vueAppReady && app.extensionManager?.workflow?.activeWorkflow
   && !app.extensionManager.spinner && !document.querySelector('.p-blockui-mask')"""
 
 # Whether the buttons over a selected node are there. A page that has just been loaded does not
-# listen yet: there the node is selected again from time to time.
+# react yet, so the node is selected again from time to time.
 _SELECTED = """(id) => {
   if (document.querySelector('[data-testid=info-button]')) return true
   if (performance.now() < (window.seenByTests.selected ?? 0) + 1000) return false
@@ -60,7 +60,7 @@ _SELECTED = """(id) => {
   return false
 }"""
 
-# How each prompt ended, and how far the running one is, from the host's own messages.
+# How each prompt ended, and the progress of the running one, from the host's own messages.
 _LISTEN = """() => {
   const seen = (window.seenByTests = { ended: {}, progress: {}, executed: {} })
   const end = (how) => (event) => { seen.ended[event.detail.prompt_id] = how }
@@ -95,7 +95,7 @@ _PICTURES = """(id) => {
   })
 }"""
 
-# Of the graph, and of app mode.
+# The Run buttons of the graph and of app mode.
 _RUN_BUTTON = (
     ":is([data-testid=queue-button], button:has([data-testid=linear-run-button-icon])):visible"
 )
@@ -162,7 +162,7 @@ class Editor:
         self._context.close()
 
     def complaints(self) -> list[str]:
-        """Return what went wrong with our files or in our words since the last call."""
+        """Return the errors that concern our files or messages since the last call."""
         found, self._complaints = self._complaints, []
         return found
 
@@ -172,7 +172,7 @@ class Editor:
             self.open(settings)
 
     def open(self, settings: Mapping[str, Any]) -> None:
-        """Open the page again, as a user who has these settings."""
+        """Open the page again, as a user with these settings."""
         request = urllib.request.Request(
             f"{self.host.url}/settings",
             data=json.dumps(settings).encode(),
@@ -211,7 +211,7 @@ class Editor:
         self.fit()
 
     def load_prompt(self, prompt: Graph) -> None:
-        """Open a graph in the format of the API, as the editor opens such a file."""
+        """Open a graph in the API format, as the editor opens such a file."""
         self.page.evaluate("(prompt) => app.loadApiJson(prompt, 'test')", prompt)
         self.fit()
 
@@ -236,7 +236,7 @@ class Editor:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the page has been drawn twice."""
+        """Wait until the page has been redrawn twice."""
         self.page.evaluate(
             "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )
@@ -322,7 +322,7 @@ class Editor:
     def tooltip(self, node: int, widget: str) -> str:
         """Move the mouse onto a widget, wait for the tooltip, and return its text."""
         shown = self.page.locator(".node-tooltip")
-        for k in range(10):  # a page that has just been loaded does not listen yet
+        for k in range(10):  # a page that has just been loaded does not react yet
             rectangle = self.page.evaluate(
                 """([id, name]) => {
                   const node = app.graph.getNodeById(id)
@@ -372,8 +372,8 @@ class Editor:
             self._complaints.append(text)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # What the browser says of a failed request is heard from the response, with its status;
-        # and the editor asks its registry about every pack, which the host forbids.
+        # Failed requests are reported by the response instead, with its status; and the editor asks
+        # its registry about every pack, which the host forbids.
         if message.text.startswith(("Failed to load resource", "Connecting to 'https://api.comfy")):
             return
         where = message.location.get("url", "")
@@ -386,5 +386,5 @@ class Editor:
 
 
 def _refuse(route: Route) -> None:
-    """Nothing outside the host is asked for."""
+    """Nothing outside the host is requested."""
     route.abort()

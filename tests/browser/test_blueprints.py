@@ -48,7 +48,7 @@ def pictures(editor: Editor) -> Locator:
     return editor.page.locator(".lg-node img[src*='unconditional_']")
 
 
-def test_there_are_two_and_neither_has_a_subgraph_inside() -> None:
+def test_there_are_two_blueprints_and_neither_contains_a_subgraph() -> None:
     assert [DRAW, IMAGE_TO_IMAGE] == BLUEPRINTS
     for name in BLUEPRINTS:
         (subgraph,) = saved(name)["definitions"]["subgraphs"]

@@ -58,7 +58,7 @@ def test_a_tooltip_is_english_in_an_english_editor(editor: Editor) -> None:
     editor.shot("tooltip_en")
 
 
-def test_an_editor_in_a_language_that_we_do_not_have_shows_english(editor: Editor) -> None:
+def test_an_editor_in_an_unsupported_language_shows_english(editor: Editor) -> None:
     editor.ensure({**SETTINGS, "Comfy.Locale": "fr"})
     editor.clear()
     editor.add("UnconditionalPNDMSampler")

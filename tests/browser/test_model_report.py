@@ -1,4 +1,4 @@
-"""What a loader says in its node after a run: what the model is, and what was assumed."""
+"""The report of a loader in its node after a run: what the model is, and what was assumed."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The editor's other way to draw nodes: as elements of the page (Nodes 2.0)."""
+"""The editor's other way of showing nodes: as elements of the page (Nodes 2.0)."""
 
 import json
 import re

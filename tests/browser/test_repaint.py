@@ -1,4 +1,4 @@
-"""What RePaint Sampler says before a run: its evaluations, as the sampler counts them."""
+"""The report of RePaint Sampler before a run: its evaluations, as the sampler counts them."""
 
 import pytest
 from comfyui_unconditional.schedulers.config import SchedulerConfig
@@ -29,7 +29,7 @@ def test_a_preset_sets_its_inputs_and_the_node_shows_the_evaluations(editor: Edi
 
 
 @pytest.mark.parametrize("values", [(7, 10, 10), (20, 10, 2), (21, 10, 2), (9, 1, 4), (1, 1, 1)])
-def test_changed_inputs_are_no_preset_and_are_counted_as_the_sampler_does(
+def test_changed_inputs_select_custom_and_are_counted_as_the_sampler_does(
     values: tuple[int, int, int], editor: Editor
 ) -> None:
     node = editor.add(NODE)
@@ -44,7 +44,7 @@ def test_changed_inputs_are_no_preset_and_are_counted_as_the_sampler_does(
     editor.page.locator(NOTE, has_text=expected(*values)).wait_for()
 
 
-def test_the_count_of_connected_inputs_is_left_open(editor: Editor) -> None:
+def test_connected_inputs_leave_the_count_unknown(editor: Editor) -> None:
     node = editor.add(NODE)
     editor.set_widget(node, "steps", 30)
     editor.page.evaluate(

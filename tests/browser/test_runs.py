@@ -1,4 +1,4 @@
-"""Runs that fail, and runs that are cancelled, as their user sees them."""
+"""Runs that fail and runs that are cancelled, as the user sees them."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def failed_nodes(editor: Editor) -> Any:
 
 
 def fails(editor: Editor, node: str, words: str) -> None:
-    """Run, and find the node marked and the words where the editor's user finds them."""
+    """Run, and check that the node is marked and the message is where users see it."""
     assert editor.run() == "error"
     editor.page.get_by_test_id("error-overlay").wait_for()
     assert failed_nodes(editor) == [node]
@@ -33,10 +33,10 @@ def test_an_error_is_shown_on_its_node_with_our_words(editor: Editor) -> None:
     fails(editor, "UnconditionalPNDMSampler", words)
 
 
-def test_a_model_of_another_kind_is_refused_on_the_sampler_with_what_to_connect(
+def test_a_model_of_another_kind_is_rejected_on_the_sampler_with_what_to_connect(
     editor: Editor,
 ) -> None:
-    # The editor remembers widgets by their node's number, also those of a graph before.
+    # The editor remembers widgets by their node's number, even those of an earlier graph.
     prompt = graph(denoise=1.0)
     prompt["1"] = {"class_type": "TestForeignModel", "inputs": {}}
     editor.load_prompt(prompt)

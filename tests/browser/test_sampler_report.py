@@ -1,4 +1,4 @@
-"""What a sampler says in its node after a run."""
+"""The report of a sampler in its node after a run."""
 
 import json
 import re

@@ -44,7 +44,7 @@ def plot(editor: Editor, name: str) -> np.ndarray:
 
 
 def columns_with(pixels: np.ndarray, colour: list[float]) -> float:
-    """In which share of the columns a colour is."""
+    """The share of the columns that contain a colour."""
     near = np.abs(pixels - np.array(colour)).max(axis=2) < 40
     return float(near.any(axis=0).mean())
 
@@ -70,7 +70,7 @@ def test_the_curves_are_sharp_on_a_screen_of_twice_the_density(sharp: Editor) ->
     pixels = plot(sharp, "schedule")
     assert box
     assert abs(pixels.shape[1] - 2 * box["width"]) <= 4
-    # What is drawn small and enlarged has its pixels in equal pairs; what is drawn sharp has not.
+    # A drawing that is enlarged has its pixels in equal pairs; a sharp one does not.
     pairs = pixels[:, : pixels.shape[1] // 2 * 2].reshape(len(pixels), -1, 2, 3)
     edges = np.abs(np.diff(pixels, axis=1)).max(axis=2) > 60
     assert edges.any()

@@ -64,7 +64,8 @@ def test_a_saved_workflow_keeps_its_values_when_the_page_is_reloaded(
 
 
 def test_a_workflow_saves_no_values_but_those_of_our_inputs(editor: Editor) -> None:
-    # They are read by position: one of a widget that only the page has would shift the others.
+    # They are read by position: the value of a widget that only the page has would shift the
+    # others.
     info: dict[str, Any] = editor.page.evaluate(
         "() => fetch('/api/object_info').then((answer) => answer.json())"
     )

@@ -12,8 +12,8 @@ from devtools.workflows import to_prompt
 
 from .editor import Editor
 
-# One of the others needs a Stable Diffusion checkpoint, which is gigabytes: the host's tests run it
-# on a stand-in. Its picture in the template browser is one of its graph. The other is an app.
+# One of the others needs a Stable Diffusion checkpoint of several gigabytes: the host's tests run
+# it on a substitute. Its picture in the template browser shows its graph. The other is an app.
 RUNNABLE = [name for name in TEMPLATES if name not in ("pndm_on_a_checkpoint", "quick_start.app")]
 
 
@@ -26,7 +26,7 @@ def open_browser(editor: Editor) -> None:
 
 
 def open_template(editor: Editor, name: str) -> None:
-    """Click a template until it opens: a click on a list that is being drawn again is lost."""
+    """Click a template until it opens: a click on a list that is being redrawn is lost."""
     open_browser(editor)
     card = editor.page.get_by_test_id(f"template-workflow-{name}")
     for _ in range(3):
@@ -48,7 +48,7 @@ def test_the_template_browser_lists_every_template_with_its_picture(editor: Edit
         editor.page.wait_for_function(
             "(image) => image.complete && image.naturalWidth > 0", arg=thumbnail.element_handle()
         )
-        # It is the editor's own picture where ours is not found.
+        # If ours is not found, the editor shows its own picture.
         assert "default" not in (thumbnail.get_attribute("src") or ""), name
     editor.page.get_by_test_id(f"template-workflow-{TEMPLATES[0]}").scroll_into_view_if_needed()
     editor.shot("templates")
@@ -85,7 +85,7 @@ def test_a_template_opens_by_a_click_with_all_its_nodes_and_their_values(
 
 
 def overlapping(editor: Editor) -> list[tuple[int, int]]:
-    """The pairs of nodes that lie on each other, titles included."""
+    """The pairs of nodes that overlap, titles included."""
     boxes: list[list[float]] = editor.page.evaluate(
         """() => app.graph._nodes.map(({ id, pos, size }) =>
              [id, pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]])"""
@@ -139,7 +139,7 @@ def test_a_template_runs_and_shows_its_picture(name: str, editor: Editor) -> Non
 
 
 def test_the_nodes_of_each_template_stay_apart_in_chinese(chinese: Editor) -> None:
-    # Names and choices are longer there, and make nodes wider.
+    # Names and options are longer there, and make nodes wider.
     for name in TEMPLATES:
         chinese.load(saved(name))
         assert overlapping(chinese) == [], name

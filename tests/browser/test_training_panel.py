@@ -30,7 +30,7 @@ _REPORT_ROUTE = "**/unconditional/training?node=*"
 
 
 class Answers:
-    """Answers the panel's requests in place of the host; ``None`` fails them."""
+    """Answers the panel's requests instead of the host; with ``None`` they fail."""
 
     def __init__(self, page: Page):
         self.plan: dict[str, Any] | None = PLAN
@@ -56,7 +56,7 @@ class Answers:
 
 @pytest.fixture
 def answers(_shared_editor: Editor) -> Iterator[Answers]:
-    """What the host would answer."""
+    """The host's answer."""
     found = Answers(_shared_editor.page)
     yield found
     _shared_editor.clear()
@@ -102,7 +102,7 @@ def panel(editor: Editor) -> Locator:
 
 
 def says(editor: Editor, words: str) -> str:
-    """Wait until the panel says this, and return all that it says."""
+    """Wait until the panel contains this text, and return all of its text."""
     panel(editor).get_by_text(words).wait_for()
     return panel(editor).inner_text()
 
@@ -318,7 +318,7 @@ def test_buttons_show_samples_of_either_weights_and_the_nearest_training_picture
     editor.shot("training_grid")
 
 
-def test_a_model_that_copies_is_said_to_and_notes_are_listed(
+def test_a_model_that_copies_is_reported_and_notes_are_listed(
     editor: Editor, answers: Answers
 ) -> None:
     node = add(editor)

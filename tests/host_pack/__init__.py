@@ -1,4 +1,4 @@
-"""Nodes that only the tests need, loaded by their ComfyUI beside the pack."""
+"""Nodes that only the tests need, loaded by their ComfyUI alongside the pack."""
 
 from comfy_api.latest import ComfyExtension, io
 

@@ -1,4 +1,4 @@
-"""A test node that puts a known function in the place of a network."""
+"""A test node that replaces a network by a known function."""
 
 from typing import Any
 

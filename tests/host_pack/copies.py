@@ -1,4 +1,4 @@
-"""Test nodes that copy a MODEL as the host does, and lend it a device without float64."""
+"""Test nodes that copy a MODEL as the host does, and simulate a device without float64."""
 
 import copy
 import sys
@@ -13,7 +13,7 @@ KINDS = ["deep clone", "other device", "not dynamic", "copy.deepcopy"]
 
 @node(io.Model.Output(), inputs=(io.Model.Input("model"), io.Combo.Input("kind", options=KINDS)))
 def copied_model(model: Any, kind: str) -> io.NodeOutput:
-    """A MODEL of the same, but with a network of its own; which host can do which is the test's."""
+    """A copy of the MODEL with its own network; the test knows which host supports which way."""
 
     match kind:
         case "deep clone":  # as the host's LoRA training
@@ -33,10 +33,9 @@ def copied_model(model: Any, kind: str) -> io.NodeOutput:
 
 @node(io.Model.Output(), inputs=(io.Model.Input("model"),))
 def dynamic_model(model: Any) -> io.NodeOutput:
-    """The same as a MODEL whose weights the host loads as they are needed.
-
-    The host makes such on NVIDIA's cards only. This is its own class, without what it asks of a
-    card: on a CPU that is nothing but memory that it pins.
+    """The same as a MODEL whose weights the host loads on demand. The host only does this on
+    NVIDIA's cards. This is its own class, without its requirements for a card: on a CPU the only
+    one is pinned memory.
     """
     import comfy.model_patcher as host
 
@@ -68,7 +67,7 @@ def dynamic_model(model: Any) -> io.NodeOutput:
 
 @node(io.Model.Output(), inputs=(io.Model.Input("model"),))
 def without_float64(model: Any) -> io.NodeOutput:
-    """The MODEL on a device that has no float64: whatever makes such a number fails."""
+    """The MODEL on a device without float64: creating such a tensor fails."""
     import torch
     from comfy.patcher_extension import WrappersMP
     from torch.utils._python_dispatch import TorchDispatchMode

@@ -23,7 +23,7 @@ def folder() -> Path:
     ),
 )
 def load_latent(name: str, mask: str, batch_index: str) -> io.NodeOutput:
-    """LATENT of ``<name>.npy``; mask from another file, batch_index as JSON; a key of its own."""
+    """LATENT of ``<name>.npy``; mask from another file, batch_index as JSON; and an extra key."""
     import numpy as np
     import torch
 

@@ -1,4 +1,4 @@
-"""Test nodes that make MODELs of other kinds, and what those are asked with."""
+"""Test nodes that make MODELs of other kinds, and their conditioning."""
 
 from typing import Any
 
@@ -163,7 +163,7 @@ def tiny_clip(projection: str, vision_width: int) -> io.NodeOutput:
     ),
 )
 def similarity(clip: Any, clip_vision: Any, text: str, samples: dict[str, Any]) -> io.NodeOutput:
-    """The similarity of a text and each image, as the host's own functions say, (B, 1, 1, 1)."""
+    """The similarity of a text and each image, by the host's own functions, (B, 1, 1, 1)."""
     import torch
 
     images = (samples["samples"].clamp(-1, 1) / 2 + 0.5).movedim(1, -1).expand(-1, -1, -1, 3)

@@ -11,7 +11,7 @@ from .node import node
 
 @node(io.Model.Output(), inputs=(io.Model.Input("model"),))
 def patched_model(model: Any) -> io.NodeOutput:
-    """The MODEL with a patch on its weights, as a LoRA or a merge puts one there."""
+    """The MODEL with a patch on its weights, like that of a LoRA or a merge."""
     import torch
 
     patched = model.clone()
@@ -48,8 +48,8 @@ _KINDS = [
 def wrapped_model(model: Any, kind: str, name: str) -> io.NodeOutput:
     """The MODEL with one of the wrappers that the host offers; the first four halve its answer.
 
-    ``record`` writes what the model is asked to a file of that name; ``nan`` spoils the answer for
-    the images whose numbers are the name, all without one.
+    ``record`` writes the model's inputs to a file of that name; ``nan`` spoils the answer for the
+    images whose numbers are the name, or for all images without a name.
     """
     from comfy.patcher_extension import WrappersMP
     from comfy_api.torch_helpers import set_torch_compile_wrapper

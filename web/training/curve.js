@@ -45,7 +45,7 @@ export function addCurve(node) {
     least: () => (element.hidden ? 0 : LEAST),
     draw(words, report) {
       say = words;
-      // JSON has no NaN, and a logarithmic scale no 0.
+      // JSON has no NaN, and a logarithmic scale has no 0.
       const losses = report?.losses.filter(([, loss]) => loss > 0) ?? [];
       run = { losses, saved: report?.saved ?? [] };
       element.hidden = !losses.length;

@@ -15,12 +15,12 @@ export function factLines(say, report, plan) {
   return lines.length ? lines : [say("training.hint")];
 }
 
-/** The notes of a run, and those of the plan that are not among them. */
+/** The notes of a run, and further notes of the plan. */
 export function noteLines(report, plan) {
   return [...new Set([...(report?.notes ?? []), ...(plan.notes ?? [])])];
 }
 
-/** Of the next run if it is known, else of the last one. */
+/** The facts about the next run if it is known, otherwise about the last one. */
 function facts(say, report, plan) {
   const isPlanned = !isRunning(report) && Object.keys(plan).length > 0;
   const { parameters, size, channels, memory, pictures } = isPlanned ? plan : (report ?? {});
@@ -35,7 +35,7 @@ function facts(say, report, plan) {
     .join(" · ");
 }
 
-/** What a run has done; its name may be the next free one after the one that was chosen. */
+/** The progress of a run; its name may be the next free one after the chosen one. */
 function progress(say, report) {
   const { name, state } = report;
   const words = state === "training" ? pace(say, report) : stage(say, report);

@@ -1,5 +1,5 @@
 // What the training node shows: facts, the loss curve, samples and notes, one below the other. Curve
-// and samples share the height that the node has to spare; the node grows when they need more.
+// and samples share the node's spare height; the node grows when they need more.
 
 import { chain } from "../chain.js";
 import { addElement } from "../dom_widget.js";
@@ -25,7 +25,7 @@ const WIDTH = 360;
  * @property {number | null} memory - in bytes
  * @property {number | null} pictures
  * @property {number} step - the last one done, or pictures read
- * @property {number} steps - the last one wanted, or pictures found
+ * @property {number} steps - the requested number, or pictures found
  * @property {number | null} seconds_left
  * @property {number | null} seconds_per_step
  * @property {[number, number][]} losses - step, mean loss
@@ -33,7 +33,7 @@ const WIDTH = 360;
  * @property {string[]} notes
  * @property {import("./samples.js").Grid | null} grid - null: the last one still applies
  *
- * @typedef {object} Plan - what would be trained; all is missing where it is not known
+ * @typedef {object} Plan - what would be trained; unknown fields are missing
  * @property {string} [error]
  */
 
@@ -88,7 +88,7 @@ export function addPanel(node) {
   return {
     /** @param {Report} given */
     showReport(given) {
-      // A run that begins uses the settings that were planned.
+      // A run that starts uses the planned settings.
       if (isRunning(given) && !isRunning(report)) plan = {};
       if (given.name) {
         if (given.grid || given.name !== name) samples.show(given.grid);

@@ -1,5 +1,5 @@
-// The pictures that a model draws while it is trained: one sheet of averaged weights, one of current
-// weights, and one of the training pictures nearest to them.
+// The pictures that a model draws during training: one sheet for the averaged weights, one for the
+// current weights, and one of the nearest training pictures.
 
 import { block } from "../elements.js";
 
@@ -8,7 +8,7 @@ const SHEETS = ["averaged", "current", "nearest"];
 /** The height from which a sheet need not fill the width, in pixels. */
 const LEAST = 220;
 
-/** Above the sheet. */
+/** The gap above the sheet. */
 const GAP = 6;
 
 /**
@@ -23,7 +23,7 @@ const GAP = 6;
  * @property {boolean} copying
  */
 
-/** @param {() => void} changed - called when the height that is needed changes */
+/** @param {() => void} changed - called when the required height changes */
 export function addSamples(changed) {
   const element = block("unconditional-samples");
   element.hidden = true;
