@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,6 @@ import torch
 import toys
 from graphs import files, graph, model_names, save_graph
 from PIL import Image
-
-from devtools.client import Client
-from devtools.host import Host
 
 
 def put_ho(models: Path) -> str:
@@ -73,9 +69,7 @@ def put_shards(models: Path) -> str:
 @pytest.mark.parametrize(
     "put", [put_ho, put_improved, put_guided, put_early, put_single, put_shards]
 )
-def test_a_model_of_each_format_is_listed_and_samples(
-    put: Callable[[Path], str], host: Host, client: Client, models: Path
-) -> None:
+def test_a_model_of_each_format_is_listed_and_samples(put, host, client, models):
     name = put(models)
     assert name in model_names(client)
     for sampler in ("DDPM", "PNDM"):
@@ -84,9 +78,7 @@ def test_a_model_of_each_format_is_listed_and_samples(
         assert Image.open(files(host, run)[0]).size == (size, size)
 
 
-def test_a_network_beyond_diffusers_draws_the_same_picture_after_saving(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_a_network_beyond_diffusers_draws_the_same_picture_after_saving(host, client, models):
     fields, size, told = test_openai_large.NARROWED["portrait_generator"]
     model = foreign.randomise(foreign.OpenAI(**fields))
     test_formats.save(model, models / "portrait.pt", {**told, "sample_size": size})
@@ -103,9 +95,7 @@ def test_a_network_beyond_diffusers_draws_the_same_picture_after_saving(
     assert np.array_equal(np.asarray(before), np.asarray(Image.open(files(host, again)[0])))
 
 
-def test_the_list_has_networks_variants_and_files_and_nothing_else(
-    client: Client, models: Path
-) -> None:
+def test_the_list_has_networks_variants_and_files_and_nothing_else(client, models):
     run_folder = models / "lists" / "run"
     toys.write_checkpoint(run_folder, toys.TINY, layout="pipeline", scheduler={})
     toys.write_checkpoint(run_folder / "checkpoint-10" / "unet", toys.TINY)
@@ -145,9 +135,7 @@ def report(run: Any, node: str = "1") -> dict[str, Any]:
     return json.loads(run.outputs[node]["unconditional_model"][0])
 
 
-def test_a_loader_reports_what_its_model_is_and_what_was_assumed(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_a_loader_reports_what_its_model_is_and_what_was_assumed(host, client, models):
     name = put_improved(models)
     told = report(client.run(graph("PNDM", name, steps=2)))
     assert told["format"] == "OpenAI (improved- or guided-diffusion)"
@@ -160,9 +148,7 @@ def test_a_loader_reports_what_its_model_is_and_what_was_assumed(
     assert (told["json"], told["written"], told["warnings"]) == ("cifar10_uncond.json", None, [])
 
 
-def test_a_loader_reports_also_when_the_host_answers_from_its_cache(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_a_loader_reports_also_when_the_host_answers_from_its_cache(host, client, models):
     shutil.copytree(ours.DIGITS, models / "cached")
     first = client.run(graph("PNDM", "cached", steps=3, seed=91))
     told = report(first)
@@ -174,7 +160,7 @@ def test_a_loader_reports_also_when_the_host_answers_from_its_cache(
         assert host.version < (0, 30)
 
 
-def test_a_loader_writes_down_what_it_assumed_and_never_twice(client: Client, models: Path) -> None:
+def test_a_loader_writes_down_what_it_assumed_and_never_twice(client, models):
     name = put_improved(models)
     (models / name).rename(models / "written.pt")
     path = models / "written.json"
@@ -197,7 +183,7 @@ def test_a_loader_writes_down_what_it_assumed_and_never_twice(client: Client, mo
     assert path.read_text() == '{"sample_size": 32}'
 
 
-def test_a_json_that_cannot_be_written_costs_no_model(client: Client, models: Path) -> None:
+def test_a_json_that_cannot_be_written_costs_no_model(client, models):
     folder = models / "no schedule"
     toys.write_checkpoint(folder, toys.TINY, layout="pipeline")
     (folder / "model_index.json").write_text("{}")
@@ -210,7 +196,7 @@ def test_a_json_that_cannot_be_written_costs_no_model(client: Client, models: Pa
     assert told["schedule"]["beta_schedule"] == "linear"
 
 
-def test_a_download_reports_its_model_too(hub: Any, client: Client) -> None:
+def test_a_download_reports_its_model_too(hub, client):
     from test_host_models import digits_repository, download_graph
 
     hub.reset()

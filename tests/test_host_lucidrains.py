@@ -19,9 +19,8 @@ from lucidrains_oracle import Oracle
 from safetensors.torch import save_file
 from sampler_graphs import SAMPLERS, half_mask, ksampler, sampler, some_images, trajectory
 from torch import Tensor
-from wiring import Bench, Wires
+from wiring import Wires
 
-from devtools.host import Host
 from devtools.wires import Link
 
 NAMES = ("plain", "self-conditioned", "learned variance", "old")
@@ -53,9 +52,7 @@ def load(wires: Wires, name: str, dtype: str = "auto") -> Link:
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_every_sampler_draws_images_that_come_back_after_saving(
-    kind: str, bench: Bench, host: Host, models: Path
-) -> None:
+def test_every_sampler_draws_images_that_come_back_after_saving(kind, bench, host, models):
     wires, name = Wires(), put(models, kind)
     model = load(wires, name)
     empty, images = bench.put(wires, torch.zeros(2, 1, 16, 16)), some_images()
@@ -87,9 +84,7 @@ def test_every_sampler_draws_images_that_come_back_after_saving(
         assert torch.equal(one, two)
 
 
-def test_the_last_predicted_image_goes_in_and_nothing_is_left_of_it_for_the_next_run(
-    bench: Bench, models: Path
-) -> None:
+def test_the_last_predicted_image_goes_in_and_nothing_is_left_of_it_for_the_next_run(bench, models):
     name = put(models, "self-conditioned")
     wires = Wires()
     model = wires.exact(load(wires, name))
@@ -127,7 +122,7 @@ def drawn(file: Path, seeds: list[int], *, passes: bool = True) -> Tensor:
         )
 
 
-def test_the_loader_says_what_it_knows_and_what_it_assumed(bench: Bench, models: Path) -> None:
+def test_the_loader_says_what_it_knows_and_what_it_assumed(bench, models):
     name = put(models, "self-conditioned")
     (models / name).with_suffix(".json").unlink()
     wires = Wires()
@@ -149,9 +144,7 @@ def test_the_loader_says_what_it_knows_and_what_it_assumed(bench: Bench, models:
     assert "self-conditioned" in told["warnings"][0]
 
 
-def test_a_lora_of_the_hosts_loader_acts_on_the_network(
-    bench: Bench, host: Host, models: Path
-) -> None:
+def test_a_lora_of_the_hosts_loader_acts_on_the_network(bench, host, models):
     name = put(models, "plain")
     layer = "diffusion_model.mid_block1.block1.proj"
     generator = torch.Generator().manual_seed(0)
@@ -178,9 +171,7 @@ def test_a_lora_of_the_hosts_loader_acts_on_the_network(
 
 
 @pytest.mark.parametrize("kind", ["compiled", "diffusion model"])
-def test_what_other_nodes_put_on_the_network_acts_on_it(
-    kind: str, bench: Bench, models: Path
-) -> None:
+def test_what_other_nodes_put_on_the_network_acts_on_it(kind, bench, models):
     wires = Wires()
     model = load(wires, put(models, "self-conditioned"))
     wrapped = wires("TestWrappedModel", model=model, kind=kind, name="")

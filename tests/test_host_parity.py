@@ -11,7 +11,13 @@ from sampler_graphs import sixteen_images
 
 @pytest.mark.parametrize(
     ("sampler", "steps", "eta"),
-    [("DDPM", 7, 0.0), ("DDIM", 10, 0.0), ("DDIM", 10, 0.5), ("F-PNDM", 50, 0.0), ("PLMS", 10, 0.0)],
+    [
+        ("DDPM", 7, 0.0),
+        ("DDIM", 10, 0.0),
+        ("DDIM", 10, 0.5),
+        ("F-PNDM", 50, 0.0),
+        ("PLMS", 10, 0.0),
+    ],
 )
 def test_a_node_draws_the_images_of_diffusers(sampler, steps, eta, wires, bench, parity):
     (result,) = bench.get(wires, sixteen_images(wires, sampler, steps, eta))

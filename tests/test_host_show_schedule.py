@@ -1,7 +1,6 @@
 """In the real ComfyUI: what Show Schedule draws, and what each sampler tells of its run."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +14,6 @@ from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from graphs import graph
 from sampler_graphs import EMPTY, advanced, report_of, sampler
 from wiring import Bench, Link, Wires
-
-from devtools.client import Client
-from devtools.host import Host
 
 
 def drawn(bench: Bench, wires: Wires, model: Link, **inputs: Any) -> dict[str, Any]:
@@ -44,7 +40,7 @@ def drawn(bench: Bench, wires: Wires, model: Link, **inputs: Any) -> dict[str, A
     ],
     ids=str,
 )
-def test_the_drawing_has_the_values_of_the_schedule(options: dict[str, Any], bench: Bench) -> None:
+def test_the_drawing_has_the_values_of_the_schedule(options, bench):
     wires = Wires()
     found = drawn(bench, wires, wires.model(**options))
     config = SchedulerConfig(**{k: True if v == "true" else v for k, v in options.items()})
@@ -58,7 +54,7 @@ def test_the_drawing_has_the_values_of_the_schedule(options: dict[str, Any], ben
         assert difference < 1e-6, name
 
 
-def test_sigmas_mark_their_own_timesteps(bench: Bench) -> None:
+def test_sigmas_mark_their_own_timesteps(bench):
     wires = Wires()
     model = wires.model()
     typed = wires.timesteps(model, timesteps="999, 750, 333, 7")
@@ -72,9 +68,7 @@ def test_sigmas_mark_their_own_timesteps(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", ["EPS", "V_PREDICTION"])
-def test_the_schedule_of_a_model_shaped_like_stable_diffusion_is_drawn(
-    kind: str, bench: Bench
-) -> None:
+def test_the_schedule_of_a_model_shaped_like_stable_diffusion_is_drawn(kind, bench):
     wires = Wires()
     found = drawn(bench, wires, wires("TestTinyModel", kind=kind, seed=0))
     scaled = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -84,7 +78,7 @@ def test_the_schedule_of_a_model_shaped_like_stable_diffusion_is_drawn(
         assert difference < 1e-6, name
 
 
-def test_the_hosts_own_schedule_node_is_drawn(bench: Bench) -> None:
+def test_the_hosts_own_schedule_node_is_drawn(bench):
     wires = Wires()
     model = wires("ModelSamplingDiscrete", model=wires.model(), sampling="v_prediction", zsnr=True)
     assert drawn(bench, wires, model)["alphas_cumprod"][-1] < 1e-6
@@ -93,17 +87,13 @@ def test_the_hosts_own_schedule_node_is_drawn(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("kind", "words"), [("FLOW", "is a flow-matching model"), ("EDM", "is variance-exploding")]
 )
-def test_a_model_without_timesteps_is_an_error_on_the_node(
-    kind: str, words: str, bench: Bench
-) -> None:
+def test_a_model_without_timesteps_is_an_error_on_the_node(kind, words, bench):
     wires = Wires()
     model = wires("TestTinyModel", kind=kind, seed=0)
     refused(bench, wires, wires("UnconditionalShowSchedule", model=model, steps=50), words)
 
 
-def test_a_variance_exploding_model_of_ours_is_an_error_on_the_node(
-    bench: Bench, models: Path
-) -> None:
+def test_a_variance_exploding_model_of_ours_is_an_error_on_the_node(bench, models):
     toys.write_checkpoint(models / "drawn-ve", {**toys.TINY, "time_embedding_type": "fourier"})
     wires = Wires()
     node = wires("UnconditionalShowSchedule", model=wires.model("drawn-ve"), steps=50)
@@ -120,9 +110,7 @@ def test_a_variance_exploding_model_of_ours_is_an_error_on_the_node(
     ],
     ids=str,
 )
-def test_what_cannot_be_marked_is_an_error_on_the_node(
-    inputs: dict[str, Any], words: str, bench: Bench
-) -> None:
+def test_what_cannot_be_marked_is_an_error_on_the_node(inputs, words, bench):
     wires = Wires()
     model = wires.model()
     if kind := inputs.get("sigmas"):
@@ -148,9 +136,7 @@ def refused(bench: Bench, wires: Wires, node: Link, words: str) -> None:
 
 @pytest.mark.parametrize("convention", ["diffusers", "paper"])
 @pytest.mark.parametrize("method", ["F-PNDM", "S-PNDM", "PLMS", "FON"])
-def test_pndm_tells_what_the_core_plans_and_the_progress_counts(
-    method: Any, convention: Any, client: Client
-) -> None:
+def test_pndm_tells_what_the_core_plans_and_the_progress_counts(method, convention, client):
     run = client.run(graph(steps=10, method=method, convention=convention, seed=31))
     assert run.error is None, run.error
     report = json.loads(run.outputs["2"]["unconditional_run"][0])
@@ -164,7 +150,7 @@ def test_pndm_tells_what_the_core_plans_and_the_progress_counts(
 
 
 @pytest.mark.parametrize("kind", ["DDPM", "DDIM"])
-def test_ddpm_and_ddim_tell_their_timesteps(kind: str, bench: Bench) -> None:
+def test_ddpm_and_ddim_tell_their_timesteps(kind, bench):
     wires = Wires()
     report = report_of(bench, wires, sampler(wires, kind, wires.model(), steps=25, batch_size=3))
     assert (report["steps"], report["evaluations"]) == (25, 25)
@@ -172,9 +158,7 @@ def test_ddpm_and_ddim_tell_their_timesteps(kind: str, bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNDM", "DDPM", "DDIM"])
-def test_a_part_of_the_steps_tells_where_it_began_and_where_it_ended(
-    kind: str, bench: Bench
-) -> None:
+def test_a_part_of_the_steps_tells_where_it_began_and_where_it_ended(kind, bench):
     wires = Wires()
     part = {"start_at_step": 2, "end_at_step": 6, "return_with_leftover_noise": "enable"}
     latent = bench.put(wires, EMPTY)
@@ -184,7 +168,7 @@ def test_a_part_of_the_steps_tells_where_it_began_and_where_it_ended(
     assert report["steps"] == 4
 
 
-def test_a_node_that_passes_its_latent_on_tells_that_nothing_ran(bench: Bench) -> None:
+def test_a_node_that_passes_its_latent_on_tells_that_nothing_ran(bench):
     wires = Wires()
     latent = bench.put(wires, EMPTY)
     node = sampler(wires, "DDIM", wires.model(), latent=latent, denoise=0.0)
@@ -192,7 +176,7 @@ def test_a_node_that_passes_its_latent_on_tells_that_nothing_ran(bench: Bench) -
     assert (report["steps"], report["evaluations"], report["timesteps"]) == (0, 0, [])
 
 
-def test_the_host_counts_only_pictures_as_the_results_of_a_run(host: Host, client: Client) -> None:
+def test_the_host_counts_only_pictures_as_the_results_of_a_run(host, client):
     # The editor shows that number on the picture.
     prompt = graph(seed=47)
     inputs = {"model": ["1", 0], "steps": 50}
@@ -202,7 +186,7 @@ def test_the_host_counts_only_pictures_as_the_results_of_a_run(host: Host, clien
     assert client.get(f"/api/jobs/{run.prompt_id}")["outputs_count"] == 1
 
 
-def test_a_sampler_that_is_taken_from_the_cache_tells_the_same(bench: Bench) -> None:
+def test_a_sampler_that_is_taken_from_the_cache_tells_the_same(bench):
     wires = Wires()
     node = sampler(wires, "DDIM", wires.model(), seed=4711)
     first = report_of(bench, wires, node)

@@ -21,8 +21,6 @@ from sampler_graphs import half_mask, output, report_of, sampler, trajectory
 from torch import Tensor
 from wiring import Bench, Link, Wires
 
-from devtools.host import Host
-
 GREY = {**toys.TINY, "in_channels": 1, "out_channels": 1, "sample_size": 16}
 CONSISTENCY = {"_class_name": "CMStochasticIterativeScheduler"}
 SCORE = {"_class_name": "ScoreSdeVeScheduler"}
@@ -80,8 +78,8 @@ def check_drawn(images: Tensor, known: Tensor) -> None:
     "inputs", [{}, {"steps": 4}, {"timesteps": "22, 0"}], ids=["1 step", "4 steps", "a list"]
 )
 def test_an_exact_consistency_model_draws_pictures_of_its_data_in_one_step_or_a_few(
-    inputs: dict[str, Any], bench: Bench, models: Path, known: Tensor
-) -> None:
+    inputs, bench, models, known
+):
     wires = Wires()
     model = exact(bench, models, wires, "consistency", known)
     (images,) = bench.get(wires, consistency(wires, model, **inputs))
@@ -89,8 +87,8 @@ def test_an_exact_consistency_model_draws_pictures_of_its_data_in_one_step_or_a_
 
 
 def test_a_picture_of_a_consistency_model_is_previewed_saved_and_says_how_it_was_made(
-    bench: Bench, host: Host, models: Path, known: Tensor
-) -> None:
+    bench, host, models, known
+):
     wires = Wires()
     model = exact(bench, models, wires, "consistency", known)
     made = consistency(wires, model, timesteps="22, 0", batch_size=1)
@@ -109,9 +107,7 @@ def test_a_picture_of_a_consistency_model_is_previewed_saved_and_says_how_it_was
 
 
 @pytest.mark.parametrize("timesteps", ["", "22, 0"], ids=["1 step", "a list"])
-def test_a_consistency_model_with_classes_draws_the_images_of_diffusers(
-    timesteps: str, bench: Bench, models: Path
-) -> None:
+def test_a_consistency_model_with_classes_draws_the_images_of_diffusers(timesteps, bench, models):
     fields = {**toys.TINY, "num_class_embeds": 5}
     theirs = toys.write_checkpoint(models / "cd", fields, scheduler=CONSISTENCY)
     pipeline = diffusers.ConsistencyModelPipeline(
@@ -133,9 +129,7 @@ def test_a_consistency_model_with_classes_draws_the_images_of_diffusers(
     assert (latent_to_image(result) - torch.from_numpy(images)).abs().max() < 1e-5
 
 
-def test_lcm_of_ksampler_draws_in_one_step_the_image_of_our_node(
-    bench: Bench, models: Path
-) -> None:
+def test_lcm_of_ksampler_draws_in_one_step_the_image_of_our_node(bench, models):
     wires = Wires()
     model = wires.model(write(models, "consistency"))
     theirs = ksampler(wires, model, 1, sampler_name="lcm", steps=1)
@@ -145,18 +139,14 @@ def test_lcm_of_ksampler_draws_in_one_step_the_image_of_our_node(
 
 
 @pytest.mark.parametrize("name", ["lcm", "euler", "heun", "dpmpp_2m", "euler_ancestral"])
-def test_samplers_of_the_host_draw_an_exact_consistency_model(
-    name: str, bench: Bench, models: Path, known: Tensor
-) -> None:
+def test_samplers_of_the_host_draw_an_exact_consistency_model(name, bench, models, known):
     wires = Wires()
     model = exact(bench, models, wires, "consistency", known)
     drawn = ksampler(wires, model, sampler_name=name, scheduler="sgm_uniform", steps=4)
     check_drawn(*bench.get(wires, drawn), known)
 
 
-def test_an_image_is_the_start_of_a_consistency_model_and_a_mask_keeps_it(
-    bench: Bench, models: Path, known: Tensor
-) -> None:
+def test_an_image_is_the_start_of_a_consistency_model_and_a_mask_keeps_it(bench, models, known):
     wires = Wires()
     model = exact(bench, models, wires, "consistency", known)
     latent = bench.put(wires, known)
@@ -185,9 +175,7 @@ def test_an_image_is_the_start_of_a_consistency_model_and_a_mask_keeps_it(
     ],
     ids=str,
 )
-def test_what_a_consistency_model_cannot_do_is_an_error_on_the_node(
-    inputs: dict[str, Any], words: str, bench: Bench, models: Path
-) -> None:
+def test_what_a_consistency_model_cannot_do_is_an_error_on_the_node(inputs, words, bench, models):
     wires = Wires()
     node = consistency(wires, wires.model(write(models, "consistency")), **inputs)
     bench.fails(wires, node, words, node=node[0])
@@ -198,9 +186,7 @@ def test_what_a_consistency_model_cannot_do_is_an_error_on_the_node(
 
 @pytest.mark.parametrize("name", ["euler", "heun", "dpmpp_2m", "euler_ancestral"])
 @pytest.mark.parametrize("scheduler", ["karras", "normal"])
-def test_ksampler_draws_the_pictures_of_an_exact_score(
-    scheduler: str, name: str, bench: Bench, models: Path, known: Tensor
-) -> None:
+def test_ksampler_draws_the_pictures_of_an_exact_score(scheduler, name, bench, models, known):
     wires = Wires()
     model = exact(bench, models, wires, "score", known)
     drawn = ksampler(wires, model, sampler_name=name, scheduler=scheduler)
@@ -208,9 +194,7 @@ def test_ksampler_draws_the_pictures_of_an_exact_score(
 
 
 @pytest.mark.parametrize("name", ["heun", "dpmpp_2m"])
-def test_data_in_0_to_1_come_out_in_a_latent_with_their_mean_and_spread(
-    name: str, bench: Bench, models: Path
-) -> None:
+def test_data_in_0_to_1_come_out_in_a_latent_with_their_mean_and_spread(name, bench, models):
     wires = Wires()
     model = wires.model(write(models, "score"))
     gaussian = wires("TestClosedForm", model=model, kind="gaussian score", pictures="")
@@ -220,9 +204,7 @@ def test_data_in_0_to_1_come_out_in_a_latent_with_their_mean_and_spread(
     assert images.std().item() == pytest.approx(0.2, abs=0.01)
 
 
-def test_euler_over_20_sigmas_draws_the_image_of_diffusers_network(
-    bench: Bench, models: Path
-) -> None:
+def test_euler_over_20_sigmas_draws_the_image_of_diffusers_network(bench, models):
     fields = {**toys.NCSNPP, "sample_size": 8, "layers_per_block": 1}
     theirs = toys.write_checkpoint(models / "ncsnpp", fields, scheduler=SCORE)
     wires = Wires()
@@ -242,9 +224,7 @@ def test_euler_over_20_sigmas_draws_the_image_of_diffusers_network(
     assert ((result + 1) / 2 - data).abs().max() < 1e-5 * data.abs().max()
 
 
-def test_an_image_is_the_start_of_ncsnpp_and_a_mask_keeps_it(
-    bench: Bench, models: Path, known: Tensor
-) -> None:
+def test_an_image_is_the_start_of_ncsnpp_and_a_mask_keeps_it(bench, models, known):
     wires = Wires()
     model = exact(bench, models, wires, "score", known)
     latent = bench.put(wires, known)
@@ -262,8 +242,8 @@ def test_an_image_is_the_start_of_ncsnpp_and_a_mask_keeps_it(
 
 @pytest.mark.parametrize("process", ["consistency", "score"])
 def test_a_saved_model_is_loaded_again_by_us_and_by_diffusers_and_draws_the_same(
-    process: str, bench: Bench, host: Host, models: Path
-) -> None:
+    process, bench, host, models
+):
     wires = Wires()
     model = wires.model(write(models, process))
     wires("UnconditionalUNetSave", model=model, filename_prefix=f"saved-{process}")
@@ -287,9 +267,7 @@ def test_a_saved_model_is_loaded_again_by_us_and_by_diffusers_and_draws_the_same
         ("score", {"process": "VE SDE (NCSN++)", "sigmas": [0.02, 2696]}),
     ],
 )
-def test_the_loader_names_the_process_and_its_noise_levels(
-    process: str, wanted: dict[str, Any], bench: Bench, models: Path
-) -> None:
+def test_the_loader_names_the_process_and_its_noise_levels(process, wanted, bench, models):
     wires = Wires()
     loader = wires.model(write(models, process, f"reported-{process}"))
     wires("TestSaveLatent", samples=wires("UnconditionalEmptyLatent", **_size(loader)), name="r")
@@ -300,9 +278,7 @@ def test_the_loader_names_the_process_and_its_noise_levels(
     assert not report["schedule"]
 
 
-def test_ncsnpp_without_a_scheduler_is_drawn_as_usual_and_the_loader_says_so(
-    bench: Bench, models: Path
-) -> None:
+def test_ncsnpp_without_a_scheduler_is_drawn_as_usual_and_the_loader_says_so(bench, models):
     toys.write_checkpoint(models / "bare-ncsnpp", {**GREY, **SIGMAS})
     wires = Wires()
     loader = wires.model("bare-ncsnpp")
@@ -327,8 +303,8 @@ def _size(model: Link) -> dict[str, Any]:
     ],
 )
 def test_what_needs_a_schedule_of_timesteps_is_an_error_on_its_node_that_names_what_to_use(
-    process: str, words: tuple[str, str], bench: Bench, models: Path
-) -> None:
+    process, words, bench, models
+):
     name = write(models, process)
     for refuse in _SCHEDULED:
         wires = Wires()
@@ -385,9 +361,7 @@ _SCHEDULED = (
 )
 
 
-def test_consistency_sampler_names_the_process_of_another_model_and_what_to_use(
-    bench: Bench, models: Path
-) -> None:
+def test_consistency_sampler_names_the_process_of_another_model_and_what_to_use(bench, models):
     wires = Wires()
     node = consistency(wires, wires.model())
     bench.fails(wires, node, "this MODEL is a model of DDPM's process", "PNDM", node=node[0])
@@ -401,8 +375,8 @@ def test_consistency_sampler_names_the_process_of_another_model_and_what_to_use(
 
 @pytest.mark.parametrize("process", ["consistency", "score"])
 def test_noise_levels_that_another_node_replaced_are_an_error_not_a_wrong_picture(
-    process: str, bench: Bench, models: Path
-) -> None:
+    process, bench, models
+):
     wires = Wires()
     model = wires.model(write(models, process))
     changed = wires("ModelSamplingDiscrete", model=model, sampling="eps", zsnr=False)
@@ -410,7 +384,7 @@ def test_noise_levels_that_another_node_replaced_are_an_error_not_a_wrong_pictur
     bench.fails(wires, node, "Another node has set this MODEL's noise levels", node=node[0])
 
 
-def test_a_consistency_model_reports_what_it_ran(bench: Bench, models: Path) -> None:
+def test_a_consistency_model_reports_what_it_ran(bench, models):
     wires = Wires()
     model = wires.model(write(models, "consistency"))
     report = report_of(bench, wires, consistency(wires, model, steps=2, batch_size=1))

@@ -57,8 +57,8 @@ def stop_at(client: Client, step: int, prompt: Graph) -> Run:
 
 
 def test_a_folder_of_pictures_becomes_a_model_that_draws_and_is_listed(
-    client: Client, output: Path, picture_folder: Path
-) -> None:
+    client, output, picture_folder
+):
     (picture_folder / "damaged.png").write_bytes(b"no picture")
     w = Wires()
     given = defaults("UnconditionalTrain") | TINY | {"folder": str(picture_folder), "steps": 4}
@@ -84,8 +84,8 @@ def test_a_folder_of_pictures_becomes_a_model_that_draws_and_is_listed(
 
 
 def test_cancel_saves_and_run_goes_on_to_the_weights_of_an_uninterrupted_run(
-    client: Client, output: Path, picture_folder: Path
-) -> None:
+    client, output, picture_folder
+):
     whole = train(picture_folder, name="trained/whole", steps=12, small_data="on")
     assert report(client.run(whole))["state"] == "finished"
     parts = train(picture_folder, name="trained/parts", steps=12, small_data="on")
@@ -106,8 +106,8 @@ def test_cancel_saves_and_run_goes_on_to_the_weights_of_an_uninterrupted_run(
 
 
 def test_more_steps_and_more_pictures_go_on_and_other_settings_begin_another_run(
-    client: Client, output: Path, picture_folder: Path
-) -> None:
+    client, output, picture_folder
+):
     client.run(train(picture_folder))
     Image.new("RGB", (10, 10), "red").save(picture_folder / "new.png")
     more = report(client.run(train(picture_folder, steps=6)))
@@ -122,8 +122,8 @@ def test_more_steps_and_more_pictures_go_on_and_other_settings_begin_another_run
 
 
 def test_a_card_that_cannot_be_written_is_said_and_the_model_is_kept(
-    client: Client, output: Path, picture_folder: Path
-) -> None:
+    client, output, picture_folder
+):
     client.run(train(picture_folder))
     card = output / "trained" / "model" / "README.md"
     card.unlink()
@@ -134,9 +134,7 @@ def test_a_card_that_cannot_be_written_is_said_and_the_model_is_kept(
     assert "trained/model" in model_names(client)
 
 
-def test_a_finished_run_is_not_trained_again(
-    client: Client, output: Path, picture_folder: Path
-) -> None:
+def test_a_finished_run_is_not_trained_again(client, output, picture_folder):
     client.run(train(picture_folder))
     before = (output / "trained" / "model" / "training.pt").read_bytes()
     # Other values of what does not matter, so that the host runs the node.
@@ -145,15 +143,13 @@ def test_a_finished_run_is_not_trained_again(
     assert (output / "trained" / "model" / "training.pt").read_bytes() == before
 
 
-def test_images_of_other_nodes_are_trained_on_in_their_own_sizes(
-    client: Client, output: Path, wires: Wires
-) -> None:
+def test_images_of_other_nodes_are_trained_on_in_their_own_sizes(client, output, wires):
     images = wires("EmptyImage", width=12, height=9, batch_size=3, color=255)
     prompt = train("", wires, images=images, crop="random", flip=True, rotate=True)
     assert report(client.run(prompt), "2")["pictures"] == 3
 
 
-def test_training_goes_on_from_a_model(client: Client, output: Path, wires: Wires) -> None:
+def test_training_goes_on_from_a_model(client, output, wires):
     model = wires.model()
     images = wires("EmptyImage", width=16, height=16, batch_size=3, color=255)
     prompt = train("", wires, images=images, model=model, size=0, steps=2)
@@ -174,23 +170,17 @@ def test_training_goes_on_from_a_model(client: Client, output: Path, wires: Wire
         ({"name": "../elsewhere"}, "is not a valid model name"),
     ],
 )
-def test_a_users_mistake_is_an_error_on_the_node(
-    client: Client, output: Path, picture_folder: Path, inputs: dict[str, Any], words: str
-) -> None:
+def test_a_users_mistake_is_an_error_on_the_node(client, output, picture_folder, inputs, words):
     fails(client, train(**{"folder": picture_folder} | inputs), "1", words)
     assert client.get("/unconditional/training?node=1")["state"] == "failed"
 
 
-def test_a_folder_and_images_at_once_are_rejected(
-    client: Client, output: Path, picture_folder: Path, wires: Wires
-) -> None:
+def test_a_folder_and_images_at_once_are_rejected(client, output, picture_folder, wires):
     images = wires("EmptyImage", width=12, height=9, batch_size=1, color=255)
     fails(client, train(picture_folder, wires, images=images), "2", "Both a folder and images")
 
 
-def test_before_a_run_the_editor_is_told_what_would_be_trained(
-    client: Client, picture_folder: Path
-) -> None:
+def test_before_a_run_the_editor_is_told_what_would_be_trained(client, picture_folder):
     values = defaults("UnconditionalTrain") | {"folder": str(picture_folder)}
 
     def plan(**changes: Any) -> dict[str, Any]:
@@ -205,6 +195,6 @@ def test_before_a_run_the_editor_is_told_what_would_be_trained(
     assert plan(linked=["images"]) == {}
 
 
-def test_the_last_report_of_an_unknown_node_is_empty(client: Client) -> None:
+def test_the_last_report_of_an_unknown_node_is_empty(client):
     node = urllib.parse.quote("7:99")
     assert client.get(f"/unconditional/training?node={node}") == {}

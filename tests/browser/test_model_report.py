@@ -62,7 +62,7 @@ def check_is_within_its_node(editor: Editor) -> None:
         assert each["y"] + each["height"] <= area["y"] + area["height"] + 1
 
 
-def test_after_a_run_the_loader_says_what_its_model_is(editor: Editor) -> None:
+def test_after_a_run_the_loader_says_what_its_model_is(editor):
     editor.load(workflow())
     assert editor.run() == "success"
     said = report(editor, "DDPM")
@@ -82,9 +82,7 @@ def test_after_a_run_the_loader_says_what_its_model_is(editor: Editor) -> None:
     editor.shot("model_report")
 
 
-def test_what_was_assumed_about_a_single_file_is_in_the_node_with_how_to_change_it(
-    editor: Editor, models: Path
-) -> None:
+def test_what_was_assumed_about_a_single_file_is_in_the_node_with_how_to_change_it(editor, models):
     editor.open(SETTINGS)  # which has a list of models that is not the host's of before
     editor.clear()
     editor.load(workflow(model_name="guessed.pt"))
@@ -107,7 +105,7 @@ def test_what_was_assumed_about_a_single_file_is_in_the_node_with_how_to_change_
     (models / "guessed.json").unlink()
 
 
-def test_the_report_of_a_model_is_chinese_in_a_chinese_editor(chinese: Editor) -> None:
+def test_the_report_of_a_model_is_chinese_in_a_chinese_editor(chinese):
     chinese.load(workflow())
     assert chinese.run() == "success"
     said = report(chinese, "DDPM")
@@ -117,7 +115,7 @@ def test_the_report_of_a_model_is_chinese_in_a_chinese_editor(chinese: Editor) -
     chinese.shot("model_report_zh")
 
 
-def test_nodes_of_the_page_show_the_report_of_a_model_whole(modern: Editor) -> None:
+def test_nodes_of_the_page_show_the_report_of_a_model_whole(modern):
     modern.load(workflow())
     assert modern.run() == "success"
     report(modern, "DDPM")

@@ -5,10 +5,8 @@ import re
 
 from devtools.environment import ROOT
 
-from .editor import Editor
 
-
-def test_a_template_runs_and_shows_its_picture_and_its_report(modern: Editor) -> None:
+def test_a_template_runs_and_shows_its_picture_and_its_report(modern):
     path = ROOT / "example_workflows" / "quick_start_pndm.json"
     modern.load(json.loads(path.read_text()))
     assert modern.run() == "success"
@@ -26,7 +24,7 @@ def test_a_template_runs_and_shows_its_picture_and_its_report(modern: Editor) ->
     modern.shot("modern_run")
 
 
-def test_the_schedule_is_drawn_in_its_node(modern: Editor) -> None:
+def test_the_schedule_is_drawn_in_its_node(modern):
     loader = modern.add("UnconditionalUNetLoader")
     node = modern.add("UnconditionalShowSchedule")
     modern.page.evaluate(

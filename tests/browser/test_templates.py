@@ -38,7 +38,7 @@ def open_template(editor: Editor, name: str) -> None:
     raise AssertionError(f"{name} does not open")
 
 
-def test_the_template_browser_lists_every_template_with_its_picture(editor: Editor) -> None:
+def test_the_template_browser_lists_every_template_with_its_picture(editor):
     open_browser(editor)
     assert editor.page.locator("[data-testid^=template-workflow-]").count() == len(TEMPLATES)
     for name in TEMPLATES:
@@ -56,9 +56,7 @@ def test_the_template_browser_lists_every_template_with_its_picture(editor: Edit
 
 # The app is opened by a click in test_app_mode.py.
 @pytest.mark.parametrize("name", [name for name in TEMPLATES if not name.endswith(".app")])
-def test_a_template_opens_by_a_click_with_all_its_nodes_and_their_values(
-    name: str, editor: Editor
-) -> None:
+def test_a_template_opens_by_a_click_with_all_its_nodes_and_their_values(name, editor):
     open_template(editor, name)
     expected = saved(name)
     editor.page.wait_for_function(
@@ -98,7 +96,7 @@ def overlapping(editor: Editor) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_template_is_legible_in_a_small_window(name: str) -> None:
+def test_a_template_is_legible_in_a_small_window(name):
     nodes = saved(name)["nodes"]
     width, height = (
         max(node["pos"][k] + node["size"][k] for node in nodes)
@@ -111,7 +109,7 @@ def test_a_template_is_legible_in_a_small_window(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_a_template_runs_and_shows_its_picture(name: str, editor: Editor) -> None:
+def test_a_template_runs_and_shows_its_picture(name, editor):
     workflow = saved(name)
     editor.load(workflow)
     kinds = {node["id"]: node["type"] for node in workflow["nodes"]}
@@ -138,7 +136,7 @@ def test_a_template_runs_and_shows_its_picture(name: str, editor: Editor) -> Non
     editor.shot(f"run_{name}")
 
 
-def test_the_nodes_of_each_template_stay_apart_in_chinese(chinese: Editor) -> None:
+def test_the_nodes_of_each_template_stay_apart_in_chinese(chinese):
     # Names and choices are longer there, and make nodes wider.
     for name in TEMPLATES:
         chinese.load(saved(name))
