@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import time
 import traceback
 from pathlib import Path
@@ -46,17 +45,12 @@ def test_safetensors_come_before_bin(tmp_path):
     assert find_files(tmp_path).weights.name == SAFETENSORS
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_auto_keeps_the_dtype_of_the_file_and_a_chosen_one_wins(tmp_path, dtype):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_auto_keeps_the_dtype_of_the_file_up_to_float32_and_a_chosen_one_wins(tmp_path, dtype):
     toys.write_checkpoint(tmp_path, toys.TINY, dtype=dtype)
-    assert load(tmp_path).dtype == dtype
+    assert load(tmp_path).dtype == (torch.float32 if dtype == torch.float64 else dtype)
     network = load(tmp_path, torch.float32).build(UNet2D)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
-
-
-def test_float64_weights_become_float32(tmp_path):
-    toys.write_checkpoint(tmp_path, toys.TINY, dtype=torch.float64)
-    assert load(tmp_path).dtype == torch.float32
 
 
 def test_the_checkpoint_knows_the_sha256_of_its_weights(tmp_path):
@@ -96,18 +90,15 @@ def test_other_weights_of_equal_size_and_time_have_another_fingerprint(tmp_path,
     assert files.fingerprint != before
 
 
-def test_a_missing_folder_says_so(tmp_path):
+def test_a_folder_without_a_file_says_which(tmp_path):
     with pytest.raises(CheckpointError, match=r"folder .* does not exist"):
         load(tmp_path / "nowhere")
-
-
-def test_an_empty_folder_says_what_is_missing(tmp_path):
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         load(tmp_path)
-
-
-def test_a_folder_without_weights_says_what_to_put_there(tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY)
+    (tmp_path / SAFETENSORS).write_text("version https://git-lfs.github.com/spec/v1\noid 0\n")
+    with pytest.raises(CheckpointError, match="Git LFS pointer"):
+        load(tmp_path)
     (tmp_path / SAFETENSORS).unlink()
     with pytest.raises(CheckpointError, match=f"Put {SAFETENSORS} or"):
         load(tmp_path)
@@ -142,56 +133,24 @@ def test_a_truncated_file_is_a_checkpoint_error(tmp_path, keep, suffix):
         load(tmp_path)
 
 
-def test_a_git_lfs_pointer_is_recognised_as_no_safetensors_file(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "tensor", "words"),
+    [
+        ("conv_out.bias", None, r"missing: conv_out\.bias"),
+        ("surprise", torch.zeros(2), "not part of this configuration: surprise"),
+        ("conv_in.bias", torch.zeros(9), r"conv_in\.bias is \(9,\) .* and \(8,\)"),
+        ("conv_in.bias", torch.zeros(8, dtype=torch.int8), r"torch\.int8"),
+        ("conv_in.bias", torch.full((8,), torch.nan), r"conv_in\.bias contains NaN or infinite"),
+        ("conv_in.bias", torch.full((8,), torch.inf), r"conv_in\.bias contains NaN or infinite"),
+    ],
+    ids=["missing", "extra", "misshapen", "integers", "NaN", "infinite"],
+)
+def test_a_tensor_that_does_not_fit_is_named(name, tensor, words, tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY)
-    (tmp_path / SAFETENSORS).write_text(
-        "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
-    )
-    with pytest.raises(CheckpointError, match="Git LFS pointer"):
-        load(tmp_path)
-
-
-def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path):
-    toys.write_checkpoint(tmp_path, toys.TINY, suffix="bin")
-    evidence = tmp_path / "evidence"
-
-    class Payload:
-        def __reduce__(self) -> tuple:
-            return os.mkdir, (str(evidence),)
-
-    path = tmp_path / "diffusion_pytorch_model.bin"
-    for write in (torch.save, lambda o, p: Path(p).write_bytes(pickle.dumps(o))):
-        write({"conv_in.weight": Payload()}, path)
-        with pytest.raises(CheckpointError, match="contains code"):
-            load(tmp_path)
-    assert not evidence.exists()
-
-
-def change_weights(folder: Path, change) -> None:
-    weights = load_file(folder / SAFETENSORS)
-    weights = {name: tensor.clone() for name, tensor in weights.items()}
-    change(weights)
-    save_file(weights, folder / SAFETENSORS)
-
-
-def test_a_missing_tensor_is_named(tmp_path):
-    toys.write_checkpoint(tmp_path, toys.TINY)
-    change_weights(tmp_path, lambda weights: weights.pop("mid_block.resnets.0.conv1.weight"))
-    with pytest.raises(CheckpointError, match=r"missing: mid_block\.resnets\.0\.conv1\.weight"):
-        load(tmp_path)
-
-
-def test_an_extra_tensor_is_named(tmp_path):
-    toys.write_checkpoint(tmp_path, toys.TINY)
-    change_weights(tmp_path, lambda weights: weights.update(surprise=torch.zeros(2)))
-    with pytest.raises(CheckpointError, match="not part of this configuration: surprise"):
-        load(tmp_path)
-
-
-def test_a_misshapen_tensor_is_named_with_both_shapes(tmp_path):
-    toys.write_checkpoint(tmp_path, toys.TINY)
-    change_weights(tmp_path, lambda weights: weights.update({"conv_in.bias": torch.zeros(9)}))
-    with pytest.raises(CheckpointError, match=r"conv_in\.bias is \(9,\) .* and \(8,\)"):
+    weights = load_file(tmp_path / SAFETENSORS) | {name: tensor}
+    kept = {name: tensor.clone() for name, tensor in weights.items() if tensor is not None}
+    save_file(kept, tmp_path / SAFETENSORS)
+    with pytest.raises(CheckpointError, match=words):
         load(tmp_path)
 
 
@@ -217,30 +176,6 @@ def test_a_weight_that_becomes_infinite_in_the_chosen_dtype_is_named(
     if stored != torch.float64:
         for wide in (torch.float32, torch.bfloat16):
             assert all(t.isfinite().all() for t in load(tmp_path, wide).weights.values())
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_named(tmp_path, value):
-    toys.write_checkpoint(tmp_path, toys.TINY)
-    change_weights(tmp_path, lambda weights: weights["conv_out.weight"].view(-1)[3:4].fill_(value))
-    with pytest.raises(CheckpointError, match=r"conv_out\.weight contains NaN or infinite"):
-        load(tmp_path)
-
-
-def test_integer_weights_are_refused(tmp_path):
-    toys.write_checkpoint(tmp_path, toys.TINY)
-    change_weights(
-        tmp_path, lambda weights: weights.update({"conv_in.bias": torch.zeros(8, dtype=torch.int8)})
-    )
-    with pytest.raises(CheckpointError, match=r"torch\.int8"):
-        load(tmp_path)
-
-
-def test_a_bin_that_holds_something_else_than_tensors_is_refused(tmp_path):
-    toys.write_checkpoint(tmp_path, toys.TINY, suffix="bin")
-    torch.save([1, 2, 3], tmp_path / "diffusion_pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="named tensors"):
-        load(tmp_path)
 
 
 def test_a_configuration_of_a_billion_channels_allocates_nothing(tmp_path):
@@ -325,14 +260,6 @@ def test_a_broken_model_index_is_named(tmp_path):
     write_pipeline(tmp_path)
     (tmp_path / "model_index.json").write_text("{")
     with pytest.raises(ConfigError, match=r"model_index\.json is not valid JSON"):
-        load(tmp_path)
-
-
-@pytest.mark.parametrize(("inputs", "outputs"), [(6, 3), (5, 1), (3, 4)])
-def test_a_folder_with_a_network_that_needs_another_image_is_refused(inputs, outputs, tmp_path):
-    toys.write_checkpoint(tmp_path, {**toys.TINY, "in_channels": inputs, "out_channels": outputs})
-    words = "super-resolution" if inputs > outputs else "as many outputs as inputs"
-    with pytest.raises(CheckpointError, match=words):
         load(tmp_path)
 
 

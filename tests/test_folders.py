@@ -162,15 +162,12 @@ BESIDE = [
 
 
 def test_what_a_training_saves_beside_the_network_is_not_listed(root, folders):
-    models = [
-        "ema_0.9999_500000.pt",
-        "model500000.pt",
-        "net-and-optimizer.pt",
-        "adopted.pt",
-        "resampler.pth",
-        "schedule.pt",
-    ]
-    for name in (*BESIDE, *models, "model.onnx"):
+    models = ["ema_0.9999_500000.pt", "model500000.pt", "net-and-optimizer.pt", "adopted.pt"]
+    models += ["resampler.pth", "schedule.pt", "b.CKPT"]
+    others = ["model.onnx", "edm.pkl", "notes.txt", "a-00001-of-00002.safetensors", ".hidden.pt"]
+    others += ["other/model_index.json", "other/vae/config.json", "other/vae/model.safetensors"]
+    (root / "other" / "vae").mkdir(parents=True)
+    for name in (*BESIDE, *models, *others):
         (root / name).touch()
     assert listed(folders) == sorted(models)
     # Whoever names such a file for a model gets it.

@@ -95,38 +95,6 @@ def test_a_network_beyond_diffusers_draws_the_same_picture_after_saving(host, cl
     assert np.array_equal(np.asarray(before), np.asarray(Image.open(files(host, again)[0])))
 
 
-def test_the_list_has_networks_variants_and_files_and_nothing_else(client, models):
-    run_folder = models / "lists" / "run"
-    toys.write_checkpoint(run_folder, toys.TINY, layout="pipeline", scheduler={})
-    toys.write_checkpoint(run_folder / "checkpoint-10" / "unet", toys.TINY)
-    toys.write_checkpoint(run_folder / "checkpoint-10" / "unet_ema", toys.TINY)
-    toys.write_checkpoint(run_folder / "checkpoint-20" / "unet", toys.TINY)
-    for name in ("optimizer.bin", "checkpoint-10/optimizer.bin", "vae.safetensors"):
-        (run_folder / name).touch()
-    variants = models / "lists" / "variants"
-    toys.write_checkpoint(variants, toys.TINY)
-    plain = "diffusion_pytorch_model.safetensors"
-    shutil.copy(variants / plain, variants / "diffusion_pytorch_model.fp16.safetensors")
-    toys.write_checkpoint(variants / "unet_ema", toys.TINY)
-    other = models / "lists" / "other_pipeline"
-    (other / "vae").mkdir(parents=True)
-    for name in ("model_index.json", "vae/config.json", "vae/model.safetensors"):
-        (other / name).touch()
-    for name in ("edm.pkl", "notes.txt", "a-00001-of-00002.safetensors", ".hidden.pt", "b.CKPT"):
-        (models / "lists" / name).touch()
-    found = [name for name in model_names(client) if name.startswith("lists/")]
-    assert found == [
-        "lists/b.CKPT",
-        "lists/run",
-        "lists/run/checkpoint-10/unet",
-        "lists/run/checkpoint-10/unet_ema",
-        "lists/run/checkpoint-20/unet",
-        "lists/variants",
-        "lists/variants@fp16",
-        "lists/variants/unet_ema",
-    ]
-
-
 # What the loader says in its node
 
 

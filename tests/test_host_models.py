@@ -215,8 +215,7 @@ def download_graph(repo_id: Any, **inputs: Any) -> Graph:
 
 
 def digits_repository() -> Repo:
-    found = [path for path in ours.DIGITS.rglob("*") if path.is_file()]
-    return Repo({path.relative_to(ours.DIGITS).as_posix(): path.read_bytes() for path in found})
+    return Repo(toys.contents(ours.DIGITS))
 
 
 def test_a_model_is_downloaded_once_and_draws_its_picture(hub, host, client, models):

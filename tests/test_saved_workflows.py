@@ -33,8 +33,7 @@ def with_classes(folder: Path, scheduler: str = "DDPMScheduler") -> Repo:
     toys.write_checkpoint(folder, fields, scheduler={"_class_name": scheduler})
     weights = folder / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".fp16.safetensors"))
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    return Repo({path.relative_to(folder).as_posix(): path.read_bytes() for path in found})
+    return Repo(toys.contents(folder))
 
 
 @pytest.mark.parametrize("release", RELEASES)

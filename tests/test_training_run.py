@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.training.pictures import PictureSet
 from comfyui_unconditional.unet.unet2d import UNet2D
+from toys import contents
 from training_toys import (
     OPTIONS,
     SCHEDULER,
@@ -171,10 +171,10 @@ def test_a_killed_process_leaves_a_whole_model_and_loses_at_most_save_every_step
 )
 def test_resuming_with_another_setting_is_rejected_and_names_it(tmp_path, change, words):
     finish(make_run(tmp_path), stop_after=1)
-    before = _files(tmp_path)
+    before = contents(tmp_path)
     with pytest.raises(ValueError, match=words):
         make_run(tmp_path, replace(OPTIONS, **change))
-    assert _files(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,3 @@ def test_pictures_that_no_step_saw_are_not_recorded(tmp_path):
     run = make_run(tmp_path, pictures=noise_pictures(6))
     finish(run)  # nothing is left to do
     assert run.progress.pictures == [(0, 5, seen.sha256)]
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -88,6 +88,12 @@ def reference_model(config: dict[str, Any], seed: int = 0) -> UNet2DModel:
     return model
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files below a folder, by their paths in it."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
 def legacy_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the weights under the attention names of 2022."""
     pattern = re.compile(r"(attentions\.\d+)\.(to_q|to_k|to_v|to_out\.0)\.")
