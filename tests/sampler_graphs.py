@@ -19,6 +19,7 @@ from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import FIRST_SEED, SEEDS
+from graphs import files, read_metadata
 from torch import Tensor
 from wiring import Bench, Wires
 
@@ -133,3 +134,18 @@ def output(wires: Wires, samples: Link, prefix: str = "trajectory", **inputs: An
     """Add an Image Output and return its key."""
     given = {"samples": samples, "filename_prefix": prefix, **inputs}
     return wires("UnconditionalImageOutput", **given)[0]
+
+
+def records(bench: Bench, wires: Wires, *latents: Link) -> list[dict[str, Any]]:
+    """What each picture of these LATENTs says of how it was made."""
+    shown = [output(wires, latent, prefix="records") for latent in latents]
+    run = bench.run(wires)
+    paths = [path for key in shown for path in files(bench.host, run, key)]
+    return [read_metadata(path)["unconditional"] for path in paths]
+
+
+def model_report(bench: Bench, wires: Wires, loader: Link) -> dict[str, Any]:
+    """What a loader says of its model."""
+    latent = wires("UnconditionalEmptyLatent", model=loader, width=0, height=0, batch_size=1)
+    wires("TestSaveLatent", samples=latent, name="report")
+    return json.loads(bench.run(wires).outputs[loader[0]]["unconditional_model"][0])

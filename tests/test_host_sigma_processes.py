@@ -17,7 +17,7 @@ from comfyui_unconditional.pictures.images import latent_to_image
 from float64 import FIRST_SEED, SEEDS
 from graphs import files, read_metadata
 from PIL import Image
-from sampler_graphs import half_mask, output, report_of, sampler, trajectory
+from sampler_graphs import half_mask, model_report, output, report_of, sampler, trajectory
 from torch import Tensor
 from wiring import Bench, Link, Wires
 
@@ -270,9 +270,7 @@ def test_a_saved_model_is_loaded_again_by_us_and_by_diffusers_and_draws_the_same
 def test_the_loader_names_the_process_and_its_noise_levels(process, wanted, bench, models):
     wires = Wires()
     loader = wires.model(write(models, process, f"reported-{process}"))
-    wires("TestSaveLatent", samples=wires("UnconditionalEmptyLatent", **_size(loader)), name="r")
-    (text,) = bench.run(wires).outputs[loader[0]]["unconditional_model"]
-    report = json.loads(text)
+    report = model_report(bench, wires, loader)
     assert report | {**wanted, "prediction": None, "timesteps": None} == report
     assert not report["warnings"]
     assert not report["schedule"]
@@ -282,13 +280,9 @@ def test_ncsnpp_without_a_scheduler_is_drawn_as_usual_and_the_loader_says_so(ben
     toys.write_checkpoint(models / "bare-ncsnpp", {**GREY, **SIGMAS})
     wires = Wires()
     loader = wires.model("bare-ncsnpp")
-    wires("TestSaveLatent", samples=ksampler(wires, loader, 1, steps=2), name="r")
-    (text,) = bench.run(wires).outputs[loader[0]]["unconditional_model"]
-    assert json.loads(text)["schedule"] == {
-        "num_train_timesteps": 2000,
-        "sigma_min": 0.01,
-        "sigma_max": 1348.0,
-    }
+    bench.get(wires, ksampler(wires, loader, 1, steps=2))
+    assumed = {"num_train_timesteps": 2000, "sigma_min": 0.01, "sigma_max": 1348.0}
+    assert model_report(bench, wires, loader)["schedule"] == assumed
 
 
 def _size(model: Link) -> dict[str, Any]:
@@ -309,11 +303,7 @@ def test_what_needs_a_schedule_of_timesteps_is_an_error_on_its_node_that_names_w
     for refuse in _SCHEDULED:
         wires = Wires()
         node = refuse(wires, wires.model(name))
-        run = bench.client.run(wires.graph)
-        assert run.error
-        assert run.error["node_id"] == node[0]
-        for text in words:
-            assert text in run.error["exception_message"]
+        bench.fails(wires, None, *words, node=node[0])
 
 
 def _sampled(kind: str) -> Callable[[Wires, Link], Link]:

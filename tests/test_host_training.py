@@ -2,17 +2,16 @@
 
 import json
 import shutil
-import threading
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from graphs import fails, graph, model_names
+from graphs import fails, graph, interrupt_at, model_names
 from PIL import Image
 
-from devtools.client import Client, Graph, Run
+from devtools.client import Graph, Run
 from devtools.contract import defaults
 from devtools.host import Host
 from devtools.wires import Wires
@@ -42,18 +41,6 @@ def report(run: Run, node: str = "1") -> dict[str, Any]:
 
 def state(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "training.pt", weights_only=True)
-
-
-def stop_at(client: Client, step: int, prompt: Graph) -> Run:
-    """Press Cancel after this step."""
-    asked: list[threading.Thread] = []
-
-    def progress(value: int, _: int) -> None:
-        if value >= step and not asked:
-            asked.append(threading.Thread(target=client.post, args=("/interrupt", {})))
-            asked[0].start()
-
-    return client.run(prompt, progress)
 
 
 def test_a_folder_of_pictures_becomes_a_model_that_draws_and_is_listed(
@@ -89,7 +76,7 @@ def test_cancel_saves_and_run_goes_on_to_the_weights_of_an_uninterrupted_run(
     whole = train(picture_folder, name="trained/whole", steps=12, small_data="on")
     assert report(client.run(whole))["state"] == "finished"
     parts = train(picture_folder, name="trained/parts", steps=12, small_data="on")
-    stopped = stop_at(client, 3, parts)
+    stopped = client.run(parts, interrupt_at(client, 3))
     assert stopped.interrupted
     done = state(output / "trained" / "parts")["step"]
     assert 3 <= done < 12

@@ -33,14 +33,6 @@ def test_an_error_is_shown_on_its_node_with_our_words(editor):
     fails(editor, "UnconditionalPNDMSampler", words)
 
 
-def test_a_model_of_another_kind_is_refused_on_the_sampler_with_what_to_connect(editor):
-    # The editor remembers widgets by their node's number, also those of a graph before.
-    prompt = graph(denoise=1.0)
-    prompt["1"] = {"class_type": "TestForeignModel", "inputs": {}}
-    editor.load_prompt(prompt)
-    fails(editor, "UnconditionalPNDMSampler", "Connect 'Load Unconditional UNet'")
-
-
 def test_after_an_error_the_mended_graph_runs(editor):
     editor.load_prompt(graph(denoise=0.5))
     assert editor.run() == "error"
