@@ -124,6 +124,17 @@ def ksampler(wires: Wires, model: Link, latent: Link, **inputs: Any) -> Link:
     return wires("KSamplerAdvanced", model=model, latent_image=latent, **{**defaults, **inputs})
 
 
+def native(wires: Wires, model: Link, batch_size: int = 1, **inputs: Any) -> Link:
+    """The host's KSampler on an empty latent of the model's size."""
+    nothing = wires("UnconditionalConditioning")
+    defaults = {
+        **{"seed": 5, "steps": 20, "cfg": 1.0, "sampler_name": "euler", "scheduler": "karras"},
+        **{"positive": nothing, "negative": nothing, "denoise": 1.0},
+        "latent_image": wires("UnconditionalEmptyLatent", model=model, batch_size=batch_size),
+    }
+    return wires("KSampler", model=model, **{**defaults, **inputs})
+
+
 def trajectory(wires: Wires, model: Link | None = None, **inputs: Any) -> Link:
     """The Trajectory node's LATENT; its trajectory and frames are outputs 1 and 2."""
     given = {"seed": 7, "steps": 10, "batch_size": 2, **inputs}

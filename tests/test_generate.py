@@ -338,27 +338,37 @@ WANTED = Settings(
 )
 
 
+def write_like(path: Path, graph: dict | None = None, record: dict | None = None) -> Path:
+    """Write a workflow, or a picture with this graph and record in it."""
+    if path.suffix == ".json":
+        path.write_text(json.dumps(graph))
+        return path
+    texts = metadata_texts(GraphMetadata(graph), record)
+    with path.open("wb") as file:
+        picture_writer(torch.rand(8, 8, 3), path.suffix[1:], 1, texts)(file)
+    return path
+
+
+def changed(node: str, **inputs: object) -> dict:
+    """The graph with other inputs of a node."""
+    return {**GRAPH, node: {**GRAPH[node], "inputs": GRAPH[node]["inputs"] | inputs}}
+
+
 def test_options_count_more_than_their_nodes_preset(tmp_path):
     inputs = {"model": ["1", 0], "preset": "dark or bright pictures", "clip_sample": "true"}
-    path = tmp_path / "like.json"
-    path.write_text(json.dumps(GRAPH | {"2": GRAPH["2"] | {"inputs": inputs}}))
+    path = write_like(tmp_path / "like.json", GRAPH | {"2": GRAPH["2"] | {"inputs": inputs}})
     schedule = dict(read_like(path).settings.schedule)
     assert schedule == {"timestep_spacing": "trailing", "clip_sample": True, "thresholding": False}
 
 
 @pytest.mark.parametrize("kind", ["json", "png", "webp"])
 def test_the_settings_of_a_workflow_or_a_picture_are_taken_over(kind, tmp_path):
-    path = tmp_path / f"like.{kind}"
-    if kind == "json":
-        path.write_text(json.dumps(GRAPH))
-        assert read_like(path).settings == WANTED
-        return
     record = {"sampler": "DDIM", "eta": 0.5, "steps": 7, "spacing": "power", "sha256": "ab"}
     record |= {"dtype": "bfloat16", "seed": 4, "evaluations": 7, "size": [8, 16]}
-    texts = metadata_texts(GraphMetadata(GRAPH), record)
-    with path.open("wb") as file:
-        picture_writer(torch.rand(8, 8, 3), kind, 1, texts)(file)
-    like = read_like(path)
+    like = read_like(write_like(tmp_path / f"like.{kind}", GRAPH, record))
+    if kind == "json":
+        assert like.settings == WANTED
+        return
     assert like.settings == WANTED.changed(dtype="bfloat16", size=(8, 16))
     assert like.sha256 == "ab"
 
@@ -378,38 +388,26 @@ def test_the_settings_of_a_workflow_or_a_picture_are_taken_over(kind, tmp_path):
     ],
 )
 def test_a_picture_that_a_command_cannot_repeat_is_rejected(record, words, tmp_path):
-    path = tmp_path / "like.png"
-    with path.open("wb") as file:
-        texts = metadata_texts(GraphMetadata(), record)
-        picture_writer(torch.rand(8, 8, 3), "png", 1, texts)(file)
     with pytest.raises(UserError, match=words):
-        read_like(path)
+        read_like(write_like(tmp_path / "like.png", None, record))
 
 
-def test_a_picture_of_a_latent_whose_size_it_does_not_say_is_rejected(tmp_path):
-    sampler = {**GRAPH["3"], "inputs": {**GRAPH["3"]["inputs"], "latent": ["4", 0]}}
-    texts = metadata_texts(GraphMetadata({**GRAPH, "3": sampler}), {"sampler": "DDIM", "eta": 0.5})
-    path = tmp_path / "like.png"
-    with path.open("wb") as file:
-        picture_writer(torch.rand(8, 8, 3), "png", 1, texts)(file)
-    with pytest.raises(UserError, match="a latent"):
-        read_like(path)
-
-
-def test_a_workflow_whose_sampler_is_given_its_noise_is_rejected(tmp_path):
-    sampler = {**GRAPH["3"], "inputs": {**GRAPH["3"]["inputs"], "noise": ["4", 0]}}
-    path = tmp_path / "like.json"
-    path.write_text(json.dumps({**GRAPH, "3": sampler}))
-    with pytest.raises(UserError, match="a given noise"):
-        read_like(path)
-
-
-def test_a_workflow_with_a_node_that_a_command_does_not_have_is_rejected(tmp_path):
-    patch = {"class_type": "RescaleCFG", "inputs": {"model": ["1", 0]}}
-    schedule = {**GRAPH["2"], "inputs": {**GRAPH["2"]["inputs"], "model": ["4", 0]}}
-    path = tmp_path / "like.json"
-    path.write_text(json.dumps({**GRAPH, "2": schedule, "4": patch}))
-    with pytest.raises(UserError, match="RescaleCFG"):
+@pytest.mark.parametrize(
+    ("kind", "graph", "words"),
+    [
+        ("png", changed("3", latent=["4", 0]), "a latent"),
+        ("json", changed("3", noise=["4", 0]), "a given noise"),
+        (
+            "json",
+            {**changed("2", model=["4", 0]), "4": {"class_type": "RescaleCFG", "inputs": {}}},
+            "RescaleCFG",
+        ),
+    ],
+    ids=["a size that is not said", "noise", "another node"],
+)
+def test_a_workflow_that_a_command_cannot_repeat_is_rejected(kind, graph, words, tmp_path):
+    path = write_like(tmp_path / f"like.{kind}", graph, {"sampler": "DDIM", "eta": 0.5})
+    with pytest.raises(UserError, match=words):
         read_like(path)
 
 

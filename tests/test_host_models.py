@@ -192,17 +192,11 @@ def test_saving_again_uses_the_next_free_name_and_reports_it(host, client):
     assert told.startswith("Saved as digits-16_00002 in ")
     assert "digits-16 was taken" in told
     assert "digits-16_00002" in model_names(client)
-    for dtype in ("float32", "float16"):  # so that the node runs again
-        run = client.run(save_graph("digits-16", "twice", dtype))
-    assert run.outputs["4"]["text"][0].startswith("Saved as twice_00002 in ")
 
 
-@pytest.mark.parametrize(
-    ("prefix", "words"),
-    [("../outside", "is not a valid model name"), ("", "is not a valid model name")],
-)
-def test_a_bad_name_of_a_saved_model_is_an_error_on_its_node(prefix, words, client):
-    fails(client, save_graph("digits-16", prefix), "4", words)
+@pytest.mark.parametrize("prefix", ["../outside", ""])
+def test_a_bad_name_of_a_saved_model_is_an_error_on_its_node(prefix, client):
+    fails(client, save_graph("digits-16", prefix), "4", "is not a valid model name")
 
 
 def download_graph(repo_id: Any, **inputs: Any) -> Graph:

@@ -17,7 +17,7 @@ from comfyui_unconditional.pictures.images import latent_to_image
 from float64 import FIRST_SEED, SEEDS
 from graphs import files, read_metadata
 from PIL import Image
-from sampler_graphs import half_mask, model_report, output, report_of, sampler, trajectory
+from sampler_graphs import half_mask, model_report, native, output, sampler, trajectory
 from torch import Tensor
 from wiring import Bench, Link, Wires
 
@@ -51,17 +51,6 @@ def exact(bench: Bench, models: Path, wires: Wires, process: str, known: Tensor)
 def consistency(wires: Wires, model: Link, **inputs: Any) -> Link:
     defaults = {"model": model, "seed": 5, "steps": 1, "batch_size": 32, "timesteps": ""}
     return wires("UnconditionalConsistencySampler", **{**defaults, **inputs})
-
-
-def ksampler(wires: Wires, model: Link, batch_size: int = 32, **inputs: Any) -> Link:
-    nothing = wires("UnconditionalConditioning")
-    size = {"width": 0, "height": 0, "batch_size": batch_size}
-    defaults = {
-        **{"seed": 5, "steps": 20, "cfg": 1.0, "sampler_name": "euler", "scheduler": "karras"},
-        **{"positive": nothing, "negative": nothing, "denoise": 1.0},
-        "latent_image": wires("UnconditionalEmptyLatent", model=model, **size),
-    }
-    return wires("KSampler", model=model, **{**defaults, **inputs})
 
 
 def check_drawn(images: Tensor, known: Tensor) -> None:
@@ -132,7 +121,7 @@ def test_a_consistency_model_with_classes_draws_the_images_of_diffusers(timestep
 def test_lcm_of_ksampler_draws_in_one_step_the_image_of_our_node(bench, models):
     wires = Wires()
     model = wires.model(write(models, "consistency"))
-    theirs = ksampler(wires, model, 1, sampler_name="lcm", steps=1)
+    theirs = native(wires, model, 1, sampler_name="lcm", steps=1)
     ours, theirs = bench.get(wires, consistency(wires, model, batch_size=1), theirs)
     assert ours.abs().max() > 0.1
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
@@ -142,7 +131,7 @@ def test_lcm_of_ksampler_draws_in_one_step_the_image_of_our_node(bench, models):
 def test_samplers_of_the_host_draw_an_exact_consistency_model(name, bench, models, known):
     wires = Wires()
     model = exact(bench, models, wires, "consistency", known)
-    drawn = ksampler(wires, model, sampler_name=name, scheduler="sgm_uniform", steps=4)
+    drawn = native(wires, model, 32, sampler_name=name, scheduler="sgm_uniform", steps=4)
     check_drawn(*bench.get(wires, drawn), known)
 
 
@@ -189,7 +178,7 @@ def test_what_a_consistency_model_cannot_do_is_an_error_on_the_node(inputs, word
 def test_ksampler_draws_the_pictures_of_an_exact_score(scheduler, name, bench, models, known):
     wires = Wires()
     model = exact(bench, models, wires, "score", known)
-    drawn = ksampler(wires, model, sampler_name=name, scheduler=scheduler)
+    drawn = native(wires, model, 32, sampler_name=name, scheduler=scheduler)
     check_drawn(*bench.get(wires, drawn), known)
 
 
@@ -198,7 +187,7 @@ def test_data_in_0_to_1_come_out_in_a_latent_with_their_mean_and_spread(name, be
     wires = Wires()
     model = wires.model(write(models, "score"))
     gaussian = wires("TestClosedForm", model=model, kind="gaussian score", pictures="")
-    (images,) = bench.get(wires, ksampler(wires, gaussian, sampler_name=name, steps=40))
+    (images,) = bench.get(wires, native(wires, gaussian, 32, sampler_name=name, steps=40))
     # 0.3 and 0.1 in 0..1.
     assert images.mean().item() == pytest.approx(-0.4, abs=0.01)
     assert images.std().item() == pytest.approx(0.2, abs=0.01)
@@ -209,7 +198,7 @@ def test_euler_over_20_sigmas_draws_the_image_of_diffusers_network(bench, models
     theirs = toys.write_checkpoint(models / "ncsnpp", fields, scheduler=SCORE)
     wires = Wires()
     model = wires.model("ncsnpp")
-    (result,) = bench.get(wires, ksampler(wires, model, 1))
+    (result,) = bench.get(wires, native(wires, model, 1))
 
     # The data's own sigmas, from 1348 to 0.01 with rho 7.
     ramp = torch.linspace(0, 1, 20)
@@ -228,9 +217,9 @@ def test_an_image_is_the_start_of_ncsnpp_and_a_mask_keeps_it(bench, models, know
     wires = Wires()
     model = exact(bench, models, wires, "score", known)
     latent = bench.put(wires, known)
-    near = ksampler(wires, model, latent_image=latent, denoise=0.25, scheduler="normal")
+    near = native(wires, model, latent_image=latent, denoise=0.25, scheduler="normal")
     masked = bench.put(wires, known, mask=half_mask())
-    half = ksampler(wires, model, latent_image=masked)
+    half = native(wires, model, latent_image=masked)
     near, half = bench.get(wires, near, half)
     assert (near - known).abs().max() < 0.05
     torch.testing.assert_close(half[..., :8], known[..., :8], rtol=0, atol=1e-5)
@@ -247,7 +236,7 @@ def test_a_saved_model_is_loaded_again_by_us_and_by_diffusers_and_draws_the_same
     wires = Wires()
     model = wires.model(write(models, process))
     wires("UnconditionalUNetSave", model=model, filename_prefix=f"saved-{process}")
-    (before,) = bench.get(wires, ksampler(wires, model, 2, sampler_name="lcm", steps=2))
+    (before,) = bench.get(wires, native(wires, model, 2, sampler_name="lcm", steps=2))
     folder = host.output / "diffusers" / f"saved-{process}"
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
     expected = diffusers.ConsistencyModelPipeline
@@ -256,7 +245,7 @@ def test_a_saved_model_is_loaded_again_by_us_and_by_diffusers_and_draws_the_same
     )
     wires = Wires()
     model = wires.model(f"saved-{process}")
-    (after,) = bench.get(wires, ksampler(wires, model, 2, sampler_name="lcm", steps=2))
+    (after,) = bench.get(wires, native(wires, model, 2, sampler_name="lcm", steps=2))
     assert torch.equal(before, after)
 
 
@@ -280,7 +269,7 @@ def test_ncsnpp_without_a_scheduler_is_drawn_as_usual_and_the_loader_says_so(ben
     toys.write_checkpoint(models / "bare-ncsnpp", {**GREY, **SIGMAS})
     wires = Wires()
     loader = wires.model("bare-ncsnpp")
-    bench.get(wires, ksampler(wires, loader, 1, steps=2))
+    bench.get(wires, native(wires, loader, 1, steps=2))
     assumed = {"num_train_timesteps": 2000, "sigma_min": 0.01, "sigma_max": 1348.0}
     assert model_report(bench, wires, loader)["schedule"] == assumed
 
@@ -370,12 +359,5 @@ def test_noise_levels_that_another_node_replaced_are_an_error_not_a_wrong_pictur
     wires = Wires()
     model = wires.model(write(models, process))
     changed = wires("ModelSamplingDiscrete", model=model, sampling="eps", zsnr=False)
-    node = ksampler(wires, changed, 1, steps=2)
+    node = native(wires, changed, 1, steps=2)
     bench.fails(wires, node, "Another node has set this MODEL's noise levels", node=node[0])
-
-
-def test_a_consistency_model_reports_what_it_ran(bench, models):
-    wires = Wires()
-    model = wires.model(write(models, "consistency"))
-    report = report_of(bench, wires, consistency(wires, model, steps=2, batch_size=1))
-    assert (report["steps"], report["timesteps"], report["end"]) == (2, [0, 20], None)

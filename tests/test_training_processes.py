@@ -81,8 +81,7 @@ def assert_as_one(folder: Path, one: TrainingRun) -> None:
 
 def test_two_processes_train_the_weights_of_one_bit_for_bit(tmp_path):
     assert run_two(tmp_path / "two", "--steps", 200) == [0, 0]
-    one = make_run(tmp_path / "one", options(200))
-    finish(one)
+    finish(one := make_run(tmp_path / "one", options(200)))
     assert_as_one(tmp_path / "two", one)
     # And one process can go on where two have stopped.
     more = make_run(tmp_path / "two", options(203))
@@ -94,8 +93,7 @@ def test_when_a_process_dies_torchrun_starts_all_again_from_the_last_saved_state
     done = torchrun("--max-restarts=1", WORKER, tmp_path, "--steps", 9, "--die-at", 5)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "died").exists()
-    one = make_run(tmp_path / "one", options(9))
-    finish(one)
+    finish(one := make_run(tmp_path / "one", options(9)))
     assert_as_one(tmp_path, one)
 
 

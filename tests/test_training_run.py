@@ -54,17 +54,14 @@ def test_stopping_and_resuming_gives_the_uninterrupted_weights(tmp_path, options
 def test_random_crops_are_the_same_after_resuming(tmp_path):
     large = noise_pictures(2, shape=(1, 12, 16)).pixels
     crops = PictureSet(large, (8, 8), "random")
-    whole = make_run(tmp_path / "whole", pictures=crops)
-    finish(whole)
+    finish(whole := make_run(tmp_path / "whole", pictures=crops))
     finish(make_run(tmp_path / "parts", pictures=crops), 3)
-    resumed = make_run(tmp_path / "parts", pictures=crops)
-    finish(resumed)
+    finish(resumed := make_run(tmp_path / "parts", pictures=crops))
     assert_same_state(resumed, whole)
 
 
 def test_more_steps_go_on_from_the_end_and_equal_a_longer_run(tmp_path):
-    whole = make_run(tmp_path / "whole", replace(OPTIONS, steps=12))
-    finish(whole)
+    finish(whole := make_run(tmp_path / "whole", replace(OPTIONS, steps=12)))
     finish(make_run(tmp_path / "parts"))
     longer = make_run(tmp_path / "parts", replace(OPTIONS, steps=12))
     assert longer.step == 6
@@ -88,16 +85,14 @@ def test_a_run_that_starts_from_a_model_goes_on_from_its_own_weights(tmp_path):
         assert torch.equal(value, weights[name].float())
     finish(whole)
     finish(make_run(tmp_path / "parts", **given), 2)
-    resumed = make_run(tmp_path / "parts", **given)
-    finish(resumed)
+    finish(resumed := make_run(tmp_path / "parts", **given))
     assert_same_state(resumed, whole)
     with pytest.raises(ValueError, match="start was a model and is now"):
         make_run(tmp_path / "parts")
 
 
 def test_an_abandoned_run_continues_from_its_last_saved_state(tmp_path):
-    whole = make_run(tmp_path / "whole")
-    finish(whole)
+    finish(whole := make_run(tmp_path / "whole"))
 
     steps = make_run(tmp_path / "parts").run()
     for _ in range(3):  # the state is saved after step 2
@@ -150,8 +145,7 @@ def test_a_killed_process_leaves_a_whole_model_and_loses_at_most_save_every_step
     run = make_run(tmp_path, replace(OPTIONS, steps=done + 2))
     assert done - OPTIONS.save_every <= run.step <= done + 1
     finish(run)
-    whole = make_run(tmp_path / "whole", replace(OPTIONS, steps=done + 2))
-    finish(whole)
+    finish(whole := make_run(tmp_path / "whole", replace(OPTIONS, steps=done + 2)))
     assert_same_state(run, whole)
 
 
@@ -224,8 +218,7 @@ def test_more_pictures_go_on_and_are_recorded(tmp_path):
     finish(make_run(tmp_path, pictures=few))
     run = make_run(tmp_path, replace(OPTIONS, steps=9), more)
     finish(run)
-    resumed = make_run(tmp_path, replace(OPTIONS, steps=12), more)
-    finish(resumed)
+    finish(resumed := make_run(tmp_path, replace(OPTIONS, steps=12), more))
     assert resumed.progress.pictures == [(0, 5, few.sha256), (6, 7, more.sha256)]
 
 

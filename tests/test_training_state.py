@@ -1,6 +1,5 @@
 """What a run writes to disk: whole or not at all, and never over something else."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -70,13 +69,6 @@ def test_a_file_in_the_place_of_the_folder_is_reported(tmp_path):
     (tmp_path / "model").write_text("mine")
     with pytest.raises(ValueError, match=r"is a file\. Choose a folder"):
         make_run(tmp_path / "model")
-
-
-def test_the_settings_are_written_as_readable_json(tmp_path):
-    make_run(tmp_path)
-    settings = json.loads((tmp_path / "training.json").read_text())
-    assert settings["options"]["batch_size"] == 4
-    assert settings["unet"]["block_out_channels"] == [8, 16]
 
 
 def test_the_state_survives_a_disk_that_is_full(tmp_path, monkeypatch):

@@ -2,12 +2,13 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import UNet2DModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 _GOOGLE = {
     "act_fn": "silu",
@@ -92,6 +93,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     """The files below a folder, by their paths in it."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    """Replace a network's safetensors file by one with changed tensors."""
+    path = folder / "diffusion_pytorch_model.safetensors"
+    weights = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    change(weights)
+    save_file(weights, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
 
 
 def legacy_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
