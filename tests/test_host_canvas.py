@@ -164,8 +164,9 @@ def test_a_picture_says_its_windows(wires, bench):
     assert "patched" not in record
 
 
-def test_a_window_that_the_network_cannot_halve_is_rejected_and_so_is_a_size_without_windows(bench):
-    wires = Wires()
+def test_a_window_that_the_network_cannot_halve_is_rejected_and_so_is_a_size_without_windows(
+    wires, bench
+):
     node = windowed(wires, wires.model(), window=10)
     bench.fails(wires, sampler(wires, "DDIM", node), "window must be divisible by 4", node=node[0])
     for with_windows, side in ((False, 18), (True, 10)):

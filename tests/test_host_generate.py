@@ -27,8 +27,7 @@ def pictures(bench: Bench, name: str) -> dict[int, np.ndarray]:
     return {int(path.stem): np.asarray(Image.open(path)).astype(int) for path in paths}
 
 
-def test_a_folder_gets_the_pictures_of_the_sampler_each_named_by_its_seed(bench):
-    wires = Wires()
+def test_a_folder_gets_the_pictures_of_the_sampler_each_named_by_its_seed(wires, bench):
     model = wires.model()
     node = many(wires, model, "many/plain")
     shown = output(wires, sampler(wires, "DDIM", model, seed=6, steps=4, batch_size=5, eta=0.0))
@@ -47,8 +46,7 @@ def test_a_folder_gets_the_pictures_of_the_sampler_each_named_by_its_seed(bench)
     assert shown["text"] == ["5 of 5 pictures are in plain"]
 
 
-def test_a_command_draws_the_pictures_of_the_node_like_one_of_them(bench, tmp_path):
-    wires = Wires()
+def test_a_command_draws_the_pictures_of_the_node_like_one_of_them(wires, bench, tmp_path):
     model = wires.model(clip_sample="false", timestep_spacing="trailing")
     shown = output(wires, sampler(wires, "DDPM", model, seed=6, steps=4, batch_size=3))
     paths = files(bench.host, bench.run(wires), shown)
@@ -59,8 +57,7 @@ def test_a_command_draws_the_pictures_of_the_node_like_one_of_them(bench, tmp_pa
         assert abs(drawn - np.asarray(Image.open(path)).astype(int)).max() <= 1
 
 
-def test_a_cancelled_run_goes_on_with_what_is_missing(bench):
-    wires = Wires()
+def test_a_cancelled_run_goes_on_with_what_is_missing(wires, bench):
     node = many(wires, wires.model(), "many/cancelled", count=400, steps=30, batch_size=8)
     folder = bench.host.output / "many/cancelled"
 
@@ -108,8 +105,7 @@ def test_a_changed_patch_on_the_model_is_another_run(bench):
 
 
 @pytest.mark.parametrize("name", ["", "../outside"])
-def test_a_folder_that_cannot_be_is_rejected_before_the_run(name, bench):
-    wires = Wires()
+def test_a_folder_that_cannot_be_is_rejected_before_the_run(name, wires, bench):
     many(wires, wires.model(), name)
     with pytest.raises(RefusedError):
         bench.client.run(wires.graph)

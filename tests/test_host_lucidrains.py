@@ -173,8 +173,7 @@ def test_a_lora_of_the_hosts_loader_acts_on_the_network(bench, host, models):
 
 
 @pytest.mark.parametrize("kind", ["compiled", "diffusion model"])
-def test_what_other_nodes_put_on_the_network_acts_on_it(kind, bench, models):
-    wires = Wires()
+def test_what_other_nodes_put_on_the_network_acts_on_it(kind, wires, bench, models):
     model = load(wires, put(models, "self-conditioned"))
     wrapped = wires("TestWrappedModel", model=model, kind=kind, name="")
     plain, changed = bench.get(

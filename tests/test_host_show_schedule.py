@@ -39,8 +39,7 @@ def drawn(bench: Bench, wires: Wires, model: Link, **inputs: Any) -> dict[str, A
     ],
     ids=str,
 )
-def test_the_drawing_has_the_values_of_the_schedule(options, bench):
-    wires = Wires()
+def test_the_drawing_has_the_values_of_the_schedule(options, wires, bench):
     found = drawn(bench, wires, wires.model(**options))
     config = SchedulerConfig(**{k: True if v == "true" else v for k, v in options.items()})
     schedule = NoiseSchedule.from_config(config)
@@ -53,8 +52,7 @@ def test_the_drawing_has_the_values_of_the_schedule(options, bench):
         assert difference < 1e-6, name
 
 
-def test_sigmas_mark_their_own_timesteps(bench):
-    wires = Wires()
+def test_sigmas_mark_their_own_timesteps(wires, bench):
     model = wires.model()
     typed = wires.timesteps(model, timesteps="999, 750, 333, 7")
     assert drawn(bench, wires, model, sigmas=typed)["timesteps"] == [999, 750, 333, 7]
@@ -67,8 +65,7 @@ def test_sigmas_mark_their_own_timesteps(bench):
 
 
 @pytest.mark.parametrize("kind", ["EPS", "V_PREDICTION"])
-def test_the_schedule_of_a_model_shaped_like_stable_diffusion_is_drawn(kind, bench):
-    wires = Wires()
+def test_the_schedule_of_a_model_shaped_like_stable_diffusion_is_drawn(kind, wires, bench):
     found = drawn(bench, wires, wires("TestTinyModel", kind=kind, seed=0))
     scaled = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
     schedule = NoiseSchedule.from_config(SchedulerConfig(**scaled))  # type: ignore[arg-type]
@@ -77,8 +74,7 @@ def test_the_schedule_of_a_model_shaped_like_stable_diffusion_is_drawn(kind, ben
         assert difference < 1e-6, name
 
 
-def test_the_hosts_own_schedule_node_is_drawn(bench):
-    wires = Wires()
+def test_the_hosts_own_schedule_node_is_drawn(wires, bench):
     model = wires("ModelSamplingDiscrete", model=wires.model(), sampling="v_prediction", zsnr=True)
     assert drawn(bench, wires, model)["alphas_cumprod"][-1] < 1e-6
 
@@ -93,8 +89,7 @@ def test_the_hosts_own_schedule_node_is_drawn(bench):
     ],
     ids=str,
 )
-def test_what_cannot_be_marked_is_an_error_on_the_node(inputs, words, bench):
-    wires = Wires()
+def test_what_cannot_be_marked_is_an_error_on_the_node(inputs, words, wires, bench):
     model = wires.model()
     if kind := inputs.get("sigmas"):
         some = wires.timesteps(model, 5, denoise=0.0 if kind == "empty" else 1.0)
@@ -126,16 +121,14 @@ def test_pndm_tells_what_the_core_plans_and_the_progress_counts(method, conventi
 
 
 @pytest.mark.parametrize("kind", ["DDPM", "DDIM"])
-def test_ddpm_and_ddim_tell_their_timesteps(kind, bench):
-    wires = Wires()
+def test_ddpm_and_ddim_tell_their_timesteps(kind, wires, bench):
     report = report_of(bench, wires, sampler(wires, kind, wires.model(), steps=25, batch_size=3))
     assert (report["steps"], report["evaluations"]) == (25, 25)
     assert report["timesteps"] == make_timesteps(SchedulerConfig(), 25)
 
 
 @pytest.mark.parametrize("kind", ["PNDM", "DDPM", "DDIM"])
-def test_a_part_of_the_steps_tells_where_it_began_and_where_it_ended(kind, bench):
-    wires = Wires()
+def test_a_part_of_the_steps_tells_where_it_began_and_where_it_ended(kind, wires, bench):
     part = {"start_at_step": 2, "end_at_step": 6, "return_with_leftover_noise": "enable"}
     latent = bench.put(wires, EMPTY)
     report = report_of(bench, wires, advanced(wires, kind, wires.model(), latent, **part))
@@ -144,8 +137,7 @@ def test_a_part_of_the_steps_tells_where_it_began_and_where_it_ended(kind, bench
     assert report["steps"] == 4
 
 
-def test_a_node_that_passes_its_latent_on_tells_that_nothing_ran(bench):
-    wires = Wires()
+def test_a_node_that_passes_its_latent_on_tells_that_nothing_ran(wires, bench):
     latent = bench.put(wires, EMPTY)
     node = sampler(wires, "DDIM", wires.model(), latent=latent, denoise=0.0)
     report = report_of(bench, wires, node)
@@ -162,8 +154,7 @@ def test_the_host_counts_only_pictures_as_the_results_of_a_run(host, client):
     assert client.get(f"/api/jobs/{run.prompt_id}")["outputs_count"] == 1
 
 
-def test_a_sampler_that_is_taken_from_the_cache_tells_the_same(bench):
-    wires = Wires()
+def test_a_sampler_that_is_taken_from_the_cache_tells_the_same(wires, bench):
     node = sampler(wires, "DDIM", wires.model(), seed=4711)
     first = report_of(bench, wires, node)
     wires("TestSaveLatent", samples=node, name="told-again")

@@ -67,18 +67,16 @@ def check_drawn(images: Tensor, known: Tensor) -> None:
     "inputs", [{}, {"steps": 4}, {"timesteps": "22, 0"}], ids=["1 step", "4 steps", "a list"]
 )
 def test_an_exact_consistency_model_draws_pictures_of_its_data_in_one_step_or_a_few(
-    inputs, bench, models, known
+    inputs, wires, bench, models, known
 ):
-    wires = Wires()
     model = exact(bench, models, wires, "consistency", known)
     (images,) = bench.get(wires, consistency(wires, model, **inputs))
     check_drawn(images, known)
 
 
 def test_a_picture_of_a_consistency_model_is_previewed_saved_and_says_how_it_was_made(
-    bench, host, models, known
+    wires, bench, host, models, known
 ):
-    wires = Wires()
     model = exact(bench, models, wires, "consistency", known)
     made = consistency(wires, model, timesteps="22, 0", batch_size=1)
     shown = output(wires, made, filename_prefix="consistency")
@@ -118,8 +116,7 @@ def test_a_consistency_model_with_classes_draws_the_images_of_diffusers(timestep
     assert (latent_to_image(result) - torch.from_numpy(images)).abs().max() < 1e-5
 
 
-def test_lcm_of_ksampler_draws_in_one_step_the_image_of_our_node(bench, models):
-    wires = Wires()
+def test_lcm_of_ksampler_draws_in_one_step_the_image_of_our_node(wires, bench, models):
     model = wires.model(write(models, "consistency"))
     theirs = native(wires, model, 1, sampler_name="lcm", steps=1)
     ours, theirs = bench.get(wires, consistency(wires, model, batch_size=1), theirs)
@@ -128,15 +125,15 @@ def test_lcm_of_ksampler_draws_in_one_step_the_image_of_our_node(bench, models):
 
 
 @pytest.mark.parametrize("name", ["lcm", "euler", "heun", "dpmpp_2m", "euler_ancestral"])
-def test_samplers_of_the_host_draw_an_exact_consistency_model(name, bench, models, known):
-    wires = Wires()
+def test_samplers_of_the_host_draw_an_exact_consistency_model(name, wires, bench, models, known):
     model = exact(bench, models, wires, "consistency", known)
     drawn = native(wires, model, 32, sampler_name=name, scheduler="sgm_uniform", steps=4)
     check_drawn(*bench.get(wires, drawn), known)
 
 
-def test_an_image_is_the_start_of_a_consistency_model_and_a_mask_keeps_it(bench, models, known):
-    wires = Wires()
+def test_an_image_is_the_start_of_a_consistency_model_and_a_mask_keeps_it(
+    wires, bench, models, known
+):
     model = exact(bench, models, wires, "consistency", known)
     latent = bench.put(wires, known)
     near = consistency(wires, model, latent=latent, denoise=0.25)
@@ -164,8 +161,9 @@ def test_an_image_is_the_start_of_a_consistency_model_and_a_mask_keeps_it(bench,
     ],
     ids=str,
 )
-def test_what_a_consistency_model_cannot_do_is_an_error_on_the_node(inputs, words, bench, models):
-    wires = Wires()
+def test_what_a_consistency_model_cannot_do_is_an_error_on_the_node(
+    inputs, words, wires, bench, models
+):
     node = consistency(wires, wires.model(write(models, "consistency")), **inputs)
     bench.fails(wires, node, words, node=node[0])
 
@@ -175,16 +173,16 @@ def test_what_a_consistency_model_cannot_do_is_an_error_on_the_node(inputs, word
 
 @pytest.mark.parametrize("name", ["euler", "heun", "dpmpp_2m", "euler_ancestral"])
 @pytest.mark.parametrize("scheduler", ["karras", "normal"])
-def test_ksampler_draws_the_pictures_of_an_exact_score(scheduler, name, bench, models, known):
-    wires = Wires()
+def test_ksampler_draws_the_pictures_of_an_exact_score(
+    scheduler, name, wires, bench, models, known
+):
     model = exact(bench, models, wires, "score", known)
     drawn = native(wires, model, 32, sampler_name=name, scheduler=scheduler)
     check_drawn(*bench.get(wires, drawn), known)
 
 
 @pytest.mark.parametrize("name", ["heun", "dpmpp_2m"])
-def test_data_in_0_to_1_come_out_in_a_latent_with_their_mean_and_spread(name, bench, models):
-    wires = Wires()
+def test_data_in_0_to_1_come_out_in_a_latent_with_their_mean_and_spread(name, wires, bench, models):
     model = wires.model(write(models, "score"))
     gaussian = wires("TestClosedForm", model=model, kind="gaussian score", pictures="")
     (images,) = bench.get(wires, native(wires, gaussian, 32, sampler_name=name, steps=40))
@@ -213,8 +211,7 @@ def test_euler_over_20_sigmas_draws_the_image_of_diffusers_network(bench, models
     assert ((result + 1) / 2 - data).abs().max() < 1e-5 * data.abs().max()
 
 
-def test_an_image_is_the_start_of_ncsnpp_and_a_mask_keeps_it(bench, models, known):
-    wires = Wires()
+def test_an_image_is_the_start_of_ncsnpp_and_a_mask_keeps_it(wires, bench, models, known):
     model = exact(bench, models, wires, "score", known)
     latent = bench.put(wires, known)
     near = native(wires, model, latent_image=latent, denoise=0.25, scheduler="normal")
@@ -231,9 +228,8 @@ def test_an_image_is_the_start_of_ncsnpp_and_a_mask_keeps_it(bench, models, know
 
 @pytest.mark.parametrize("process", ["consistency", "score"])
 def test_a_saved_model_is_loaded_again_by_us_and_by_diffusers_and_draws_the_same(
-    process, bench, host, models
+    process, wires, bench, host, models
 ):
-    wires = Wires()
     model = wires.model(write(models, process))
     wires("UnconditionalUNetSave", model=model, filename_prefix=f"saved-{process}")
     (before,) = bench.get(wires, native(wires, model, 2, sampler_name="lcm", steps=2))
@@ -256,8 +252,7 @@ def test_a_saved_model_is_loaded_again_by_us_and_by_diffusers_and_draws_the_same
         ("score", {"process": "VE SDE (NCSN++)", "sigmas": [0.02, 2696]}),
     ],
 )
-def test_the_loader_names_the_process_and_its_noise_levels(process, wanted, bench, models):
-    wires = Wires()
+def test_the_loader_names_the_process_and_its_noise_levels(process, wanted, wires, bench, models):
     loader = wires.model(write(models, process, f"reported-{process}"))
     report = model_report(bench, wires, loader)
     assert report | {**wanted, "prediction": None, "timesteps": None} == report
@@ -340,8 +335,9 @@ _SCHEDULED = (
 )
 
 
-def test_consistency_sampler_names_the_process_of_another_model_and_what_to_use(bench, models):
-    wires = Wires()
+def test_consistency_sampler_names_the_process_of_another_model_and_what_to_use(
+    wires, bench, models
+):
     node = consistency(wires, wires.model())
     bench.fails(wires, node, "this MODEL is a model of DDPM's process", "PNDM", node=node[0])
     wires = Wires()
@@ -354,9 +350,8 @@ def test_consistency_sampler_names_the_process_of_another_model_and_what_to_use(
 
 @pytest.mark.parametrize("process", ["consistency", "score"])
 def test_noise_levels_that_another_node_replaced_are_an_error_not_a_wrong_picture(
-    process, bench, models
+    process, wires, bench, models
 ):
-    wires = Wires()
     model = wires.model(write(models, process))
     changed = wires("ModelSamplingDiscrete", model=model, sampling="eps", zsnr=False)
     node = native(wires, changed, 1, steps=2)

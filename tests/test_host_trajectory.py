@@ -1,6 +1,5 @@
 """In the real ComfyUI: the Trajectory node."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,10 @@ from comfyui_unconditional.schedulers.span import Stretch
 from graphs import fails, files, frames_of, interrupt_at
 from PIL import Image
 from sampler_graphs import exact_network, output, records, sampler, trajectory
+from templates import saved
 from torch import Tensor
 from wiring import Wires
 
-from devtools.environment import ROOT
 from devtools.wires import Link
 from devtools.workflows import to_prompt
 
@@ -118,8 +117,7 @@ def test_a_trajectory_counts_its_evaluations_and_can_be_cancelled(client):
 
 
 def test_the_example_shows_digits_appearing(host, client):
-    saved = json.loads((ROOT / "example_workflows" / "progressive_generation.json").read_text())
-    prompt = to_prompt(saved, client.get("/object_info"))
+    prompt = to_prompt(saved("progressive_generation"), client.get("/object_info"))
     node = next(n for n in prompt.values() if n["class_type"] == "UnconditionalTrajectory")
     assert (node["inputs"]["steps"], node["inputs"]["every"]) == (1000, 67)
     node["inputs"] |= {"steps": 100, "every": 7}  # the same number of frames, sooner

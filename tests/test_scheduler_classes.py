@@ -16,35 +16,21 @@ from comfyui_unconditional.schedulers.errors import ScheduleError
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from denoisers import SHAPE, Denoiser
 
-OTHER_PROCESSES = {
-    "AmusedScheduler": "tokens",
-    "BlockRefinementScheduler": "tokens",
-    "CMStochasticIterativeScheduler": "consistency model",
-    "CogVideoXDDIMScheduler": "CogVideoX",
-    "CogVideoXDPMScheduler": "CogVideoX",
-    "CosineDPMSolverMultistepScheduler": "EDM",
-    "DDPMWuerstchenScheduler": "Wuerstchen",
-    "DiscreteDDIMScheduler": "tokens",
-    "EDMDPMSolverMultistepScheduler": "EDM",
-    "EDMEulerScheduler": "EDM",
-    "EntropyBoundScheduler": "tokens",
-    "FlowMapEulerDiscreteScheduler": "flow matching",
-    "FlowMatchEulerDiscreteScheduler": "flow matching",
-    "FlowMatchHeunDiscreteScheduler": "flow matching",
-    "FlowMatchLCMScheduler": "flow matching",
-    "HeliosDMDScheduler": "flow matching",
-    "HeliosScheduler": "flow matching",
-    "IPNDMScheduler": "times are 1 to 0",
-    "KarrasVeScheduler": "Karras VE",
-    "LTXEulerAncestralRFScheduler": "flow matching",
-    "MiniMaxH3Scheduler": "flow matching",
-    "PiflowScheduler": "flow matching",
-    "RFD4ProteinaScheduler": "flow matching",
-    "SCMScheduler": "TrigFlow",
-    "ScoreSdeVeScheduler": "variance-exploding",
-    "ScoreSdeVpScheduler": "score SDE",
-    "VQDiffusionScheduler": "tokens",
+_OTHERS = {
+    "tokens": "Amused BlockRefinement DiscreteDDIM EntropyBound VQDiffusion",
+    "consistency model": "CMStochasticIterative",
+    "CogVideoX": "CogVideoXDDIM CogVideoXDPM",
+    "EDM": "CosineDPMSolverMultistep EDMDPMSolverMultistep EDMEuler",
+    "Wuerstchen": "DDPMWuerstchen",
+    "flow matching": "FlowMapEulerDiscrete FlowMatchEulerDiscrete FlowMatchHeunDiscrete "
+    "FlowMatchLCM HeliosDMD Helios LTXEulerAncestralRF MiniMaxH3 Piflow RFD4Proteina",
+    "times are 1 to 0": "IPNDM",
+    "Karras VE": "KarrasVe",
+    "TrigFlow": "SCM",
+    "variance-exploding": "ScoreSdeVe",
+    "score SDE": "ScoreSdeVp",
 }
+OTHER_PROCESSES = {f"{name}Scheduler": w for w, names in _OTHERS.items() for name in names.split()}
 DISTILLED = ("LCMScheduler", "TCDScheduler")
 CLASSES = sorted({name for name in dir(diffusers) if name.endswith("Scheduler")})
 SAME_PROCESS = [name for name in CLASSES if name not in OTHER_PROCESSES]

@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 from collections.abc import Callable
-from typing import Any
 
 import diffusers
 import pytest
@@ -23,22 +22,14 @@ from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.sampler import Model, drain
 from comfyui_unconditional.schedulers.score_model import ScoreConfig
 from comfyui_unconditional.schedulers.span import Span, Stretch
-from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.unet2d import UNet2D
 from ours import SEEDS
 from torch import Tensor, nn
+from toys import ours_and_theirs
 
 Figure = Callable[[str, float, float], None]
 SHAPE = (3, 8, 8)
 CLASSES = {**toys.TINY, "num_class_embeds": 5}
 NCSNPP = {**toys.NCSNPP, "sample_size": 8, "layers_per_block": 1}
-
-
-def ours_and_theirs(fields: dict[str, Any]) -> tuple[UNet2D, diffusers.UNet2DModel]:
-    theirs = toys.reference_model(fields)
-    network = UNet2D(UNetConfig.from_dict(fields)).eval()
-    network.load_state_dict(theirs.state_dict())
-    return network, theirs
 
 
 def model_of(config: ConsistencyConfig, network: nn.Module, label: int | None = None) -> Model:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from comfyui_unconditional.unet.config import UNetConfig
+from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
 
@@ -87,6 +89,14 @@ def reference_model(config: dict[str, Any], seed: int = 0) -> UNet2DModel:
             if parameter.ndim == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     return model
+
+
+def ours_and_theirs(fields: dict[str, Any]) -> tuple[UNet2D, UNet2DModel]:
+    """Our network and diffusers' with the same random weights."""
+    theirs = reference_model(fields)
+    network = UNet2D(UNetConfig.from_dict(fields)).eval()
+    network.load_state_dict(theirs.state_dict(), strict=True)
+    return network, theirs
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -7,8 +7,7 @@ from typing import Any
 import foreign
 import pytest
 import torch
-
-from devtools.environment import ROOT
+from templates import saved
 
 from .editor import SETTINGS, Editor
 
@@ -28,14 +27,14 @@ def models(editor_host: Any) -> Path:
 
 def workflow(**values: Any) -> dict[str, Any]:
     """The template, with two steps and other values for the loader's widgets."""
-    saved = json.loads((ROOT / "example_workflows" / "quick_start_pndm.json").read_text())
-    nodes = {node["type"]: node for node in saved["nodes"]}
+    template = saved("quick_start_pndm")
+    nodes = {node["type"]: node for node in template["nodes"]}
     nodes["UnconditionalPNDMSampler"]["widgets_values"][2] = 2
     nodes["UnconditionalPNDMSampler"]["widgets_values"][3] = 1
     loader = nodes[LOADER]["widgets_values"]
     loader[0] = values.get("model_name", "digits-16")
     loader[2:] = [values.get("write_json", False)]
-    return saved
+    return template
 
 
 def report(editor: Editor, words: str) -> str:

@@ -1,12 +1,10 @@
 """What a sampler says in its node after a run."""
 
-import json
 import re
 from typing import Any
 
 import pytest
-
-from devtools.environment import ROOT
+from templates import saved
 
 from .editor import SETTINGS, Editor
 
@@ -16,7 +14,7 @@ REPORT = ".unconditional-report:not(.unconditional-wraps)"
 
 def quick_start(**values: Any) -> dict[str, Any]:
     """The template, with other values for the sampler's steps and batch size."""
-    workflow = json.loads((ROOT / "example_workflows" / "quick_start_pndm.json").read_text())
+    workflow = saved("quick_start_pndm")
     sampler = next(n for n in workflow["nodes"] if n["type"] == "UnconditionalPNDMSampler")
     sampler["widgets_values"][2] = values.get("steps", 10)
     sampler["widgets_values"][3] = values.get("batch_size", 1)

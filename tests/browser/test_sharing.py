@@ -1,20 +1,19 @@
 """Graphs that come back: from our pictures, and from a saved workflow."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from templates import saved
 
 from devtools.contract import NODES
-from devtools.environment import ROOT
 
 from .editor import SETTINGS, Editor
 
 
 def run_with(editor: Editor, format: str) -> Path:
     """Run the quick start with seed 11 in a file format and return its file."""
-    workflow = json.loads((ROOT / "example_workflows" / "quick_start_pndm.json").read_text())
+    workflow = saved("quick_start_pndm")
     editor.load(workflow)
     sampler, output = (
         editor.node(kind) for kind in ("UnconditionalPNDMSampler", "UnconditionalImageOutput")
