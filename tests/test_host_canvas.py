@@ -96,11 +96,6 @@ def test_a_picture_says_how_it_tiles(wires, bench):
     assert not any("patched" in record for record in found)
 
 
-def test_a_model_of_another_kind_is_rejected(wires, bench):
-    node = seamless(wires, wires("TestForeignModel"))
-    bench.fails(wires, sampler(wires, "DDIM", node), "needs a MODEL", node=node[0])
-
-
 def test_an_offset_image_is_rolled(wires, bench):
     drawn = sampler(wires, "DDIM", wires.model(), steps=4, batch_size=2)
     image = wires("UnconditionalImageOutput", samples=drawn, filename_prefix="straight")

@@ -183,6 +183,8 @@ def test_a_latent_of_the_wrong_shape_is_rejected_with_an_explanation(client):
         ("NoiseSchedule", {"prediction_type": "sample"}),
         ("EmptyLatent", {}),
         ("ImageToLatent", {"image": None}),
+        ("SeamlessTiling", {"directions": "both"}),
+        ("ConsistencySampler", {"seed": 1}),
     ],
 )
 def test_a_model_of_another_kind_is_rejected_with_what_to_connect(node, inputs, wires, client):

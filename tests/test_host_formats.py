@@ -48,7 +48,7 @@ def put_early(models: Path) -> str:
     config = {names.get(name, name): value for name, value in toys.TINY.items()}
     config["_class_name"] = "UNetUnconditionalModel"
     (folder / "config.json").write_text(json.dumps(config))
-    weights = test_formats.early_names(model.state_dict())
+    weights = test_formats.with_copies(model.state_dict())
     torch.save(weights, folder / "diffusion_pytorch_model.bin")
     return "early"
 

@@ -1,7 +1,6 @@
 """A run whose loss becomes NaN, or jumps, goes back and takes smaller steps."""
 
 import logging
-import math
 import random
 from dataclasses import replace
 
@@ -10,25 +9,9 @@ import torch
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.training.trainer import Progress, TrainingRun
-from torch import Tensor
-from training_toys import OPTIONS, assert_same_state, finish, make_run, noise_pictures
+from training_toys import OPTIONS, Spoiled, assert_same_state, finish, make_run, noise_pictures
 
 RETRIES = 3
-
-
-class Spoiled:
-    """Makes the gradients of chosen steps NaN: each as many times as it is listed."""
-
-    def __init__(self, run: TrainingRun, steps: list[int]):
-        self._steps, self._loss = list(steps), run._loss
-        run._loss = self  # pyright: ignore
-
-    def __call__(self, step: int, micro: int) -> Tensor:
-        loss = self._loss(step, micro)
-        if step + 1 not in self._steps:
-            return loss
-        self._steps.remove(step + 1)
-        return loss * math.nan
 
 
 def rates(run: TrainingRun) -> float:

@@ -13,9 +13,9 @@ from comfyui_unconditional.checkpoints.files import find_files, read_json
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.training.processes import Processes, default_device
 from comfyui_unconditional.training.trainer import TrainingRun
-from training_toys import finish, make_run
+from training_toys import Spoiled, finish, make_run
 from training_worker import __file__ as WORKER
-from training_worker import options, spoil_once
+from training_worker import options
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +100,7 @@ def test_when_a_process_dies_torchrun_starts_all_again_from_the_last_saved_state
 def test_processes_that_read_at_different_times_go_back_alike(tmp_path):
     assert run_two(tmp_path / "two", "--steps", 6, "--nan-at", 5, "--late") == [0, 0]
     one = make_run(tmp_path / "one", options(6))
-    spoil_once(one, 5)
+    Spoiled(one, [5])
     finish(one)
     assert one.progress.retries == [5]
     assert_as_one(tmp_path / "two", one)

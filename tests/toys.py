@@ -123,6 +123,14 @@ def legacy_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
+def early_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the weights under the names of the first diffusers."""
+    early = {"down_": "downsample_", "up_": "upsample_", "mid_block": "mid"}
+    first = re.compile("^(down_|up_|mid_block)")
+    old = legacy_names(weights)
+    return {first.sub(lambda m: early[m[1]], name): tensor for name, tensor in old.items()}
+
+
 def write_checkpoint(
     folder: Path,
     config: dict[str, Any],

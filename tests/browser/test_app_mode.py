@@ -1,10 +1,6 @@
 """The template that opens in app mode: its inputs and its picture without the graph."""
 
-import json
-
 import numpy as np
-
-from devtools.environment import ROOT
 
 from .test_templates import open_template, saved
 
@@ -37,7 +33,7 @@ def test_the_app_template_opens_in_app_mode_and_draws_digits(editor):
 
 
 def test_the_app_template_is_an_ordinary_workflow_where_there_is_no_app_mode(editor):
-    workflow = json.loads((ROOT / "example_workflows" / f"{NAME}.json").read_text())
+    workflow = saved(NAME)
     del workflow["extra"]["linearMode"]  # as an editor from before app mode reads it
     editor.load(workflow)
     assert editor.page.get_by_test_id("queue-button").first.is_visible()

@@ -1,14 +1,12 @@
 """The editor's other way to draw nodes: as elements of the page (Nodes 2.0)."""
 
-import json
 import re
 
-from devtools.environment import ROOT
+from templates import saved
 
 
 def test_a_template_runs_and_shows_its_picture_and_its_report(modern):
-    path = ROOT / "example_workflows" / "quick_start_pndm.json"
-    modern.load(json.loads(path.read_text()))
+    modern.load(saved("quick_start_pndm"))
     assert modern.run() == "success"
     output = modern.page.locator(f"[data-node-id='{modern.node('UnconditionalImageOutput')}']")
     output.locator("img").first.wait_for()
