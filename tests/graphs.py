@@ -1,6 +1,8 @@
 """The prompts that the tests queue in the host, and their results."""
 
 import json
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,18 @@ def frames_of(path: Path) -> tuple[list[np.ndarray], list[int]]:
     moving = ImageSequence.Iterator(Image.open(path))
     both = [(np.asarray(frame.convert("L")), frame.info["duration"]) for frame in moving]
     return [pixels for pixels, _ in both], [duration for _, duration in both]
+
+
+def interrupt_at(client: Client, step: int) -> Callable[[int, int], None]:
+    """Press Cancel once, when a run's progress comes to this step."""
+    asked: list[threading.Thread] = []
+
+    def on_progress(value: int, _: int) -> None:
+        if value >= step and not asked:
+            asked.append(threading.Thread(target=client.post, args=("/interrupt", {})))
+            asked[0].start()
+
+    return on_progress
 
 
 def model_names(client: Client) -> list[str]:

@@ -19,6 +19,7 @@ from comfyui_unconditional.schedulers.span import Stretch
 from comfyui_unconditional.schedulers.timesteps import make_timesteps
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import FIRST_SEED, SEEDS
+from graphs import files, read_metadata
 from torch import Tensor
 from wiring import Bench, Wires
 
@@ -123,6 +124,17 @@ def ksampler(wires: Wires, model: Link, latent: Link, **inputs: Any) -> Link:
     return wires("KSamplerAdvanced", model=model, latent_image=latent, **{**defaults, **inputs})
 
 
+def native(wires: Wires, model: Link, batch_size: int = 1, **inputs: Any) -> Link:
+    """The host's KSampler on an empty latent of the model's size."""
+    nothing = wires("UnconditionalConditioning")
+    defaults = {
+        **{"seed": 5, "steps": 20, "cfg": 1.0, "sampler_name": "euler", "scheduler": "karras"},
+        **{"positive": nothing, "negative": nothing, "denoise": 1.0},
+        "latent_image": wires("UnconditionalEmptyLatent", model=model, batch_size=batch_size),
+    }
+    return wires("KSampler", model=model, **{**defaults, **inputs})
+
+
 def trajectory(wires: Wires, model: Link | None = None, **inputs: Any) -> Link:
     """The Trajectory node's LATENT; its trajectory and frames are outputs 1 and 2."""
     given = {"seed": 7, "steps": 10, "batch_size": 2, **inputs}
@@ -133,3 +145,18 @@ def output(wires: Wires, samples: Link, prefix: str = "trajectory", **inputs: An
     """Add an Image Output and return its key."""
     given = {"samples": samples, "filename_prefix": prefix, **inputs}
     return wires("UnconditionalImageOutput", **given)[0]
+
+
+def records(bench: Bench, wires: Wires, *latents: Link) -> list[dict[str, Any]]:
+    """What each picture of these LATENTs says of how it was made."""
+    shown = [output(wires, latent, prefix="records") for latent in latents]
+    run = bench.run(wires)
+    paths = [path for key in shown for path in files(bench.host, run, key)]
+    return [read_metadata(path)["unconditional"] for path in paths]
+
+
+def model_report(bench: Bench, wires: Wires, loader: Link) -> dict[str, Any]:
+    """What a loader says of its model."""
+    latent = wires("UnconditionalEmptyLatent", model=loader, width=0, height=0, batch_size=1)
+    wires("TestSaveLatent", samples=latent, name="report")
+    return json.loads(bench.run(wires).outputs[loader[0]]["unconditional_model"][0])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import time
 import traceback
 from pathlib import Path
@@ -29,9 +28,7 @@ def load(folder: Path, dtype: torch.dtype | None = None) -> Checkpoint:
 @pytest.mark.parametrize("layout", ["root", "pipeline"])
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
 @pytest.mark.parametrize("legacy", [False, True])
-def test_every_layout_format_and_naming_gives_the_same_model(
-    tmp_path: Path, layout: str, suffix: str, legacy: bool
-) -> None:
+def test_every_layout_format_and_naming_gives_the_same_model(tmp_path, layout, suffix, legacy):
     theirs = toys.write_checkpoint(
         tmp_path, toys.TINY, layout=layout, suffix=suffix, legacy=legacy, scheduler={}
     )
@@ -42,28 +39,21 @@ def test_every_layout_format_and_naming_gives_the_same_model(
     assert (find_files(tmp_path).scheduler_config is not None) is True
 
 
-def test_safetensors_come_before_bin(tmp_path: Path) -> None:
+def test_safetensors_come_before_bin(tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY, suffix="bin", seed=1)
     toys.write_checkpoint(tmp_path, toys.TINY, suffix="safetensors", seed=2)
     assert find_files(tmp_path).weights.name == SAFETENSORS
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_auto_keeps_the_dtype_of_the_file_and_a_chosen_one_wins(
-    tmp_path: Path, dtype: torch.dtype
-) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_auto_keeps_the_dtype_of_the_file_up_to_float32_and_a_chosen_one_wins(tmp_path, dtype):
     toys.write_checkpoint(tmp_path, toys.TINY, dtype=dtype)
-    assert load(tmp_path).dtype == dtype
+    assert load(tmp_path).dtype == (torch.float32 if dtype == torch.float64 else dtype)
     network = load(tmp_path, torch.float32).build(UNet2D)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
 
-def test_float64_weights_become_float32(tmp_path: Path) -> None:
-    toys.write_checkpoint(tmp_path, toys.TINY, dtype=torch.float64)
-    assert load(tmp_path).dtype == torch.float32
-
-
-def test_the_checkpoint_knows_the_sha256_of_its_weights(tmp_path: Path) -> None:
+def test_the_checkpoint_knows_the_sha256_of_its_weights(tmp_path):
     import hashlib
 
     toys.write_checkpoint(tmp_path, toys.TINY)
@@ -71,7 +61,7 @@ def test_the_checkpoint_knows_the_sha256_of_its_weights(tmp_path: Path) -> None:
     assert load(tmp_path).sha256 == expected
 
 
-def test_a_replaced_file_has_another_fingerprint(tmp_path: Path) -> None:
+def test_a_replaced_file_has_another_fingerprint(tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY, scheduler={})
     files = find_files(tmp_path)
     before = files.fingerprint
@@ -85,9 +75,7 @@ def test_a_replaced_file_has_another_fingerprint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["replaced", "overwritten"])
-def test_other_weights_of_equal_size_and_time_have_another_fingerprint(
-    tmp_path: Path, how: str
-) -> None:
+def test_other_weights_of_equal_size_and_time_have_another_fingerprint(tmp_path, how):
     toys.write_checkpoint(tmp_path, toys.TINY)
     files = find_files(tmp_path)
     before, stat = files.fingerprint, files.weights.stat()
@@ -102,18 +90,15 @@ def test_other_weights_of_equal_size_and_time_have_another_fingerprint(
     assert files.fingerprint != before
 
 
-def test_a_missing_folder_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_a_file_says_which(tmp_path):
     with pytest.raises(CheckpointError, match=r"folder .* does not exist"):
         load(tmp_path / "nowhere")
-
-
-def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         load(tmp_path)
-
-
-def test_a_folder_without_weights_says_what_to_put_there(tmp_path: Path) -> None:
     toys.write_checkpoint(tmp_path, toys.TINY)
+    (tmp_path / SAFETENSORS).write_text("version https://git-lfs.github.com/spec/v1\noid 0\n")
+    with pytest.raises(CheckpointError, match="Git LFS pointer"):
+        load(tmp_path)
     (tmp_path / SAFETENSORS).unlink()
     with pytest.raises(CheckpointError, match=f"Put {SAFETENSORS} or"):
         load(tmp_path)
@@ -130,7 +115,7 @@ def test_a_folder_without_weights_says_what_to_put_there(tmp_path: Path) -> None
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_a_broken_configuration_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_broken_configuration_is_named(tmp_path, content, words):
     toys.write_checkpoint(tmp_path, toys.TINY)
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ConfigError, match=rf"config\.json.*{words}"):
@@ -139,7 +124,7 @@ def test_a_broken_configuration_is_named(tmp_path: Path, content: bytes, words: 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.999])
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
-def test_a_truncated_file_is_a_checkpoint_error(tmp_path: Path, keep: float, suffix: str) -> None:
+def test_a_truncated_file_is_a_checkpoint_error(tmp_path, keep, suffix):
     toys.write_checkpoint(tmp_path, toys.TINY, suffix=suffix)
     path = tmp_path / f"diffusion_pytorch_model.{suffix}"
     whole = path.read_bytes()
@@ -148,56 +133,24 @@ def test_a_truncated_file_is_a_checkpoint_error(tmp_path: Path, keep: float, suf
         load(tmp_path)
 
 
-def test_a_git_lfs_pointer_is_not_taken_for_a_safetensors_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "tensor", "words"),
+    [
+        ("conv_out.bias", None, r"missing: conv_out\.bias"),
+        ("surprise", torch.zeros(2), "not part of this configuration: surprise"),
+        ("conv_in.bias", torch.zeros(9), r"conv_in\.bias is \(9,\) .* and \(8,\)"),
+        ("conv_in.bias", torch.zeros(8, dtype=torch.int8), r"torch\.int8"),
+        ("conv_in.bias", torch.full((8,), torch.nan), r"conv_in\.bias contains NaN or infinite"),
+        ("conv_in.bias", torch.full((8,), torch.inf), r"conv_in\.bias contains NaN or infinite"),
+    ],
+    ids=["missing", "extra", "misshapen", "integers", "NaN", "infinite"],
+)
+def test_a_tensor_that_does_not_fit_is_named(name, tensor, words, tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY)
-    (tmp_path / SAFETENSORS).write_text(
-        "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
-    )
-    with pytest.raises(CheckpointError, match="Git LFS pointer"):
-        load(tmp_path)
-
-
-def test_a_pickle_with_code_in_it_is_rejected_and_not_run(tmp_path: Path) -> None:
-    toys.write_checkpoint(tmp_path, toys.TINY, suffix="bin")
-    evidence = tmp_path / "evidence"
-
-    class Payload:
-        def __reduce__(self) -> tuple:
-            return os.mkdir, (str(evidence),)
-
-    path = tmp_path / "diffusion_pytorch_model.bin"
-    for write in (torch.save, lambda o, p: Path(p).write_bytes(pickle.dumps(o))):
-        write({"conv_in.weight": Payload()}, path)
-        with pytest.raises(CheckpointError, match="contains code"):
-            load(tmp_path)
-    assert not evidence.exists()
-
-
-def change_weights(folder: Path, change) -> None:
-    weights = load_file(folder / SAFETENSORS)
-    weights = {name: tensor.clone() for name, tensor in weights.items()}
-    change(weights)
-    save_file(weights, folder / SAFETENSORS)
-
-
-def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
-    toys.write_checkpoint(tmp_path, toys.TINY)
-    change_weights(tmp_path, lambda weights: weights.pop("mid_block.resnets.0.conv1.weight"))
-    with pytest.raises(CheckpointError, match=r"missing: mid_block\.resnets\.0\.conv1\.weight"):
-        load(tmp_path)
-
-
-def test_an_extra_tensor_is_named(tmp_path: Path) -> None:
-    toys.write_checkpoint(tmp_path, toys.TINY)
-    change_weights(tmp_path, lambda weights: weights.update(surprise=torch.zeros(2)))
-    with pytest.raises(CheckpointError, match="not part of this configuration: surprise"):
-        load(tmp_path)
-
-
-def test_a_misshapen_tensor_is_named_with_both_shapes(tmp_path: Path) -> None:
-    toys.write_checkpoint(tmp_path, toys.TINY)
-    change_weights(tmp_path, lambda weights: weights.update({"conv_in.bias": torch.zeros(9)}))
-    with pytest.raises(CheckpointError, match=r"conv_in\.bias is \(9,\) .* and \(8,\)"):
+    weights = load_file(tmp_path / SAFETENSORS) | {name: tensor}
+    kept = {name: tensor.clone() for name, tensor in weights.items() if tensor is not None}
+    save_file(kept, tmp_path / SAFETENSORS)
+    with pytest.raises(CheckpointError, match=words):
         load(tmp_path)
 
 
@@ -212,8 +165,8 @@ def test_a_misshapen_tensor_is_named_with_both_shapes(tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_weight_that_becomes_infinite_in_the_chosen_dtype_is_named(
-    stored: torch.dtype, dtype: torch.dtype | None, value: float, remedy: str, tmp_path: Path
-) -> None:
+    stored, dtype, value, remedy, tmp_path
+):
     toys.write_checkpoint(tmp_path, toys.TINY, dtype=stored)
     weights = load_file(tmp_path / SAFETENSORS)
     weights["conv_out.weight"].view(-1)[3] = value
@@ -225,31 +178,7 @@ def test_a_weight_that_becomes_infinite_in_the_chosen_dtype_is_named(
             assert all(t.isfinite().all() for t in load(tmp_path, wide).weights.values())
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_named(tmp_path: Path, value: float) -> None:
-    toys.write_checkpoint(tmp_path, toys.TINY)
-    change_weights(tmp_path, lambda weights: weights["conv_out.weight"].view(-1)[3:4].fill_(value))
-    with pytest.raises(CheckpointError, match=r"conv_out\.weight contains NaN or infinite"):
-        load(tmp_path)
-
-
-def test_integer_weights_are_rejected(tmp_path: Path) -> None:
-    toys.write_checkpoint(tmp_path, toys.TINY)
-    change_weights(
-        tmp_path, lambda weights: weights.update({"conv_in.bias": torch.zeros(8, dtype=torch.int8)})
-    )
-    with pytest.raises(CheckpointError, match=r"torch\.int8"):
-        load(tmp_path)
-
-
-def test_a_bin_that_holds_something_other_than_tensors_is_rejected(tmp_path: Path) -> None:
-    toys.write_checkpoint(tmp_path, toys.TINY, suffix="bin")
-    torch.save([1, 2, 3], tmp_path / "diffusion_pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="named tensors"):
-        load(tmp_path)
-
-
-def test_a_configuration_of_a_billion_channels_allocates_nothing(tmp_path: Path) -> None:
+def test_a_configuration_of_a_billion_channels_allocates_nothing(tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY)
     for channels, words in ((8 * 10**8, "1 to 65536"), (65_536, "another shape")):
         huge = {**toys.TINY, "block_out_channels": [8, channels]}
@@ -282,9 +211,7 @@ def write_pipeline(folder: Path, class_name: str = "DDPMPipeline", **parts: Any)
     ids=str,
 )
 @pytest.mark.parametrize("chosen", ["", "unet", "unet_ema", "checkpoint-500/unet"])
-def test_a_network_of_another_pipeline_is_rejected_with_its_purpose(
-    chosen: str, parts: dict[str, Any], words: str, tmp_path: Path
-) -> None:
+def test_a_network_of_another_pipeline_is_rejected_with_its_purpose(chosen, parts, words, tmp_path):
     write_pipeline(tmp_path, "LDMPipeline", **parts)
     toys.write_checkpoint(tmp_path / "unet_ema", toys.TINY)
     toys.write_checkpoint(tmp_path / "checkpoint-500" / "unet", toys.TINY)
@@ -303,15 +230,13 @@ def test_a_network_of_another_pipeline_is_rejected_with_its_purpose(
     ],
     ids=str,
 )
-def test_a_pipeline_of_pixels_loads(parts: dict[str, Any], tmp_path: Path) -> None:
+def test_a_pipeline_of_pixels_loads(parts, tmp_path):
     write_pipeline(tmp_path, "AudioDiffusionPipeline", **parts)
     assert load(tmp_path).config.size == (8, 8)
     assert load(tmp_path / "unet").config.size == (8, 8)
 
 
-def test_a_missing_scheduler_config_or_class_is_taken_from_the_pipeline(
-    tmp_path: Path,
-) -> None:
+def test_a_missing_scheduler_config_or_class_is_taken_from_the_pipeline(tmp_path):
     scheduler = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
     write_pipeline(tmp_path, scheduler=scheduler)
     path = tmp_path / "scheduler" / "scheduler_config.json"
@@ -323,7 +248,7 @@ def test_a_missing_scheduler_config_or_class_is_taken_from_the_pipeline(
         assert load(chosen).scheduler == {"_class_name": scheduler[1]}
 
 
-def test_a_scheduler_folder_next_to_a_network_at_the_root_is_found(tmp_path: Path) -> None:
+def test_a_scheduler_folder_next_to_a_network_at_the_root_is_found(tmp_path):
     toys.write_checkpoint(tmp_path, toys.TINY)
     place = tmp_path / "scheduler" / "scheduler_config.json"
     place.parent.mkdir()
@@ -331,26 +256,14 @@ def test_a_scheduler_folder_next_to_a_network_at_the_root_is_found(tmp_path: Pat
     assert find_files(tmp_path).scheduler_config == place
 
 
-def test_a_broken_model_index_is_named(tmp_path: Path) -> None:
+def test_a_broken_model_index_is_named(tmp_path):
     write_pipeline(tmp_path)
     (tmp_path / "model_index.json").write_text("{")
     with pytest.raises(ConfigError, match=r"model_index\.json is not valid JSON"):
         load(tmp_path)
 
 
-@pytest.mark.parametrize(("inputs", "outputs"), [(6, 3), (5, 1), (3, 4)])
-def test_a_folder_with_a_network_that_needs_another_image_is_rejected(
-    inputs: int, outputs: int, tmp_path: Path
-) -> None:
-    toys.write_checkpoint(tmp_path, {**toys.TINY, "in_channels": inputs, "out_channels": outputs})
-    words = "super-resolution" if inputs > outputs else "as many outputs as inputs"
-    with pytest.raises(CheckpointError, match=words):
-        load(tmp_path)
-
-
-def test_a_pickle_with_text_of_no_encoding_is_rejected_with_a_printable_message(
-    tmp_path: Path,
-) -> None:
+def test_a_pickle_with_text_of_no_encoding_is_rejected_with_a_printable_message(tmp_path):
     # The host logs the error and its causes, and its queue stops if it cannot.
     text = "a\ud800b".encode("utf-8", "surrogatepass")
     called = (

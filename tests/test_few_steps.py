@@ -1,6 +1,5 @@
 """Uneven timesteps, and the method with weights for them."""
 
-import itertools
 import logging
 import random
 from functools import partial
@@ -150,11 +149,3 @@ def test_the_log_recommends_the_method_for_few_steps(method, caplog):
         sampler.begin(torch.zeros(1, *SHAPE))
         recommended = "iPNDM_v with the spacing power" in caplog.text
         assert recommended == (steps < 20 and method != "iPNDM_v")
-
-
-def test_the_other_samplers_take_the_timesteps_too():
-    config = SchedulerConfig()
-    times = tuple(make_timesteps(config, 10, spacing="power"))
-    assert all(a > b for a, b in itertools.pairwise(times))
-    assert DDIM.over(config, Stretch(10), "power").span.timesteps == times
-    assert PNDM.over(config, Stretch(10), "power").span.timesteps == times

@@ -162,15 +162,12 @@ BESIDE = [
 
 
 def test_other_files_of_a_training_run_are_not_listed(root, folders):
-    models = [
-        "ema_0.9999_500000.pt",
-        "model500000.pt",
-        "net-and-optimizer.pt",
-        "adopted.pt",
-        "resampler.pth",
-        "schedule.pt",
-    ]
-    for name in (*BESIDE, *models, "model.onnx"):
+    models = ["ema_0.9999_500000.pt", "model500000.pt", "net-and-optimizer.pt", "adopted.pt"]
+    models += ["resampler.pth", "schedule.pt", "b.CKPT"]
+    others = ["model.onnx", "edm.pkl", "notes.txt", "a-00001-of-00002.safetensors", ".hidden.pt"]
+    others += ["other/model_index.json", "other/vae/config.json", "other/vae/model.safetensors"]
+    (root / "other" / "vae").mkdir(parents=True)
+    for name in (*BESIDE, *models, *others):
         (root / name).touch()
     assert listed(folders) == sorted(models)
     # If you name such a file as a model, you get it.

@@ -62,7 +62,7 @@ def pictures(folder: Path) -> dict[str, bytes]:
 # Seeds and blocks.
 
 
-def test_ranges_of_seeds_may_overlap_and_come_in_any_order() -> None:
+def test_ranges_of_seeds_may_overlap_and_come_in_any_order():
     seeds = Seeds.parse("7, 0-3,2-5")
     assert list(seeds) == [0, 1, 2, 3, 4, 5, 7]
     assert len(seeds) == 7
@@ -70,12 +70,12 @@ def test_ranges_of_seeds_may_overlap_and_come_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "3-1", "-1", "1--2", f"{2**64}"])
-def test_seeds_that_cannot_be_read_are_rejected_with_an_example(text: str) -> None:
+def test_seeds_that_cannot_be_read_are_rejected_with_an_example(text):
     with pytest.raises(UserError, match="0-49999"):
         Seeds.parse(text)
 
 
-def test_a_seed_is_always_in_the_same_block_whichever_seeds_are_wanted() -> None:
+def test_a_seed_is_always_in_the_same_block_whichever_seeds_are_wanted():
     for wanted in (range(100), range(37, 81), [5, 64, 99]):
         blocks = list(blocks_of(wanted, 16))
         assert [seed for block in blocks for seed in block.wanted] == list(wanted)
@@ -123,7 +123,7 @@ def drawn_seeds(pool: Simulated, count: int) -> tuple[list[int], dict[int, str]]
     return seeds, failed
 
 
-def test_each_block_is_drawn_once_and_workers_of_all_speeds_stay_busy() -> None:
+def test_each_block_is_drawn_once_and_workers_of_all_speeds_stay_busy():
     pool = Simulated(1.0, 3.0)
     seeds, failed = drawn_seeds(pool, 400)
     assert sorted(seeds) == list(range(400))
@@ -131,7 +131,7 @@ def test_each_block_is_drawn_once_and_workers_of_all_speeds_stay_busy() -> None:
     assert pool.clock <= 400 / (1 + 1 / 3) / 0.98
 
 
-def test_a_block_that_ends_its_workers_is_tried_three_times_and_the_others_are_drawn() -> None:
+def test_a_block_that_ends_its_workers_is_tried_three_times_and_the_others_are_drawn():
     pool = Simulated(1.0, 1.0, deadly=(5,))
     seeds, failed = drawn_seeds(pool, 20)
     assert sorted(seeds) == [seed for seed in range(20) if seed != 5]
@@ -139,7 +139,7 @@ def test_a_block_that_ends_its_workers_is_tried_three_times_and_the_others_are_d
     assert pool.given[5] == 3
 
 
-def test_a_run_stops_when_nothing_can_be_drawn() -> None:
+def test_a_run_stops_when_nothing_can_be_drawn():
     with pytest.raises(UserError, match="killed"):
         drawn_seeds(Simulated(1.0, deadly=tuple(range(20))), 20)
     pool = Simulated(1.0, deadly=(3,), stops=True)
@@ -151,7 +151,7 @@ def test_a_run_stops_when_nothing_can_be_drawn() -> None:
 # The folder.
 
 
-def test_the_folder_of_another_run_is_rejected_with_the_differences(tmp_path: Path) -> None:
+def test_the_folder_of_another_run_is_rejected_with_the_differences(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.begin({"settings": {"steps": 10, "eta": 0.0}})
     folder.begin({"settings": {"steps": 10, "eta": 0.0}})
@@ -162,9 +162,7 @@ def test_the_folder_of_another_run_is_rejected_with_the_differences(tmp_path: Pa
         RunFolder(tmp_path).begin({})
 
 
-def test_missing_and_damaged_pictures_are_found_and_no_other_file_is_touched(
-    tmp_path: Path,
-) -> None:
+def test_missing_and_damaged_pictures_are_found_and_no_other_file_is_touched(tmp_path):
     folder = RunFolder(tmp_path)
     png = encode(torch.rand(8, 8, 3), {"seed": 1})
     for seed in (0, 1, 2, 999, 1000, 1002):
@@ -181,9 +179,7 @@ def test_missing_and_damaged_pictures_are_found_and_no_other_file_is_touched(
     }  # fmt: skip
 
 
-def test_a_picture_that_cannot_be_written_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -193,7 +189,7 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(
     assert not list(tmp_path.glob("*/*"))
 
 
-def test_the_archive_has_the_pictures_in_the_order_of_their_seeds(tmp_path: Path) -> None:
+def test_the_archive_has_the_pictures_in_the_order_of_their_seeds(tmp_path):
     folder, seeds = RunFolder(tmp_path), Seeds.parse("998-1001")
     images = torch.rand(4, 6, 5, 1)
     for seed, image in zip(seeds, images, strict=True):
@@ -208,7 +204,7 @@ def test_the_archive_has_the_pictures_in_the_order_of_their_seeds(tmp_path: Path
 # What is drawn.
 
 
-def test_a_model_draws_what_its_sampler_draws_with_its_network(tiny: Path) -> None:
+def test_a_model_draws_what_its_sampler_draws_with_its_network(tiny):
     settings = Settings("ddim", steps=5, schedule=(("clip_sample", False),))
     model = DrawingModel.read(tiny, settings, 2, CPU)
     images = model.draw(range(3, 6))
@@ -230,15 +226,13 @@ def test_a_model_draws_what_its_sampler_draws_with_its_network(tiny: Path) -> No
         ({"schedule": (("clip", True),)}, "clip_sample"),
     ],
 )
-def test_settings_that_do_not_fit_are_rejected(tiny: Path, settings: dict, words: str) -> None:
+def test_settings_that_do_not_fit_are_rejected(tiny, settings, words):
     with pytest.raises(UserError, match=words):
         DrawingModel.read(tiny, Settings(**settings), 1, CPU)
 
 
 @pytest.mark.slow
-def test_the_pictures_are_the_same_bytes_for_any_workers_and_after_a_stop(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_pictures_are_the_same_bytes_for_any_workers_and_after_a_stop(tiny, tmp_path, capsys):
     ddim = ("--sampler", "ddim", "--schedule", "clip_sample=false")
     how = (tiny, *ddim, "--steps", 3, "--batch", 8)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -258,9 +252,7 @@ def test_the_pictures_are_the_same_bytes_for_any_workers_and_after_a_stop(
 
 
 @pytest.mark.slow
-def test_killed_workers_and_a_killed_driver_lose_no_picture_and_change_none(
-    tiny: Path, tmp_path: Path
-) -> None:
+def test_killed_workers_and_a_killed_driver_lose_no_picture_and_change_none(tiny, tmp_path):
     out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
     arguments = (tiny, "--seeds", "0-159", "--steps", 10, "--batch", 4)
     driver = [sys.executable, "-m", "comfyui_unconditional.generate", *map(str, arguments)]
@@ -289,9 +281,7 @@ def test_killed_workers_and_a_killed_driver_lose_no_picture_and_change_none(
     assert len(pictures(out)) == 160
 
 
-def test_a_seed_without_a_picture_is_listed_and_the_others_are_drawn(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_seed_without_a_picture_is_listed_and_the_others_are_drawn(tiny, tmp_path, monkeypatch):
     def draw(_: DrawingModel, seeds: range) -> torch.Tensor:
         images = torch.zeros(len(seeds), 3, 8, 8)
         images[1, 0, 0, 0] = torch.nan
@@ -306,9 +296,7 @@ def test_a_seed_without_a_picture_is_listed_and_the_others_are_drawn(
     assert list(plan.folder.missing([4, 5, 7])) == [5]
 
 
-def test_a_worker_that_computes_other_bits_or_has_another_model_is_rejected(
-    tiny: Path, tmp_path: Path
-) -> None:
+def test_a_worker_that_computes_other_bits_or_has_another_model_is_rejected(tiny, tmp_path):
     task = make_plan(tiny, tmp_path).task
     with pytest.raises(UserError, match="--kernels avx2"):
         Worker(replace(task, kernels="another"), CPU)
@@ -316,9 +304,7 @@ def test_a_worker_that_computes_other_bits_or_has_another_model_is_rejected(
         Worker(replace(task, sha256="another"), CPU)
 
 
-def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(tiny, tmp_path, capsys):
     out = tmp_path / "out"
     status = generate(
         tiny, "--seeds", "0-999", "--steps", 5, "--sampler", "ddim", "--out", out, "--dry-run"
@@ -352,27 +338,37 @@ WANTED = Settings(
 )
 
 
-def test_options_take_precedence_over_their_nodes_preset(tmp_path: Path) -> None:
+def write_like(path: Path, graph: dict | None = None, record: dict | None = None) -> Path:
+    """Write a workflow, or a picture with this graph and record in it."""
+    if path.suffix == ".json":
+        path.write_text(json.dumps(graph))
+        return path
+    texts = metadata_texts(GraphMetadata(graph), record)
+    with path.open("wb") as file:
+        picture_writer(torch.rand(8, 8, 3), path.suffix[1:], 1, texts)(file)
+    return path
+
+
+def changed(node: str, **inputs: object) -> dict:
+    """The graph with other inputs of a node."""
+    return {**GRAPH, node: {**GRAPH[node], "inputs": GRAPH[node]["inputs"] | inputs}}
+
+
+def test_options_take_precedence_over_their_nodes_preset(tmp_path):
     inputs = {"model": ["1", 0], "preset": "dark or bright pictures", "clip_sample": "true"}
-    path = tmp_path / "like.json"
-    path.write_text(json.dumps(GRAPH | {"2": GRAPH["2"] | {"inputs": inputs}}))
+    path = write_like(tmp_path / "like.json", GRAPH | {"2": GRAPH["2"] | {"inputs": inputs}})
     schedule = dict(read_like(path).settings.schedule)
     assert schedule == {"timestep_spacing": "trailing", "clip_sample": True, "thresholding": False}
 
 
 @pytest.mark.parametrize("kind", ["json", "png", "webp"])
-def test_the_settings_of_a_workflow_or_a_picture_are_taken_over(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / f"like.{kind}"
-    if kind == "json":
-        path.write_text(json.dumps(GRAPH))
-        assert read_like(path).settings == WANTED
-        return
+def test_the_settings_of_a_workflow_or_a_picture_are_taken_over(kind, tmp_path):
     record = {"sampler": "DDIM", "eta": 0.5, "steps": 7, "spacing": "power", "sha256": "ab"}
     record |= {"dtype": "bfloat16", "seed": 4, "evaluations": 7, "size": [8, 16]}
-    texts = metadata_texts(GraphMetadata(GRAPH), record)
-    with path.open("wb") as file:
-        picture_writer(torch.rand(8, 8, 3), kind, 1, texts)(file)
-    like = read_like(path)
+    like = read_like(write_like(tmp_path / f"like.{kind}", GRAPH, record))
+    if kind == "json":
+        assert like.settings == WANTED
+        return
     assert like.settings == WANTED.changed(dtype="bfloat16", size=(8, 16))
     assert like.sha256 == "ab"
 
@@ -391,47 +387,31 @@ def test_the_settings_of_a_workflow_or_a_picture_are_taken_over(kind: str, tmp_p
         ({"sampler": "Euler"}, "Euler"),
     ],
 )
-def test_a_picture_that_a_command_cannot_repeat_is_rejected(
-    record: dict | None, words: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "like.png"
-    with path.open("wb") as file:
-        texts = metadata_texts(GraphMetadata(), record)
-        picture_writer(torch.rand(8, 8, 3), "png", 1, texts)(file)
+def test_a_picture_that_a_command_cannot_repeat_is_rejected(record, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        read_like(write_like(tmp_path / "like.png", None, record))
+
+
+@pytest.mark.parametrize(
+    ("kind", "graph", "words"),
+    [
+        ("png", changed("3", latent=["4", 0]), "a latent"),
+        ("json", changed("3", noise=["4", 0]), "a given noise"),
+        (
+            "json",
+            {**changed("2", model=["4", 0]), "4": {"class_type": "RescaleCFG", "inputs": {}}},
+            "RescaleCFG",
+        ),
+    ],
+    ids=["a size that is not said", "noise", "another node"],
+)
+def test_a_workflow_that_a_command_cannot_repeat_is_rejected(kind, graph, words, tmp_path):
+    path = write_like(tmp_path / f"like.{kind}", graph, {"sampler": "DDIM", "eta": 0.5})
     with pytest.raises(UserError, match=words):
         read_like(path)
 
 
-def test_a_picture_whose_latent_has_an_unknown_size_is_rejected(tmp_path: Path) -> None:
-    sampler = {**GRAPH["3"], "inputs": {**GRAPH["3"]["inputs"], "latent": ["4", 0]}}
-    texts = metadata_texts(GraphMetadata({**GRAPH, "3": sampler}), {"sampler": "DDIM", "eta": 0.5})
-    path = tmp_path / "like.png"
-    with path.open("wb") as file:
-        picture_writer(torch.rand(8, 8, 3), "png", 1, texts)(file)
-    with pytest.raises(UserError, match="a latent"):
-        read_like(path)
-
-
-def test_a_workflow_whose_sampler_is_given_its_noise_is_rejected(tmp_path: Path) -> None:
-    sampler = {**GRAPH["3"], "inputs": {**GRAPH["3"]["inputs"], "noise": ["4", 0]}}
-    path = tmp_path / "like.json"
-    path.write_text(json.dumps({**GRAPH, "3": sampler}))
-    with pytest.raises(UserError, match="given noise"):
-        read_like(path)
-
-
-def test_a_workflow_with_a_node_that_a_command_does_not_have_is_rejected(tmp_path: Path) -> None:
-    patch = {"class_type": "RescaleCFG", "inputs": {"model": ["1", 0]}}
-    schedule = {**GRAPH["2"], "inputs": {**GRAPH["2"]["inputs"], "model": ["4", 0]}}
-    path = tmp_path / "like.json"
-    path.write_text(json.dumps({**GRAPH, "2": schedule, "4": patch}))
-    with pytest.raises(UserError, match="RescaleCFG"):
-        read_like(path)
-
-
-def test_a_run_like_a_picture_of_another_model_is_rejected(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_like_a_picture_of_another_model_is_rejected(tiny, tmp_path, capsys):
     path = tmp_path / "like.png"
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
     path.write_bytes(encode(torch.rand(8, 8, 1), {"sampler": "PNDM", "sha256": "ab"}))

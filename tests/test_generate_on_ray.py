@@ -4,7 +4,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,9 +19,7 @@ from comfyui_unconditional.generate.worker import Worker, kernels_of
 from devtools.environment import ROOT
 
 
-def test_an_actor_without_access_to_model_and_folder_returns_the_pictures(
-    tmp_path: Path,
-) -> None:
+def test_an_actor_without_access_to_model_and_folder_returns_the_pictures(tmp_path):
     model, out, nowhere = tmp_path / "tiny", tmp_path / "out", tmp_path / "nowhere"
     toys.write_checkpoint(model, toys.TINY, scheduler={"num_train_timesteps": 20})
     kernels = kernels_of(torch.device("cpu"))
@@ -38,7 +35,7 @@ def test_an_actor_without_access_to_model_and_folder_returns_the_pictures(
 
 
 @pytest.mark.slow
-def test_a_cluster_that_loses_a_node_draws_the_same_bytes(tmp_path: Path) -> None:
+def test_a_cluster_that_loses_a_node_draws_the_same_bytes(tmp_path):
     from ray.cluster_utils import Cluster
 
     model, out, here = tmp_path / "tiny", tmp_path / "out", tmp_path / "here"

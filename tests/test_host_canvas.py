@@ -1,15 +1,14 @@
 """In the real ComfyUI: Seamless Tiling, Windows and Offset Image."""
 
-import threading
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import toys
-from graphs import read_metadata
+from graphs import interrupt_at
 from PIL import Image
-from sampler_graphs import advanced, ksampler, output, sampler
+from sampler_graphs import advanced, ksampler, output, records, sampler
 from torch import Tensor
 from wiring import Bench, Wires
 
@@ -91,20 +90,10 @@ def test_a_compiled_model_and_one_whose_weights_are_cast_tile_too(kind, wires, b
 
 def test_a_picture_says_how_it_tiles(wires, bench):
     model = wires.model()
-    for directions in ("x", "none"):
-        tiling = seamless(wires, model, directions)
-        output(wires, sampler(wires, "PNDM", tiling, steps=4), f"tiling-{directions}")
-    bench.run(wires)
-    for directions, expected in (("x", "x"), ("none", None)):
-        path = bench.host.output / f"tiling-{directions}_00001_.png"
-        record = read_metadata(path)["unconditional"]
-        assert record.get("seamless") == expected
-        assert "patched" not in record
-
-
-def test_a_model_of_another_kind_is_rejected(wires, bench):
-    node = seamless(wires, wires("TestForeignModel"))
-    bench.fails(wires, sampler(wires, "DDIM", node), "needs a MODEL", node=node[0])
+    models = [seamless(wires, model, directions) for directions in ("x", "none")]
+    found = records(bench, wires, *(sampler(wires, "PNDM", m, steps=4) for m in models))
+    assert [record.get("seamless") for record in found] == ["x", None]
+    assert not any("patched" in record for record in found)
 
 
 def test_an_offset_image_is_rolled(wires, bench):
@@ -164,16 +153,15 @@ def test_any_size_any_batch_a_class_a_mask_and_a_learned_variance(wires, bench, 
 
 def test_a_picture_says_its_windows(wires, bench):
     model = windowed(wires, seamless(wires, wires.model(), "y"), window=8, wrap="x")
-    output(wires, sampler(wires, "DDIM", model, steps=2), "windows")
-    bench.run(wires)
-    record = read_metadata(bench.host.output / "windows_00001_.png")["unconditional"]
+    (record,) = records(bench, wires, sampler(wires, "DDIM", model, steps=2))
     assert record["seamless"] == "y"
     assert record["windows"] == {"height": 8, "width": 8, "overlap": 0.25, "wrap": "x"}
     assert "patched" not in record
 
 
-def test_a_window_that_the_network_cannot_halve_is_rejected_and_so_is_a_size_without_windows(bench):
-    wires = Wires()
+def test_a_window_that_the_network_cannot_halve_is_rejected_and_so_is_a_size_without_windows(
+    wires, bench
+):
     node = windowed(wires, wires.model(), window=10)
     bench.fails(wires, sampler(wires, "DDIM", node), "window must be divisible by 4", node=node[0])
     for with_windows, side in ((False, 18), (True, 10)):
@@ -199,10 +187,7 @@ def test_progress_counts_windows_and_cancel_ends_a_step_between_them(client, wir
     model = windowed(wires, wires.model())
     latent = bench.put(wires, torch.zeros(1, 1, 256, 256))
     output(wires, sampler(wires, "DDIM", model, latent=latent, steps=2), "cancelled")
-    run = client.run(
-        wires.graph,
-        lambda *_: threading.Thread(target=client.post, args=("/interrupt", {})).start(),
-    )
+    run = client.run(wires.graph, interrupt_at(client, 0))
     assert run.interrupted
     (value, maximum) = run.progress[-1]
     assert maximum == 2 * 21 * 21

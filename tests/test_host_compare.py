@@ -12,10 +12,7 @@ from comfyui_unconditional.evaluate.image_sets import digits_set, tensor_set
 from comfyui_unconditional.evaluate.measured import measure
 from graphs import fails, files
 from PIL import Image
-from wiring import Bench, Link, Wires
-
-from devtools.client import Client
-from devtools.host import Host
+from wiring import Link, Wires
 
 NODE = "UnconditionalCompareSets"
 
@@ -27,9 +24,7 @@ def drawn(wires: Wires, count: int = 64) -> Link:
     return wires("UnconditionalImageOutput", samples=samples, filename_prefix="compared")
 
 
-def test_the_report_has_the_figures_of_the_core_and_the_sheet_the_nearest_pairs(
-    bench: Bench, wires: Wires
-) -> None:
+def test_the_report_has_the_figures_of_the_core_and_the_sheet_the_nearest_pairs(bench, wires):
     inputs = {"reference": "sklearn-digits", "features": "digits", "ranges": 2}
     node = wires(NODE, images=(shown := drawn(wires, 80)), **inputs)
     text, sheet = wires("PreviewAny", source=node), wires("PreviewImage", images=[node[0], 1])
@@ -54,8 +49,8 @@ def test_the_report_has_the_figures_of_the_core_and_the_sheet_the_nearest_pairs(
 
 
 def test_a_folder_is_compared_with_one_of_another_size_and_measured_again_once_it_changes(
-    bench: Bench, host: Host
-) -> None:
+    bench, host
+):
     def write(k: int, folder: Any, side: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         g = np.random.default_rng(k)
@@ -102,9 +97,7 @@ def test_a_folder_is_compared_with_one_of_another_size_and_measured_again_once_i
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_sets_that_cannot_be_compared_are_an_error_on_the_node(
-    inputs: dict[str, Any], words: str, client: Client, wires: Wires
-) -> None:
+def test_sets_that_cannot_be_compared_are_an_error_on_the_node(inputs, words, client, wires):
     if inputs.get("images"):
         inputs = {**inputs, "images": drawn(wires)}
     key, _ = wires(NODE, **{"features": "digits", **inputs})

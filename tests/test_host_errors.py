@@ -3,12 +3,10 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 import toys
 from graphs import fails, graph, model_names, save_graph
-from safetensors.torch import load_file, save_file
 
 from devtools.client import Graph, RefusedError
 from devtools.wires import Wires
@@ -101,7 +99,7 @@ def test_a_model_whose_folder_has_a_name_of_no_encoding_is_rejected_and_the_next
     try:
         assert folder.name in model_names(client)
         fails(client, graph(model_name=folder.name), "1", "not valid UTF-8. Rename it.")
-        break_json(folder)
+        (folder / "config.json").write_text("{")
         fails(client, graph(model_name=folder.name), "1", "not valid JSON")
     finally:
         shutil.rmtree(folder)
@@ -122,43 +120,27 @@ def test_a_partly_valid_graph_is_rejected_with_the_invalid_part(client):
     assert list(refusal.value.errors) == ["4"]
 
 
-def weights_name(folder: Path) -> str:
-    return next(path.name for path in folder.glob("*.safetensors"))
-
-
-def break_empty(folder: Path) -> None:
-    (folder / weights_name(folder)).unlink()
-
-
-def break_json(folder: Path) -> None:
-    (folder / "config.json").write_text("{")
-
-
-def break_scheduler(folder: Path) -> None:
-    (folder / "scheduler_config.json").write_text('{"beta_schedule": "steep"}')
-
-
-def break_block(folder: Path) -> None:
-    fields = {**toys.TINY, "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"]}
-    (folder / "config.json").write_text(json.dumps(fields))
+# One of each class of error; test_checkpoint.py has all kinds of damage.
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("diffusion_pytorch_model.safetensors", None, "has no weights"),
+        ("scheduler_config.json", {"beta_schedule": "steep"}, "beta_schedule"),
+        ("config.json", {**toys.TINY, "up_block_types": ["CrossAttnUpBlock2D"] * 2}, "CrossAttnUp"),
+    ],
+    ids=["weights", "scheduler", "block"],
+)
+def test_a_broken_model_is_an_error_on_the_loader(name, content, words, client, models):
+    folder = models / f"broken {words}"
+    toys.write_checkpoint(folder, toys.TINY, scheduler={})
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(json.dumps(content))
+    fails(client, graph(model_name=folder.name), "1", words)
 
 
 # One of each class of error; test_checkpoint.py has all kinds of damage.
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (break_empty, "has no weights"),
-        (break_scheduler, "beta_schedule"),
-        (break_block, "CrossAttnDownBlock2D"),
-    ],
-)
-def test_a_broken_model_is_an_error_on_the_loader(damage, words, client, models):
-    folder = models / damage.__name__
-    toys.write_checkpoint(folder, toys.TINY, scheduler={})
-    damage(folder)
-    fails(client, graph(model_name=damage.__name__), "1", words)
-
-
 def test_a_model_without_a_size_is_an_error_on_the_sampler(client, models):
     toys.write_checkpoint(models / "sizeless", toys.TINY, scheduler={})
     (models / "sizeless" / "config.json").write_text(json.dumps({**toys.TINY, "sample_size": None}))
@@ -168,10 +150,8 @@ def test_a_model_without_a_size_is_an_error_on_the_sampler(client, models):
 def test_a_result_that_is_not_finite_is_an_error_and_not_a_black_picture(host, client, models):
     folder = models / "endless"
     toys.write_checkpoint(folder, toys.TINY, scheduler={})
-    path = folder / weights_name(folder)
-    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
-    tensors["conv_out.weight"].fill_(1e38)  # finite itself, but its sums are not
-    save_file(tensors, path)
+    # Finite itself, but no sum of it is.
+    toys.change_weights(folder, lambda weights: weights["conv_out.weight"].fill_(1e38))
     for sampler in ("PNDM", "DDIM"):
         prompt = graph(sampler, "endless", filename_prefix="endless")
         fails(client, prompt, "2", "NaN or infinite")
@@ -203,6 +183,8 @@ def test_a_latent_of_the_wrong_shape_is_rejected_with_an_explanation(client):
         ("NoiseSchedule", {"prediction_type": "sample"}),
         ("EmptyLatent", {}),
         ("ImageToLatent", {"image": None}),
+        ("SeamlessTiling", {"directions": "both"}),
+        ("ConsistencySampler", {"seed": 1}),
     ],
 )
 def test_a_model_of_another_kind_is_rejected_with_what_to_connect(node, inputs, wires, client):

@@ -8,7 +8,7 @@ from comfyui_unconditional.networks.placement import place_weights
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
 from safetensors.torch import save_file
-from sampler_graphs import sampler
+from sampler_graphs import native, sampler
 from wiring import Wires
 
 CPU = torch.device("cpu")
@@ -30,14 +30,6 @@ def lora(host):
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "digits.safetensors")
     return "digits.safetensors"
-
-
-def by_ksampler(wires, model, positive):
-    nothing = wires("UnconditionalConditioning")
-    latent = wires("UnconditionalEmptyLatent", model=model, batch_size=4)
-    how = {"seed": 7, "steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
-    inputs = {"positive": positive, "negative": nothing, "latent_image": latent, "denoise": 1.0}
-    return wires("KSampler", model=model, **how, **inputs)
 
 
 def test_a_lora_acts_and_is_gone_without_it(wires, bench, lora):
@@ -68,15 +60,15 @@ def test_a_hook_that_writes_into_the_weights_acts_and_is_gone_without_it(wires, 
     )
     before, on, expected = bench.get(
         wires,
-        by_ksampler(wires, model, nothing),
-        by_ksampler(wires, model, hooked),
-        by_ksampler(wires, patched, nothing),
+        native(wires, model, 4, steps=4, positive=nothing),
+        native(wires, model, 4, steps=4, positive=hooked),
+        native(wires, patched, 4, steps=4, positive=nothing),
     )
     assert (before - on).abs().max() > 1e-2
     assert (on - expected).abs().max() < 1e-4
     wires = Wires()
     (after,) = bench.get(
-        wires, by_ksampler(wires, wires.model(), wires("UnconditionalConditioning"))
+        wires, native(wires, wires.model(), 4, steps=4, positive=wires("UnconditionalConditioning"))
     )
     assert torch.equal(before, after)
 

@@ -12,7 +12,6 @@ from comfyui_unconditional.pictures.images import latent_to_image
 from float64 import FIRST_SEED, SEEDS, compare_runs
 from graphs import fails, files, graph, read_metadata
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 
 def test_png_and_webp_hold_the_graph_and_how_each_picture_was_made(host, client):
@@ -45,13 +44,6 @@ def test_the_seed_in_a_picture_gives_the_picture_again_alone(host, client):
     alone = files(host, client.run(graph("DDPM", batch_size=1, seed=seed, steps=20)))
     pictures = [np.asarray(Image.open(path)).astype(int) for path in (batch[2], alone[0])]
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
-
-
-def test_webp_is_lossless(host, client):
-    png = files(host, client.run(graph(seed=77, format="png")))
-    webp = files(host, client.run(graph(seed=77, format="webp")))
-    one, two = (np.asarray(Image.open(paths[0]).convert("L")) for paths in (png, webp))
-    assert np.array_equal(one, two)
 
 
 def test_npy_is_the_array_that_diffusers_calls_np(host, client, parity):
@@ -96,17 +88,3 @@ def test_unusual_numbers_of_channels_are_saved_as_npy_only(channels, host, clien
     files(host, client.run(graph("DDIM", name, format="npy", filename_prefix=name)))
     assert np.load(host.output / f"{name}_00001_.npy").shape == (1, 8, 8, channels)
     fails(client, graph("DDIM", name), "3", f"have {channels}. Choose the format npy")
-
-
-def test_equal_images_of_one_batch_have_the_seed_of_each(host, client, models):
-    # A model that predicts far too much: every image is clipped to the same white and black.
-    toys.write_checkpoint(models / "constant", toys.TINY, scheduler={})
-    path = models / "constant" / "diffusion_pytorch_model.safetensors"
-    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
-    tensors["conv_out.weight"].zero_()
-    tensors["conv_out.bias"].fill_(-1e6)
-    save_file(tensors, path)
-    prompt = graph("DDIM", "constant", batch_size=3, seed=40)
-    pictures = files(host, client.run(prompt))
-    assert len({np.asarray(Image.open(picture)).tobytes() for picture in pictures}) == 1
-    assert [read_metadata(picture)["unconditional"]["seed"] for picture in pictures] == [40, 41, 42]

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,6 @@ import torch
 import toys
 from graphs import files, graph, model_names, save_graph
 from PIL import Image
-
-from devtools.client import Client
-from devtools.host import Host
 
 
 def put_ho(models: Path) -> str:
@@ -52,7 +48,7 @@ def put_early(models: Path) -> str:
     config = {names.get(name, name): value for name, value in toys.TINY.items()}
     config["_class_name"] = "UNetUnconditionalModel"
     (folder / "config.json").write_text(json.dumps(config))
-    weights = test_formats.early_names(model.state_dict())
+    weights = test_formats.with_copies(model.state_dict())
     torch.save(weights, folder / "diffusion_pytorch_model.bin")
     return "early"
 
@@ -73,9 +69,7 @@ def put_shards(models: Path) -> str:
 @pytest.mark.parametrize(
     "put", [put_ho, put_improved, put_guided, put_early, put_single, put_shards]
 )
-def test_a_model_of_each_format_is_listed_and_samples(
-    put: Callable[[Path], str], host: Host, client: Client, models: Path
-) -> None:
+def test_a_model_of_each_format_is_listed_and_samples(put, host, client, models):
     name = put(models)
     assert name in model_names(client)
     for sampler in ("DDPM", "PNDM"):
@@ -84,9 +78,7 @@ def test_a_model_of_each_format_is_listed_and_samples(
         assert Image.open(files(host, run)[0]).size == (size, size)
 
 
-def test_a_network_beyond_diffusers_draws_the_same_picture_after_saving(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_a_network_beyond_diffusers_draws_the_same_picture_after_saving(host, client, models):
     fields, size, given = test_openai_large.NARROWED["portrait_generator"]
     model = foreign.randomise(foreign.OpenAI(**fields))
     test_formats.save(model, models / "portrait.pt", {**given, "sample_size": size})
@@ -103,40 +95,6 @@ def test_a_network_beyond_diffusers_draws_the_same_picture_after_saving(
     assert np.array_equal(np.asarray(before), np.asarray(Image.open(files(host, again)[0])))
 
 
-def test_the_list_has_networks_variants_and_files_and_nothing_else(
-    client: Client, models: Path
-) -> None:
-    run_folder = models / "lists" / "run"
-    toys.write_checkpoint(run_folder, toys.TINY, layout="pipeline", scheduler={})
-    toys.write_checkpoint(run_folder / "checkpoint-10" / "unet", toys.TINY)
-    toys.write_checkpoint(run_folder / "checkpoint-10" / "unet_ema", toys.TINY)
-    toys.write_checkpoint(run_folder / "checkpoint-20" / "unet", toys.TINY)
-    for name in ("optimizer.bin", "checkpoint-10/optimizer.bin", "vae.safetensors"):
-        (run_folder / name).touch()
-    variants = models / "lists" / "variants"
-    toys.write_checkpoint(variants, toys.TINY)
-    plain = "diffusion_pytorch_model.safetensors"
-    shutil.copy(variants / plain, variants / "diffusion_pytorch_model.fp16.safetensors")
-    toys.write_checkpoint(variants / "unet_ema", toys.TINY)
-    other = models / "lists" / "other_pipeline"
-    (other / "vae").mkdir(parents=True)
-    for name in ("model_index.json", "vae/config.json", "vae/model.safetensors"):
-        (other / name).touch()
-    for name in ("edm.pkl", "notes.txt", "a-00001-of-00002.safetensors", ".hidden.pt", "b.CKPT"):
-        (models / "lists" / name).touch()
-    found = [name for name in model_names(client) if name.startswith("lists/")]
-    assert found == [
-        "lists/b.CKPT",
-        "lists/run",
-        "lists/run/checkpoint-10/unet",
-        "lists/run/checkpoint-10/unet_ema",
-        "lists/run/checkpoint-20/unet",
-        "lists/variants",
-        "lists/variants@fp16",
-        "lists/variants/unet_ema",
-    ]
-
-
 # The loader's report in its node
 
 
@@ -145,9 +103,7 @@ def report(run: Any, node: str = "1") -> dict[str, Any]:
     return json.loads(run.outputs[node]["unconditional_model"][0])
 
 
-def test_a_loader_reports_what_its_model_is_and_what_was_assumed(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_a_loader_reports_what_its_model_is_and_what_was_assumed(host, client, models):
     name = put_improved(models)
     described = report(client.run(graph("PNDM", name, steps=2)))
     assert described["format"] == "OpenAI (improved- or guided-diffusion)"
@@ -164,9 +120,7 @@ def test_a_loader_reports_what_its_model_is_and_what_was_assumed(
     )
 
 
-def test_a_loader_reports_even_when_the_host_answers_from_its_cache(
-    host: Host, client: Client, models: Path
-) -> None:
+def test_a_loader_reports_also_when_the_host_answers_from_its_cache(host, client, models):
     shutil.copytree(ours.DIGITS, models / "cached")
     first = client.run(graph("PNDM", "cached", steps=3, seed=91))
     described = report(first)
@@ -182,7 +136,7 @@ def test_a_loader_reports_even_when_the_host_answers_from_its_cache(
         assert host.version < (0, 30)
 
 
-def test_a_loader_writes_down_what_it_assumed_and_never_twice(client: Client, models: Path) -> None:
+def test_a_loader_writes_down_what_it_assumed_and_never_twice(client, models):
     name = put_improved(models)
     (models / name).rename(models / "written.pt")
     path = models / "written.json"
@@ -205,9 +159,7 @@ def test_a_loader_writes_down_what_it_assumed_and_never_twice(client: Client, mo
     assert path.read_text() == '{"sample_size": 32}'
 
 
-def test_a_json_that_cannot_be_written_does_not_stop_the_loading(
-    client: Client, models: Path
-) -> None:
+def test_a_json_that_cannot_be_written_does_not_stop_the_loading(client, models):
     folder = models / "no schedule"
     toys.write_checkpoint(folder, toys.TINY, layout="pipeline")
     (folder / "model_index.json").write_text("{}")
@@ -220,7 +172,7 @@ def test_a_json_that_cannot_be_written_does_not_stop_the_loading(
     assert described["schedule"]["beta_schedule"] == "linear"
 
 
-def test_a_download_reports_its_model_too(hub: Any, client: Client) -> None:
+def test_a_download_reports_its_model_too(hub, client):
     from test_host_models import digits_repository, download_graph
 
     hub.reset()

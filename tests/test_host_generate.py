@@ -1,7 +1,6 @@
 """In the real ComfyUI: Generate Many."""
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,7 @@ def pictures(bench: Bench, name: str) -> dict[int, np.ndarray]:
     return {int(path.stem): np.asarray(Image.open(path)).astype(int) for path in paths}
 
 
-def test_a_folder_gets_the_pictures_of_the_sampler_each_named_by_its_seed(bench: Bench) -> None:
-    wires = Wires()
+def test_a_folder_gets_the_pictures_of_the_sampler_each_named_by_its_seed(wires, bench):
     model = wires.model()
     node = many(wires, model, "many/plain")
     shown = output(wires, sampler(wires, "DDIM", model, seed=6, steps=4, batch_size=5, eta=0.0))
@@ -48,10 +46,7 @@ def test_a_folder_gets_the_pictures_of_the_sampler_each_named_by_its_seed(bench:
     assert shown["text"] == ["5 of 5 pictures are in plain"]
 
 
-def test_a_command_draws_the_pictures_of_the_node_like_one_of_them(
-    bench: Bench, tmp_path: Path
-) -> None:
-    wires = Wires()
+def test_a_command_draws_the_pictures_of_the_node_like_one_of_them(wires, bench, tmp_path):
     model = wires.model(clip_sample="false", timestep_spacing="trailing")
     shown = output(wires, sampler(wires, "DDPM", model, seed=6, steps=4, batch_size=3))
     paths = files(bench.host, bench.run(wires), shown)
@@ -62,8 +57,7 @@ def test_a_command_draws_the_pictures_of_the_node_like_one_of_them(
         assert abs(drawn - np.asarray(Image.open(path)).astype(int)).max() <= 1
 
 
-def test_a_cancelled_run_continues_with_what_is_missing(bench: Bench) -> None:
-    wires = Wires()
+def test_a_cancelled_run_continues_with_what_is_missing(wires, bench):
     node = many(wires, wires.model(), "many/cancelled", count=400, steps=30, batch_size=8)
     folder = bench.host.output / "many/cancelled"
 
@@ -81,7 +75,7 @@ def test_a_cancelled_run_continues_with_what_is_missing(bench: Bench) -> None:
     assert before.items() <= after.items()
 
 
-def test_a_warning_about_the_timesteps_is_given_once_for_all_blocks(bench: Bench) -> None:
+def test_a_warning_about_the_timesteps_is_given_once_for_all_blocks(bench):
     before = bench.host.log.read_text(errors="replace").count("The first timestep is 666")
     wires = Wires()
     many(wires, wires.model(), f"many/late {bench.host.version}", steps=3, batch_size=1)
@@ -90,22 +84,17 @@ def test_a_warning_about_the_timesteps_is_given_once_for_all_blocks(bench: Bench
     assert after == before + 1
 
 
-@pytest.mark.parametrize(
-    ("change", "words"), [({"steps": 5}, "steps was 4 and is now 5"), ({"batch_size": 2}, "batch")]
-)
-def test_pictures_of_another_run_need_another_folder(
-    change: dict[str, Any], words: str, bench: Bench
-) -> None:
-    name = f"many/other {bench.host.version} {words[:5]}"
-    wires = Wires()
+def test_pictures_of_another_run_need_another_folder(wires, bench):
+    name = f"many/other {bench.host.version}"
     many(wires, wires.model(), name)
     bench.run(wires)
     again = Wires()
-    node = many(again, again.model(), name, **change)
-    bench.fails(again, None, words, "another folder", node=node[0])
+    node = many(again, again.model(), name, steps=5, batch_size=2)
+    words = "steps was 4 and is now 5", "batch", "another folder"
+    bench.fails(again, None, *words, node=node[0])
 
 
-def test_a_changed_patch_on_the_model_is_another_run(bench: Bench) -> None:
+def test_a_changed_patch_on_the_model_is_another_run(bench):
     for strength in (1.0, 0.5):
         wires = Wires()
         scaled = wires("RescaleCFG", model=wires.model(), multiplier=strength)
@@ -116,8 +105,7 @@ def test_a_changed_patch_on_the_model_is_another_run(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "../outside"])
-def test_an_invalid_folder_is_rejected_before_the_run(name: str, bench: Bench) -> None:
-    wires = Wires()
+def test_an_invalid_folder_is_rejected_before_the_run(name, wires, bench):
     many(wires, wires.model(), name)
     with pytest.raises(RefusedError):
         bench.client.run(wires.graph)

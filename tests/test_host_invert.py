@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 import toys
-from graphs import files, read_metadata
-from sampler_graphs import half_mask, output, sampler, some_images
+from sampler_graphs import half_mask, records, sampler, some_images
 from wiring import Link, Wires
 
 
@@ -144,10 +143,8 @@ def test_a_class_is_needed_where_the_model_has_classes_and_kept(wires, bench, mo
     bench.fails(wires, other, "made with class_label 2, not 1", node=other[0])
 
 
-def test_the_record_of_a_picture_says_what_was_inverted(wires, bench, host):
-    shown = output(wires, ddim(wires, invert(wires, digits(wires, 1))), prefix="inverted")
-    (path,) = files(host, bench.run(wires), shown)
-    record = read_metadata(path)["unconditional"]
+def test_the_record_of_a_picture_says_what_was_inverted(wires, bench):
+    (record,) = records(bench, wires, ddim(wires, invert(wires, digits(wires, 1))))
     assert record["sampler"] == "BDIA"
     noise = record["noise"]
     assert (noise["inversion"], noise["steps"], noise["gamma"]) == ("BDIA", 20, 1.0)

@@ -1,6 +1,5 @@
 """In the real ComfyUI: models of lucidrains/denoising-diffusion-pytorch."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,18 @@ from comfyui_unconditional.schedulers.span import Stretch
 from lucidrains_files import betas_of, loss_weight, save_trained
 from lucidrains_oracle import Oracle
 from safetensors.torch import save_file
-from sampler_graphs import SAMPLERS, half_mask, ksampler, sampler, some_images, trajectory
+from sampler_graphs import (
+    SAMPLERS,
+    half_mask,
+    ksampler,
+    model_report,
+    sampler,
+    some_images,
+    trajectory,
+)
 from torch import Tensor
-from wiring import Bench, Wires
+from wiring import Wires
 
-from devtools.host import Host
 from devtools.wires import Link
 
 NAMES = ("plain", "self-conditioned", "learned variance", "old")
@@ -53,9 +59,7 @@ def load(wires: Wires, name: str, dtype: str = "auto") -> Link:
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_every_sampler_draws_images_that_come_back_after_saving(
-    kind: str, bench: Bench, host: Host, models: Path
-) -> None:
+def test_every_sampler_draws_images_that_come_back_after_saving(kind, bench, host, models):
     wires, name = Wires(), put(models, kind)
     model = load(wires, name)
     empty, images = bench.put(wires, torch.zeros(2, 1, 16, 16)), some_images()
@@ -87,9 +91,7 @@ def test_every_sampler_draws_images_that_come_back_after_saving(
         assert torch.equal(one, two)
 
 
-def test_the_last_predicted_image_is_passed_and_forgotten_after_the_run(
-    bench: Bench, models: Path
-) -> None:
+def test_the_last_predicted_image_is_passed_and_forgotten_after_the_run(bench, models):
     name = put(models, "self-conditioned")
     wires = Wires()
     model = wires.exact(load(wires, name))
@@ -127,31 +129,24 @@ def drawn(file: Path, seeds: list[int], *, passes: bool = True) -> Tensor:
         )
 
 
-def test_the_loader_says_what_it_knows_and_what_it_assumed(bench: Bench, models: Path) -> None:
+def test_the_loader_says_what_it_knows_and_what_it_assumed(bench, models):
     name = put(models, "self-conditioned")
     (models / name).with_suffix(".json").unlink()
     wires = Wires()
     model = load(wires, name)
-    latent = bench.put(wires, torch.zeros(1, 1, 16, 16))
-    wires("TestSaveLatent", samples=sampler(wires, "DDIM", model, latent=latent), name="x")
-    report = json.loads(bench.run(wires).outputs[model[0]]["unconditional_model"][0])
+    report = model_report(bench, wires, model)
     assert report["format"] == "lucidrains (denoising-diffusion-pytorch)"
     assert report["place"] == "ema.ema_model.model"
     assert report["averaged"] is True
-    assert (report["prediction"], report["timesteps"], report["size"]) == (
-        "v_prediction",
-        1000,
-        [128, 128],
-    )
+    assert (report["prediction"], report["timesteps"]) == ("v_prediction", 1000)
+    assert report["size"] == [128, 128]
     assert report["assumed"] == {"sample_size": 128, "sinusoidal_pos_emb_theta": 10000}
     assert report["schedule"] == {}
     assert len(report["warnings"]) == 1
     assert "self-conditioned" in report["warnings"][0]
 
 
-def test_a_lora_of_the_hosts_loader_acts_on_the_network(
-    bench: Bench, host: Host, models: Path
-) -> None:
+def test_a_lora_of_the_hosts_loader_acts_on_the_network(bench, host, models):
     name = put(models, "plain")
     layer = "diffusion_model.mid_block1.block1.proj"
     generator = torch.Generator().manual_seed(0)
@@ -178,10 +173,7 @@ def test_a_lora_of_the_hosts_loader_acts_on_the_network(
 
 
 @pytest.mark.parametrize("kind", ["compiled", "diffusion model"])
-def test_what_other_nodes_put_on_the_network_acts_on_it(
-    kind: str, bench: Bench, models: Path
-) -> None:
-    wires = Wires()
+def test_what_other_nodes_put_on_the_network_acts_on_it(kind, wires, bench, models):
     model = load(wires, put(models, "self-conditioned"))
     wrapped = wires("TestWrappedModel", model=model, kind=kind, name="")
     plain, changed = bench.get(

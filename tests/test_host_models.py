@@ -3,7 +3,6 @@
 import json
 import shutil
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,14 @@ from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.schedulers.config import SchedulerConfig
-from float64 import FIRST_SEED, SEEDS, Parity, compare_runs, widened
+from float64 import FIRST_SEED, SEEDS, compare_runs, widened
 from graphs import digits, fails, files, graph, model_names, read_metadata, save_graph
-from hub_lookalike import TOKEN, Hub, Repo
+from hub_lookalike import TOKEN, Repo
 from PIL import Image
 from sampler_graphs import ksampler
-from wiring import Bench, Wires
+from wiring import Wires
 
-from devtools.client import Client, Graph, RefusedError
-from devtools.host import Host
+from devtools.client import Graph, RefusedError
 
 # Classes and other kinds of models
 
@@ -31,9 +29,7 @@ CLASSES = {**toys.TINY, "num_class_embeds": 5}
 
 
 @pytest.mark.parametrize("sampler", ["PNDM", "DDPM", "DDIM"])
-def test_a_class_label_is_that_of_diffusers_and_is_recorded(
-    sampler: str, host: Host, client: Client, models: Path, parity: Parity
-) -> None:
+def test_a_class_label_is_that_of_diffusers_and_is_recorded(sampler, host, client, models, parity):
     name = f"classes-{sampler}"
     theirs = toys.write_checkpoint(models / name, CLASSES, scheduler={"beta_end": 0.002})
     config = SchedulerConfig(beta_end=0.002)
@@ -68,9 +64,7 @@ def test_a_class_label_is_that_of_diffusers_and_is_recorded(
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float16", "bfloat16"])
-def test_a_model_of_skip_blocks_and_tables_samples_in_each_precision(
-    dtype: str, host: Host, client: Client, models: Path
-) -> None:
+def test_a_model_of_skip_blocks_and_tables_samples_in_each_precision(dtype, host, client, models):
     fields = {
         **CLASSES,
         "block_out_channels": [32, 32],
@@ -99,13 +93,8 @@ def test_a_model_of_skip_blocks_and_tables_samples_in_each_precision(
     ids=["none", "beyond", "unconditional"],
 )
 def test_a_model_that_a_sampler_cannot_sample_is_an_error_on_the_sampler(
-    sampler: str,
-    fields: dict[str, Any],
-    inputs: dict[str, Any],
-    words: str,
-    client: Client,
-    models: Path,
-) -> None:
+    sampler, fields, inputs, words, client, models
+):
     toys.write_checkpoint(models / "refused", fields, scheduler={})
     fails(client, graph(sampler, "refused", **inputs), "2", words)
 
@@ -123,22 +112,15 @@ def test_a_model_that_a_sampler_cannot_sample_is_an_error_on_the_sampler(
     ids=["flow matching", "unknown", "score SDE", "sigmas", "latents", "conditioned"],
 )
 def test_a_model_that_no_sampler_supports_is_an_error_on_the_loader(
-    fields: dict[str, Any],
-    scheduler: dict[str, Any],
-    parts: dict[str, Any],
-    words: str,
-    client: Client,
-    models: Path,
-) -> None:
+    fields, scheduler, parts, words, client, models
+):
     toys.write_checkpoint(models / "other", toys.TINY | fields, scheduler=scheduler)
     index = models / "other" / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | parts))
     fails(client, graph(model_name="other"), "1", words)
 
 
-def test_a_model_with_classes_in_the_hosts_samplers_is_an_error_on_them(
-    bench: Bench, models: Path
-) -> None:
+def test_a_model_with_classes_in_the_hosts_samplers_is_an_error_on_them(bench, models):
     toys.write_checkpoint(models / "refused", CLASSES, scheduler={})
     wires = Wires()
     model = wires.model("refused")
@@ -150,9 +132,7 @@ def test_a_model_with_classes_in_the_hosts_samplers_is_an_error_on_them(
 # Saving and downloading models
 
 
-def test_a_saved_model_is_listed_loads_and_draws_the_same_picture(
-    host: Host, client: Client
-) -> None:
+def test_a_saved_model_is_listed_loads_and_draws_the_same_picture(host, client):
     run = client.run(save_graph("digits-16", "mine/digits"))
     before = np.asarray(Image.open(files(host, run)[0]))
     assert run.outputs["4"]["text"][0].startswith("Saved as mine/digits in ")
@@ -166,7 +146,7 @@ def test_a_saved_model_is_listed_loads_and_draws_the_same_picture(
     assert np.array_equal(before, np.asarray(Image.open(after[0])))
 
 
-def test_a_model_that_was_used_in_half_precision_is_saved_in_it(host: Host, client: Client) -> None:
+def test_a_model_that_was_used_in_half_precision_is_saved_in_it(host, client):
     original = read_checkpoint(find_files(ours.DIGITS)).weights
     for dtype in (torch.float16, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")
@@ -177,7 +157,7 @@ def test_a_model_that_was_used_in_half_precision_is_saved_in_it(host: Host, clie
             assert torch.equal(saved.weights[key], tensor.to(dtype))
 
 
-def test_a_patched_model_is_saved_as_it_was_loaded(host: Host, client: Client) -> None:
+def test_a_patched_model_is_saved_as_it_was_loaded(host, client):
     prompt = save_graph("digits-16", "patched")
     prompt["5"] = {"class_type": "TestPatchedModel", "inputs": {"model": ["1", 0]}}
     for node in ("2", "4"):
@@ -195,7 +175,7 @@ def test_a_patched_model_is_saved_as_it_was_loaded(host: Host, client: Client) -
     assert not np.array_equal(*pictures)
 
 
-def test_only_a_name_that_exists_is_reported_as_taken(client: Client) -> None:
+def test_only_a_name_that_exists_is_reported_as_taken(client):
     for name, saved_as, is_taken in (
         (" written\\otherwise ", "written/otherwise", False),
         ("written\\otherwise", "written/otherwise_00002", True),
@@ -205,26 +185,18 @@ def test_only_a_name_that_exists_is_reported_as_taken(client: Client) -> None:
         assert ("The name written/otherwise was taken." in text) == is_taken
 
 
-def test_saving_again_uses_the_next_free_name_and_reports_it(host: Host, client: Client) -> None:
+def test_saving_again_uses_the_next_free_name_and_reports_it(host, client):
     # The name of the bundled model would hide the saved one.
     run = client.run(save_graph("digits-16", "digits-16"))
     text = run.outputs["4"]["text"][0]
     assert text.startswith("Saved as digits-16_00002 in ")
     assert "digits-16 was taken" in text
     assert "digits-16_00002" in model_names(client)
-    for dtype in ("float32", "float16"):  # so that the node runs again
-        run = client.run(save_graph("digits-16", "twice", dtype))
-    assert run.outputs["4"]["text"][0].startswith("Saved as twice_00002 in ")
 
 
-@pytest.mark.parametrize(
-    ("prefix", "words"),
-    [("../outside", "is not a valid model name"), ("", "is not a valid model name")],
-)
-def test_a_bad_name_of_a_saved_model_is_an_error_on_its_node(
-    prefix: str, words: str, client: Client
-) -> None:
-    fails(client, save_graph("digits-16", prefix), "4", words)
+@pytest.mark.parametrize("prefix", ["../outside", ""])
+def test_a_bad_name_of_a_saved_model_is_an_error_on_its_node(prefix, client):
+    fails(client, save_graph("digits-16", prefix), "4", "is not a valid model name")
 
 
 def download_graph(repo_id: Any, **inputs: Any) -> Graph:
@@ -237,13 +209,10 @@ def download_graph(repo_id: Any, **inputs: Any) -> Graph:
 
 
 def digits_repository() -> Repo:
-    found = [path for path in ours.DIGITS.rglob("*") if path.is_file()]
-    return Repo({path.relative_to(ours.DIGITS).as_posix(): path.read_bytes() for path in found})
+    return Repo(toys.contents(ours.DIGITS))
 
 
-def test_a_model_is_downloaded_once_and_draws_its_picture(
-    hub: Hub, host: Host, client: Client, models: Path
-) -> None:
+def test_a_model_is_downloaded_once_and_draws_its_picture(hub, host, client, models):
     hub.reset()
     hub.repos["somebody/digits"] = digits_repository()
     run = client.run(download_graph("somebody/digits"))
@@ -262,8 +231,8 @@ def test_a_model_is_downloaded_once_and_draws_its_picture(
 
 
 def test_a_download_is_not_repeated_by_the_next_run_but_follows_edits_and_a_deleted_folder(
-    hub: Hub, host: Host, client: Client, models: Path
-) -> None:
+    hub, host, client, models
+):
     hub.reset()
     hub.repos["somebody/once"] = digits_repository()
     prompt = download_graph("somebody/once")
@@ -284,9 +253,7 @@ def test_a_download_is_not_repeated_by_the_next_run_but_follows_edits_and_a_dele
     assert folder.is_dir()
 
 
-def test_a_download_whose_name_comes_from_another_node_is_not_repeated(
-    hub: Hub, host: Host, client: Client
-) -> None:
+def test_a_download_whose_name_comes_from_another_node_is_not_repeated(hub, host, client):
     hub.reset()
     hub.repos["somebody/linked"] = digits_repository()
     prompt = download_graph(["9", 0])
@@ -297,9 +264,7 @@ def test_a_download_whose_name_comes_from_another_node_is_not_repeated(
     assert second.executed == []
 
 
-def test_cancel_stops_a_download_and_the_next_run_completes_it(
-    hub: Hub, host: Host, client: Client, models: Path
-) -> None:
+def test_cancel_stops_a_download_and_the_next_run_completes_it(hub, host, client, models):
     hub.reset()
     hub.repos["somebody/slow"] = digits_repository()
     reached = threading.Event()
@@ -319,7 +284,7 @@ def test_cancel_stops_a_download_and_the_next_run_completes_it(
     assert (models / "somebody--slow" / "model_index.json").exists()
 
 
-def test_a_download_that_fails_is_an_error_on_its_node(hub: Hub, client: Client) -> None:
+def test_a_download_that_fails_is_an_error_on_its_node(hub, client):
     hub.reset()
     fails(
         client, download_graph("somebody/nobody"), "1", "somebody/nobody does not exist on the hub"
@@ -334,9 +299,7 @@ def test_a_download_that_fails_is_an_error_on_its_node(hub: Hub, client: Client)
     [{"repo_id": "../x"}, {"repo_id": ""}, {"revision": "../x"}, {"variant": "/x"}],
     ids=str,
 )
-def test_a_download_path_outside_the_models_folder_is_rejected(
-    inputs: dict[str, str], client: Client
-) -> None:
+def test_a_download_path_outside_the_models_folder_is_rejected(inputs, client):
     with pytest.raises(RefusedError) as refusal:
         client.run(download_graph(**{"repo_id": "a/b", **inputs}))
     assert "1" in refusal.value.errors

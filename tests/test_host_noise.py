@@ -6,8 +6,7 @@ import pytest
 import torch
 from comfyui_unconditional.schedulers.mixing import slerp
 from comfyui_unconditional.schedulers.randomness import SeededNoise
-from graphs import files, read_metadata
-from sampler_graphs import EMPTY, advanced, half_mask, output, sampler, some_images
+from sampler_graphs import EMPTY, advanced, half_mask, records, sampler, some_images
 from torch import Tensor
 from wiring import Link, Wires
 
@@ -142,14 +141,11 @@ def test_random_noise_of_the_host_is_taken(wires, bench):
     assert torch.equal(one, two)  # with one image both draw the same
 
 
-def test_a_picture_says_which_noise_it_has(wires, bench, host):
+def test_a_picture_says_which_noise_it_has(wires, bench):
     noise = wires("UnconditionalShiftNoise", noise=walk(wires, ease="even"), x=8, y=4)
-    shown = output(wires, draw(wires, noise, seed=5, steps=4), prefix="walked")
-    records = [
-        read_metadata(path)["unconditional"] for path in files(host, bench.run(wires), shown)
-    ]
-    assert [record["seed"] for record in records] == [5] * 6
-    assert records[3]["noise"] == {
+    found = records(bench, wires, draw(wires, noise, seed=5, steps=4))
+    assert [record["seed"] for record in found] == [5] * 6
+    assert found[3]["noise"] == {
         "shifted": [8, 4],
         "of": {"frame": 3, "frames": 6, "mixed": [{"seed": 41}, {"seed": 42}], "strength": 0.5},
     }

@@ -23,8 +23,7 @@ def few(wires, model, **more):
     return sampler(wires, "PNDM", model, **how)
 
 
-def test_the_samplers_use_the_lists_and_a_saved_model_keeps_them(bench):
-    wires = Wires()
+def test_the_samplers_use_the_lists_and_a_saved_model_keeps_them(wires, bench):
     found = optimised(wires, plain(wires))
     shown, _ = wires("UnconditionalShowSchedule", model=found, steps=5, spacing="optimised")
     wires("UnconditionalUNetSave", model=found, filename_prefix="optimised")

@@ -1,6 +1,5 @@
 """In the real ComfyUI: holes filled by RePaint."""
 
-import threading
 from dataclasses import replace
 
 import pytest
@@ -11,8 +10,16 @@ from comfyui_unconditional.schedulers.repaint import Known, RePaint
 from comfyui_unconditional.schedulers.restoration import Blocks
 from comfyui_unconditional.schedulers.sampler import drain
 from comfyui_unconditional.schedulers.span import Stretch
-from graphs import files, read_metadata
-from sampler_graphs import exact_network, half_mask, output, report_of, sampler, some_images
+from graphs import interrupt_at
+from sampler_graphs import (
+    exact_network,
+    half_mask,
+    output,
+    records,
+    report_of,
+    sampler,
+    some_images,
+)
 from torch import Tensor
 from wiring import Link, Wires
 
@@ -90,11 +97,9 @@ def test_a_preset_sets_its_numbers_and_the_report_counts_all_evaluations(wires, 
     assert (report["steps"], report["evaluations"]) == (20, 50)
 
 
-def test_a_picture_says_how_its_hole_was_filled(wires, bench, host):
+def test_a_picture_says_how_its_hole_was_filled(wires, bench):
     latent = bench.put(wires, some_images(1), mask=half_mask())
-    shown = output(wires, repaint(wires, latent, spacing="power"), prefix="repaint")
-    (path,) = files(host, bench.run(wires), shown)
-    record = read_metadata(path)["unconditional"]
+    (record,) = records(bench, wires, repaint(wires, latent, spacing="power"))
     expected = {name: value for name, value in SHORT.items() if name != "preset"}
     expected |= {"sampler": "RePaint", "spacing": "power", "evaluations": EVALUATIONS, "seed": 7}
     assert expected.items() <= record.items()
@@ -104,12 +109,7 @@ def test_a_picture_says_how_its_hole_was_filled(wires, bench, host):
 def test_progress_and_previews_count_evaluations_and_cancel_ends_between_two(client, wires, bench):
     latent = bench.put(wires, some_images(1), mask=half_mask())
     output(wires, repaint(wires, latent, preset="paper"), "cancelled")
-
-    def cancel(value: int, maximum: int) -> None:
-        if value == 5:
-            threading.Thread(target=client.post, args=("/interrupt", {})).start()
-
-    run = client.run(wires.graph, cancel)
+    run = client.run(wires.graph, interrupt_at(client, 5))
     assert run.interrupted
     value, maximum = run.progress[-1]
     assert maximum == 2410

@@ -3,8 +3,7 @@
 import pytest
 import torch
 from comfyui_unconditional.schedulers.restoration import Blocks
-from graphs import files, read_metadata
-from sampler_graphs import half_mask, ksampler, output, sampler, some_images
+from sampler_graphs import half_mask, ksampler, records, sampler, some_images
 from torch import Tensor
 from wiring import Bench, Link, Wires
 
@@ -118,12 +117,10 @@ def test_a_mask_of_the_latent_comes_before_the_image(wires, bench):
     assert Blocks(4).measure(made - image)[..., 2:].abs().max() < 1e-5
 
 
-def test_the_record_of_a_picture_says_what_was_restored(wires, bench, host):
+def test_the_record_of_a_picture_says_what_was_restored(wires, bench):
     small = _image(bench, wires, torch.zeros(1, 1, 4, 4))
     restored = _restore(wires, small, "enlarge x4", noise=0.1)
-    shown = output(wires, sampler(wires, "DDIM", restored, steps=2), prefix="restored")
-    (path,) = files(host, bench.run(wires), shown)
-    record = read_metadata(path)["unconditional"]
+    (record,) = records(bench, wires, sampler(wires, "DDIM", restored, steps=2))
     (restoring,) = record["restored"]
     assert len(restoring.pop("image")) == 64
     assert restoring == {"task": "enlarge x4", "noise": 0.1, "until": 1.0}

@@ -12,36 +12,30 @@ SHAPE = (1, 16, 16)
 
 
 @pytest.mark.parametrize(
-    ("inputs", "options"),
+    "inputs",
     [
-        ({}, {}),
-        ({"beta_schedule": "squaredcos_cap_v2"}, {"beta_schedule": "squaredcos_cap_v2"}),
-        ({"beta_start": 0.001, "beta_end": 0.01}, {"beta_start": 0.001, "beta_end": 0.01}),
-        ({"num_train_timesteps": 500}, {"num_train_timesteps": 500}),
-        ({"prediction_type": "v_prediction"}, {"prediction_type": "v_prediction"}),
-        ({"prediction_type": "sample"}, {"prediction_type": "sample"}),
-        ({"timestep_spacing": "trailing"}, {"timestep_spacing": "trailing"}),
-        ({"steps_offset": 1}, {"steps_offset": 1}),
-        ({"set_alpha_to_one": "false"}, {"set_alpha_to_one": False}),
-        ({"clip_sample": "false"}, {"clip_sample": False}),
-        ({"clip_sample_range": 0.5}, {"clip_sample_range": 0.5}),
-        ({"thresholding": "true"}, {"thresholding": True}),
-        (
-            {"rescale_betas_zero_snr": "true", "prediction_type": "v_prediction"},
-            {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
-        ),
-        (
-            {"preset": "dark or bright pictures"},
-            {"timestep_spacing": "trailing", "clip_sample": False},
-        ),
-        (
-            {"preset": "dark or bright pictures", "timestep_spacing": "leading"},
-            {"timestep_spacing": "leading", "clip_sample": False},
-        ),
+        {},
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"beta_start": 0.001, "beta_end": 0.01},
+        {"num_train_timesteps": 500},
+        {"prediction_type": "v_prediction"},
+        {"prediction_type": "sample"},
+        {"timestep_spacing": "trailing"},
+        {"steps_offset": 1},
+        {"set_alpha_to_one": "false"},
+        {"clip_sample": "false"},
+        {"clip_sample_range": 0.5},
+        {"thresholding": "true"},
+        {"rescale_betas_zero_snr": "true", "prediction_type": "v_prediction"},
+        {"preset": "dark or bright pictures"},
+        {"preset": "dark or bright pictures", "timestep_spacing": "leading"},
     ],
     ids=str,
 )
-def test_each_option_overrides_the_models(inputs, options, bench):
+def test_each_option_overrides_the_models(inputs, bench):
+    options = {name: {"true": True, "false": False}.get(v, v) for name, v in inputs.items()}
+    if options.pop("preset", None):
+        options = {"timestep_spacing": "trailing", "clip_sample": False} | options
     config = SchedulerConfig(**options)
     wires = Wires()
     plain = wires.exact(wires.model())

@@ -2,17 +2,16 @@
 
 import json
 import shutil
-import threading
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from graphs import fails, graph, model_names
+from graphs import fails, graph, interrupt_at, model_names
 from PIL import Image
 
-from devtools.client import Client, Graph, Run
+from devtools.client import Graph, Run
 from devtools.contract import defaults
 from devtools.host import Host
 from devtools.wires import Wires
@@ -44,21 +43,9 @@ def state(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "training.pt", weights_only=True)
 
 
-def stop_at(client: Client, step: int, prompt: Graph) -> Run:
-    """Press Cancel after this step."""
-    asked: list[threading.Thread] = []
-
-    def progress(value: int, _: int) -> None:
-        if value >= step and not asked:
-            asked.append(threading.Thread(target=client.post, args=("/interrupt", {})))
-            asked[0].start()
-
-    return client.run(prompt, progress)
-
-
 def test_a_folder_of_pictures_becomes_a_model_that_draws_and_is_listed(
-    client: Client, output: Path, picture_folder: Path
-) -> None:
+    client, output, picture_folder
+):
     (picture_folder / "damaged.png").write_bytes(b"no picture")
     w = Wires()
     given = defaults("UnconditionalTrain") | TINY | {"folder": str(picture_folder), "steps": 4}
@@ -84,12 +71,12 @@ def test_a_folder_of_pictures_becomes_a_model_that_draws_and_is_listed(
 
 
 def test_cancel_saves_and_run_continues_to_the_weights_of_an_uninterrupted_run(
-    client: Client, output: Path, picture_folder: Path
-) -> None:
+    client, output, picture_folder
+):
     whole = train(picture_folder, name="trained/whole", steps=12, small_data="on")
     assert report(client.run(whole))["state"] == "finished"
     parts = train(picture_folder, name="trained/parts", steps=12, small_data="on")
-    stopped = stop_at(client, 3, parts)
+    stopped = client.run(parts, interrupt_at(client, 3))
     assert stopped.interrupted
     done = state(output / "trained" / "parts")["step"]
     assert 3 <= done < 12
@@ -106,8 +93,8 @@ def test_cancel_saves_and_run_continues_to_the_weights_of_an_uninterrupted_run(
 
 
 def test_more_steps_and_pictures_continue_and_other_settings_start_a_new_run(
-    client: Client, output: Path, picture_folder: Path
-) -> None:
+    client, output, picture_folder
+):
     client.run(train(picture_folder))
     Image.new("RGB", (10, 10), "red").save(picture_folder / "new.png")
     more = report(client.run(train(picture_folder, steps=6)))
@@ -122,8 +109,8 @@ def test_more_steps_and_pictures_continue_and_other_settings_start_a_new_run(
 
 
 def test_a_card_that_cannot_be_written_is_reported_and_the_model_is_kept(
-    client: Client, output: Path, picture_folder: Path
-) -> None:
+    client, output, picture_folder
+):
     client.run(train(picture_folder))
     card = output / "trained" / "model" / "README.md"
     card.unlink()
@@ -134,9 +121,7 @@ def test_a_card_that_cannot_be_written_is_reported_and_the_model_is_kept(
     assert "trained/model" in model_names(client)
 
 
-def test_a_finished_run_is_not_trained_again(
-    client: Client, output: Path, picture_folder: Path
-) -> None:
+def test_a_finished_run_is_not_trained_again(client, output, picture_folder):
     client.run(train(picture_folder))
     before = (output / "trained" / "model" / "training.pt").read_bytes()
     # Other values of options that do not matter, so that the host runs the node.
@@ -145,15 +130,13 @@ def test_a_finished_run_is_not_trained_again(
     assert (output / "trained" / "model" / "training.pt").read_bytes() == before
 
 
-def test_images_of_other_nodes_are_trained_on_in_their_own_sizes(
-    client: Client, output: Path, wires: Wires
-) -> None:
+def test_images_of_other_nodes_are_trained_on_in_their_own_sizes(client, output, wires):
     images = wires("EmptyImage", width=12, height=9, batch_size=3, color=255)
     prompt = train("", wires, images=images, crop="random", flip=True, rotate=True)
     assert report(client.run(prompt), "2")["pictures"] == 3
 
 
-def test_training_starts_from_a_model(client: Client, output: Path, wires: Wires) -> None:
+def test_training_starts_from_a_model(client, output, wires):
     model = wires.model()
     images = wires("EmptyImage", width=16, height=16, batch_size=3, color=255)
     prompt = train("", wires, images=images, model=model, size=0, steps=2)
@@ -174,23 +157,17 @@ def test_training_starts_from_a_model(client: Client, output: Path, wires: Wires
         ({"name": "../elsewhere"}, "is not a valid model name"),
     ],
 )
-def test_a_users_mistake_is_an_error_on_the_node(
-    client: Client, output: Path, picture_folder: Path, inputs: dict[str, Any], words: str
-) -> None:
+def test_a_users_mistake_is_an_error_on_the_node(client, output, picture_folder, inputs, words):
     fails(client, train(**{"folder": picture_folder} | inputs), "1", words)
     assert client.get("/unconditional/training?node=1")["state"] == "failed"
 
 
-def test_a_folder_and_images_at_once_are_rejected(
-    client: Client, output: Path, picture_folder: Path, wires: Wires
-) -> None:
+def test_a_folder_and_images_at_once_are_rejected(client, output, picture_folder, wires):
     images = wires("EmptyImage", width=12, height=9, batch_size=1, color=255)
     fails(client, train(picture_folder, wires, images=images), "2", "Both a folder and images")
 
 
-def test_before_a_run_the_editor_shows_what_would_be_trained(
-    client: Client, picture_folder: Path
-) -> None:
+def test_before_a_run_the_editor_shows_what_would_be_trained(client, picture_folder):
     values = defaults("UnconditionalTrain") | {"folder": str(picture_folder)}
 
     def plan(**changes: Any) -> dict[str, Any]:
@@ -205,6 +182,6 @@ def test_before_a_run_the_editor_shows_what_would_be_trained(
     assert plan(linked=["images"]) == {}
 
 
-def test_the_last_report_of_an_unknown_node_is_empty(client: Client) -> None:
+def test_the_last_report_of_an_unknown_node_is_empty(client):
     node = urllib.parse.quote("7:99")
     assert client.get(f"/unconditional/training?node={node}") == {}

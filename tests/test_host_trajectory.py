@@ -1,7 +1,5 @@
 """In the real ComfyUI: the Trajectory node."""
 
-import json
-import threading
 from typing import Any
 
 import numpy as np
@@ -16,13 +14,13 @@ from comfyui_unconditional.schedulers.pndm import PNDM
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.sampler import Evaluation, drain
 from comfyui_unconditional.schedulers.span import Stretch
-from graphs import fails, files, frames_of, read_metadata
+from graphs import fails, files, frames_of, interrupt_at
 from PIL import Image
-from sampler_graphs import exact_network, output, sampler, trajectory
+from sampler_graphs import exact_network, output, records, sampler, trajectory
+from templates import saved
 from torch import Tensor
 from wiring import Wires
 
-from devtools.environment import ROOT
 from devtools.wires import Link
 from devtools.workflows import to_prompt
 
@@ -91,16 +89,13 @@ def test_frames_are_the_trajectory_as_an_image(wires, bench):
 
 
 def test_each_frame_says_of_which_image_and_time_it_is(wires, bench):
-    key = output(wires, [trajectory(wires, sampler="DDIM", every=4)[0], 1])
-    records = [
-        read_metadata(path)["unconditional"] for path in files(bench.host, bench.run(wires), key)
-    ]
-    assert [record["seed"] for record in records] == [7] * 4 + [8] * 4
-    for record in records:
+    found = records(bench, wires, [trajectory(wires, sampler="DDIM", every=4)[0], 1])
+    assert [record["seed"] for record in found] == [7] * 4 + [8] * 4
+    for record in found:
         assert (record["sampler"], record["steps"], record["evaluations"]) == ("DDIM", 10, 10)
-    moments = [(record.get("evaluation"), record.get("t")) for record in records]
+    moments = [(record.get("evaluation"), record.get("t")) for record in found]
     assert moments == [(0, 900), (4, 500), (8, 100), (None, None)] * 2
-    assert [record.get("show") for record in records] == ["x0", "x0", "x0", None] * 2
+    assert [record.get("show") for record in found] == ["x0", "x0", "x0", None] * 2
 
 
 def test_a_trajectory_counts_its_evaluations_and_can_be_cancelled(client):
@@ -113,11 +108,7 @@ def test_a_trajectory_counts_its_evaluations_and_can_be_cancelled(client):
     assert done.progress[-1] == (18, 18)
     assert len(done.previews) == 18
 
-    def cancel(value: int, maximum: int) -> None:
-        if value == 5:
-            threading.Thread(target=client.post, args=("/interrupt", {})).start()
-
-    stopped = run(cancel, sampler="DDPM", steps=1000, batch_size=16)
+    stopped = run(interrupt_at(client, 5), sampler="DDPM", steps=1000, batch_size=16)
     assert stopped.interrupted
     assert stopped.progress[-1][0] < 100
 
@@ -126,8 +117,7 @@ def test_a_trajectory_counts_its_evaluations_and_can_be_cancelled(client):
 
 
 def test_the_example_shows_digits_appearing(host, client):
-    saved = json.loads((ROOT / "example_workflows" / "progressive_generation.json").read_text())
-    prompt = to_prompt(saved, client.get("/object_info"))
+    prompt = to_prompt(saved("progressive_generation"), client.get("/object_info"))
     node = next(n for n in prompt.values() if n["class_type"] == "UnconditionalTrajectory")
     assert (node["inputs"]["steps"], node["inputs"]["every"]) == (1000, 67)
     node["inputs"] |= {"steps": 100, "every": 7}  # the same number of frames, sooner

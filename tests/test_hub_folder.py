@@ -21,13 +21,9 @@ from hub_lookalike import COMMIT, Hub
 from safetensors.torch import load_file
 from test_hub import MODEL, WEIGHTS, hub, repository, root  # noqa: F401
 from torch import save
+from toys import contents
 
 OLDER = "a" * 40
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 # Edited files

@@ -2,7 +2,6 @@
 
 import json
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,10 +19,10 @@ from comfyui_unconditional.schedulers.ddim import DDIM
 from comfyui_unconditional.schedulers.ddpm import DDPM
 from comfyui_unconditional.schedulers.sampler import drain
 from comfyui_unconditional.schedulers.span import Stretch
-from float64 import Parity, compare_evaluations
+from float64 import compare_evaluations
 from live_tensors import peak_bytes
 from lucidrains_files import TINY, betas_of, loss_weight, save_trained, trained
-from lucidrains_oracle import GENERATIONS, Oracle, Weights, stored_shapes
+from lucidrains_oracle import GENERATIONS, Oracle, stored_shapes
 from torch import Tensor
 
 SIZE = {"sample_size": 8}
@@ -77,8 +76,8 @@ def options_of(oracle: Oracle) -> dict[str, Any]:
 @pytest.mark.parametrize("number", CASES)
 @pytest.mark.parametrize("version", GENERATIONS, ids=name_of)
 def test_a_network_of_each_generation_predicts_what_its_package_does(
-    version: tuple[int, ...], number: int, tmp_path: Path, parity: Parity
-) -> None:
+    version, number, tmp_path, parity
+):
     rng = random.Random(number)
     oracle = random_oracle(version, rng)
     weights = oracle.weights(number)
@@ -99,9 +98,7 @@ def test_a_network_of_each_generation_predicts_what_its_package_does(
 
 
 @pytest.mark.parametrize("version", GENERATIONS, ids=name_of)
-def test_the_tensors_of_a_published_version_fit_the_configuration_that_is_inferred(
-    version: tuple[int, ...],
-) -> None:
+def test_the_tensors_of_a_published_version_fit_the_configuration_that_is_inferred(version):
     shapes = stored_shapes()[name_of(version)]
     assert Oracle(version).shapes() == shapes
     weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
@@ -123,9 +120,7 @@ def test_the_tensors_of_a_published_version_fit_the_configuration_that_is_inferr
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "sigmoid"])
 @pytest.mark.parametrize("objective", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("steps", [20, 1000])
-def test_the_loss_weights_show_what_a_network_predicts(
-    objective: str, schedule: str, gamma: float | None, steps: int, tmp_path: Path
-) -> None:
+def test_the_loss_weights_show_what_a_network_predicts(objective, schedule, gamma, steps, tmp_path):
     betas = betas_of(schedule, steps)
     tables = {"betas": betas, "loss_weight": loss_weight(betas, objective, gamma)}
     checkpoint = trained(tmp_path, TINY, SIZE, process=tables)
@@ -138,13 +133,13 @@ def test_the_loss_weights_show_what_a_network_predicts(
     assert checkpoint.origin.assumed_schedule == {}
 
 
-def test_without_loss_weights_the_network_is_assumed_to_predict_noise(tmp_path: Path) -> None:
+def test_without_loss_weights_the_network_is_assumed_to_predict_noise(tmp_path):
     betas = betas_of("linear", 50)
     checkpoint = trained(tmp_path, TINY, SIZE, process={"betas": betas, "p2_loss_weight": betas})
     assert checkpoint.origin.assumed_schedule == {"prediction_type": "epsilon"}
 
 
-def test_a_json_file_changes_the_prediction_and_keeps_the_betas(tmp_path: Path) -> None:
+def test_a_json_file_changes_the_prediction_and_keeps_the_betas(tmp_path):
     given = {"sample_size": 8, "scheduler": {"prediction_type": "sample"}}
     checkpoint = trained(tmp_path, TINY, given)
     assert checkpoint.scheduler is not None
@@ -152,9 +147,7 @@ def test_a_json_file_changes_the_prediction_and_keeps_the_betas(tmp_path: Path) 
     assert len(checkpoint.scheduler["trained_betas"]) == 1000
 
 
-def test_a_learned_variance_means_that_noise_is_predicted_whatever_the_loss_weights(
-    tmp_path: Path,
-) -> None:
+def test_a_learned_variance_means_that_noise_is_predicted_whatever_the_loss_weights(tmp_path):
     oracle = Oracle((2, 3, 4), dim=8, mults=(1, 2), channels=1, learned_variance=True)
     betas = betas_of("sigmoid", 100)
     tables = {"betas": betas, "loss_weight": loss_weight(betas, "v_prediction", None)}
@@ -165,7 +158,7 @@ def test_a_learned_variance_means_that_noise_is_predicted_whatever_the_loss_weig
     assert (checkpoint.config.in_channels, checkpoint.config.out_channels) == (1, 2)
 
 
-def test_settings_missing_from_a_file_are_assumed_and_listed(tmp_path: Path) -> None:
+def test_settings_missing_from_a_file_are_assumed_and_listed(tmp_path):
     checkpoint = trained(tmp_path, TINY, None)
     assert checkpoint.config.size == (128, 128)
     assumed = {"sample_size": 128, "sinusoidal_pos_emb_theta": 10000}
@@ -176,7 +169,7 @@ def test_settings_missing_from_a_file_are_assumed_and_listed(tmp_path: Path) -> 
     assert read_checkpoint(find_files(tmp_path / "model-1.pt")).origin.assumed == {}
 
 
-def test_the_version_in_the_file_decides_what_old_tensors_mean(tmp_path: Path) -> None:
+def test_the_version_in_the_file_decides_what_old_tensors_mean(tmp_path):
     norms = {}
     for version in ((1, 6, 4), (1, 7, 7)):
         oracle = Oracle(version, dim=8, mults=(1, 2), channels=1)
@@ -188,9 +181,7 @@ def test_the_version_in_the_file_decides_what_old_tensors_mean(tmp_path: Path) -
     assert norms == {(1, 6, 4): ("layer", True), (1, 7, 7): ("rms", False)}
 
 
-def test_old_tensors_without_a_version_are_assumed_to_be_the_most_common_one(
-    tmp_path: Path,
-) -> None:
+def test_old_tensors_without_a_version_are_assumed_to_be_the_most_common_one(tmp_path):
     oracle = Oracle((1, 7, 7), dim=8, mults=(1, 2), channels=1)
     assert trained(tmp_path / "a", oracle, None, version=None).origin.assumed["version"] == "1.6.4"
     loaded = trained(tmp_path / "b", oracle, {"version": "1.7.7"}, version=None)
@@ -209,9 +200,7 @@ def test_old_tensors_without_a_version_are_assumed_to_be_the_most_common_one(
         ({"classes_mlp.0.weight": torch.ones(4, 4)}, "classes_mlp.0.weight"),
     ],
 )
-def test_a_network_of_another_class_of_the_package_is_rejected_by_name(
-    change: Weights, message: str, tmp_path: Path
-) -> None:
+def test_a_network_of_another_class_of_the_package_is_rejected_by_name(change, message, tmp_path):
     weights = TINY.weights() | change
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(find_files(save_trained(tmp_path, TINY, weights, {"sample_size": 8})))
@@ -224,18 +213,14 @@ def test_a_network_of_another_class_of_the_package_is_rejected_by_name(
         ({"scheduler": {"beta_schedule": "sigmoid"}}, "sigmoid schedule is not the one"),
     ],
 )
-def test_without_betas_a_network_is_loaded_only_with_a_schedule(
-    given: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_without_betas_a_network_is_loaded_only_with_a_schedule(given, message, tmp_path):
     with pytest.raises(ConfigError, match=rf"{message}.*model-1\.json"):
         trained(tmp_path, TINY, given, process={})
     checkpoint = trained(tmp_path, TINY, {"scheduler": {"beta_end": 0.01}}, process={})
     assert checkpoint.scheduler == {"beta_end": 0.01, "prediction_type": "epsilon"}
 
 
-def test_the_oldest_networks_need_a_version_and_those_before_028_are_rejected(
-    tmp_path: Path,
-) -> None:
+def test_the_oldest_networks_need_a_version_and_those_before_028_are_rejected(tmp_path):
     oracle = Oracle((0, 31, 1), dim=8, mults=(1, 2), channels=1)
     with pytest.raises(ConfigError, match=r"before 0.32.*\"version\": \"0.31.1\""):
         trained(tmp_path, oracle, {"sample_size": 8})
@@ -243,7 +228,7 @@ def test_the_oldest_networks_need_a_version_and_those_before_028_are_rejected(
         trained(tmp_path, oracle, {"sample_size": 8, "version": "0.27.12"})
 
 
-def test_unusual_attention_needs_its_number_of_heads_before_19(tmp_path: Path) -> None:
+def test_unusual_attention_needs_its_number_of_heads_before_19(tmp_path):
     oracle = Oracle(
         (1, 8, 15),
         dim=8,
@@ -277,7 +262,7 @@ def test_unusual_attention_needs_its_number_of_heads_before_19(tmp_path: Path) -
         ("full_attn", "yes", "full_attn"),
     ],
 )
-def test_a_wrong_field_is_rejected_by_name(field: str, value: Any, message: str) -> None:
+def test_a_wrong_field_is_rejected_by_name(field, value, message):
     fields = {"block_out_channels": [8, 16], "init_dim": 8, "full_attn": [False, True]}
     fields |= {"attn_heads": [4, 4], "attn_dim_head": [32, 32]}
     LucidrainsConfig.from_dict(fields)
@@ -290,9 +275,7 @@ def test_a_wrong_field_is_rejected_by_name(field: str, value: Any, message: str)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("version", GENERATIONS, ids=name_of)
-def test_a_saved_model_comes_back_bit_for_bit(
-    version: tuple[int, ...], dtype: torch.dtype, tmp_path: Path
-) -> None:
+def test_a_saved_model_comes_back_bit_for_bit(version, dtype, tmp_path):
     oracle = Oracle(version, dim=8, mults=(1, 2), channels=1, self_condition=True)
     file = save_trained(tmp_path, oracle, oracle.weights(), options_of(oracle))
     first = read_checkpoint(find_files(file), dtype)
@@ -327,8 +310,8 @@ def their_prediction(output: Tensor, x: Tensor, a: Tensor, objective: str) -> tu
 @pytest.mark.parametrize("objective", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("sampler", ["DDPM", "DDIM"])
 def test_a_run_ends_at_the_image_of_the_packages_own_loop(
-    sampler: str, objective: str, schedule: str, is_conditioned: bool, tmp_path: Path
-) -> None:
+    sampler, objective, schedule, is_conditioned, tmp_path
+):
     oracle = Oracle((2, 3, 4), dim=8, mults=(1, 2), channels=1, self_condition=is_conditioned)
     weights = oracle.weights(3)
     for name in ("final_conv.weight", "final_conv.bias"):
@@ -383,7 +366,7 @@ def test_a_run_ends_at_the_image_of_the_packages_own_loop(
 # Other features
 
 
-def test_self_conditioning_starts_with_zeros_and_is_rejected_elsewhere() -> None:
+def test_self_conditioning_starts_with_zeros_and_is_rejected_elsewhere():
     plain, conditioned = (
         LucidrainsUNet(
             LucidrainsConfig(in_channels=1, out_channels=1, self_condition=self_condition)
@@ -402,7 +385,7 @@ def test_self_conditioning_starts_with_zeros_and_is_rejected_elsewhere() -> None
 
 
 @pytest.mark.parametrize("number", range(40))
-def test_an_evaluation_takes_what_was_estimated_or_a_little_less(number: int) -> None:
+def test_an_evaluation_takes_what_was_estimated_or_a_little_less(number):
     rng = random.Random(number)
     oracle = random_oracle(rng.choice(GENERATIONS), rng)
     weights = {name: torch.empty(shape, device="meta") for name, shape in oracle.shapes().items()}
@@ -419,7 +402,7 @@ def test_an_evaluation_takes_what_was_estimated_or_a_little_less(number: int) ->
     assert peak <= estimate <= 1.25 * peak
 
 
-def test_a_network_in_bfloat16_predicts_about_the_same(tmp_path: Path) -> None:
+def test_a_network_in_bfloat16_predicts_about_the_same(tmp_path):
     for oracle in (TINY, Oracle((1, 6, 4), dim=8, mults=(1, 2), channels=1)):
         file = save_trained(tmp_path, oracle, oracle.weights(), {"sample_size": 8})
         x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -65,9 +65,7 @@ def measured(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("batch", [1, 2, 4])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_an_evaluation_takes_what_was_estimated_or_a_little_less(
-    name: str, batch: int, dtype: torch.dtype
-) -> None:
+def test_an_evaluation_takes_what_was_estimated_or_a_little_less(name, batch, dtype):
     fields, size = NETWORKS[name]
     config = UNetConfig.from_dict(fields)
     estimate = activation_bytes(config, (batch, config.in_channels, *size), dtype)
@@ -77,7 +75,7 @@ def test_an_evaluation_takes_what_was_estimated_or_a_little_less(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", random.Random(0).sample(range(len(CASES)), 60))
-def test_the_estimate_holds_for_random_configurations(number: int) -> None:
+def test_the_estimate_holds_for_random_configurations(number):
     fields = matrix.fields(CASES[number])
     config = UNetConfig.from_dict(fields)
     network = UNet2D(config).eval()
@@ -91,15 +89,13 @@ def test_the_estimate_holds_for_random_configurations(number: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", ["narrow cifar", "narrow ncsnpp", "tiny", "digits-16"])
-def test_a_network_that_computes_has_the_same_tensors_as_one_that_does_not(
-    name: str, dtype: torch.dtype
-) -> None:
+def test_a_network_that_computes_has_the_same_tensors_as_one_that_does_not(name, dtype):
     fields, size = NETWORKS[name]
     on_cpu = measured(fields, size, batch=2, dtype=dtype, device="cpu")
     assert on_cpu == measured(fields, size, batch=2, dtype=dtype)
 
 
-def test_the_estimate_is_proportional_to_the_batch() -> None:
+def test_the_estimate_is_proportional_to_the_batch():
     config = UNetConfig.from_dict(GOOGLE_CAT)
     one = activation_bytes(config, (1, 3, 256, 256), torch.float32)
     assert activation_bytes(config, (7, 3, 256, 256), torch.float32) == 7 * one
@@ -110,16 +106,14 @@ def test_the_estimate_is_proportional_to_the_batch() -> None:
     [(GOOGLE_CIFAR, (32, 32), 8), (GOOGLE_CAT, (256, 256), 1)],
     ids=["ddpm-cifar10-32", "ddpm-cat-256"],
 )
-def test_our_network_takes_less_than_three_quarters_of_the_memory_of_diffusers(
-    fields: dict[str, Any], size: tuple[int, int], batch: int
-) -> None:
+def test_our_network_takes_less_than_three_quarters_of_the_memory_of_diffusers(fields, size, batch):
     ours = measured(fields, size, batch=batch)
     theirs = measured(fields, size, batch=batch, network=UNet2DModel)
     assert ours <= 0.75 * theirs, (ours, theirs)
 
 
 @pytest.mark.parametrize("act_fn", ["silu", "mish", "gelu", "relu"])
-def test_activations_overwrite_in_inference_only_and_change_no_number(act_fn: str) -> None:
+def test_activations_overwrite_in_inference_only_and_change_no_number(act_fn):
     torch.manual_seed(0)
     network = UNet2D(UNetConfig.from_dict({**toys.TINY, "act_fn": act_fn})).eval()
     x = torch.randn(1, 3, 8, 8)
@@ -131,7 +125,7 @@ def test_activations_overwrite_in_inference_only_and_change_no_number(act_fn: st
 
 
 @pytest.mark.parametrize("batch", [1, 16, 17, 64, 1000])
-def test_on_a_cpu_a_batch_is_evaluated_in_even_parts_of_at_most_80_mebibytes(batch: int) -> None:
+def test_on_a_cpu_a_batch_is_evaluated_in_even_parts_of_at_most_80_mebibytes(batch):
     config = UNetConfig.from_dict(GOOGLE_CIFAR)
     one = activation_bytes(config, (1, 3, 32, 32), torch.float32)
     part = fastest_part(batch, one, torch.device("cpu"))
@@ -143,7 +137,7 @@ def test_on_a_cpu_a_batch_is_evaluated_in_even_parts_of_at_most_80_mebibytes(bat
     assert fastest_part(batch, one, torch.device("cuda")) == batch
 
 
-def test_an_image_that_is_larger_than_a_part_is_evaluated_alone() -> None:
+def test_an_image_that_is_larger_than_a_part_is_evaluated_alone():
     config = UNetConfig.from_dict(GOOGLE_CAT)
     one = activation_bytes(config, (1, 3, 256, 256), torch.float32)
     assert fastest_part(3, one, torch.device("cpu")) == 1

@@ -18,7 +18,7 @@ from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.memory import activation_bytes
 from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import DDPMPipeline, DiffusionPipeline, UNet2DModel
-from float64 import Parity, compare_networks
+from float64 import compare_networks
 from live_tensors import peak_bytes
 from test_formats import load, save
 
@@ -110,7 +110,7 @@ def on_meta(fields: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_network_is_recognised_at_its_full_size(name: str) -> None:
+def test_a_published_network_is_recognised_at_its_full_size(name):
     fields, expected = PUBLISHED[name]
     found = openai.convert(on_meta(fields), {"_file_name": f"{name}.pt"})
     assert {field: getattr(found.config, field) for field in expected} == expected
@@ -148,9 +148,7 @@ def narrowed(name: str, tmp_path: Path, suffix: str = "pt") -> tuple[Checkpoint,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NARROWED)
-def test_a_large_network_computes_what_its_own_project_does(
-    name: str, tmp_path: Path, parity: Parity
-) -> None:
+def test_a_large_network_computes_what_its_own_project_does(name, tmp_path, parity):
     checkpoint, model = narrowed(name, tmp_path)
     size = NARROWED[name][1]
     x = torch.randn(2, 3, size, size)
@@ -166,7 +164,7 @@ def test_a_large_network_computes_what_its_own_project_does(
     [{"attention_head_dim": 32}, {"attention_head_dim": [8, 16, 12, 32]}, {"num_heads": 2}],
     ids=str,
 )
-def test_the_comparison_fails_where_heads_are_wrong(wrong: dict[str, Any], tmp_path: Path) -> None:
+def test_the_comparison_fails_where_heads_are_wrong(wrong, tmp_path):
     _, model = narrowed("ImageNet-64", tmp_path)
     mistaken = load(save(model, tmp_path / "mistaken.pt", wrong)).build(UNet2D)
     comparison, apart = compare_networks(
@@ -190,7 +188,7 @@ def test_the_comparison_fails_where_heads_are_wrong(wrong: dict[str, Any], tmp_p
     ],
     ids=str,
 )
-def test_a_json_sets_the_heads_of_a_network(given: dict[str, Any], head_dim: Any) -> None:
+def test_a_json_sets_the_heads_of_a_network(given, head_dim):
     weights = on_meta({**_64, "ch": 32, "attention": (2, 3)})
     found = openai.convert(weights, given)
     assert found.config.attention_head_dim == head_dim
@@ -210,12 +208,12 @@ def test_a_json_sets_the_heads_of_a_network(given: dict[str, Any], head_dim: Any
     ],
     ids=str,
 )
-def test_heads_that_a_network_cannot_have_are_rejected(given: dict[str, Any], words: str) -> None:
+def test_heads_that_a_network_cannot_have_are_rejected(given, words):
     with pytest.raises(ConfigError, match=words):
         openai.convert(on_meta({**_64, "ch": 32, "attention": (2, 3)}), given)
 
 
-def test_an_unexpected_attention_layer_is_named_whatever_its_level(tmp_path: Path) -> None:
+def test_an_unexpected_attention_layer_is_named_whatever_its_level(tmp_path):
     model = foreign.OpenAI(**NARROWED["ImageNet-64"][0])
     name = "down_blocks.77.attentions.0.qkv.weight"
     torch.save({**model.state_dict(), name: torch.zeros(384, 128)}, tmp_path / "model.pt")
@@ -223,7 +221,7 @@ def test_an_unexpected_attention_layer_is_named_whatever_its_level(tmp_path: Pat
         load(tmp_path / "model.pt")
 
 
-def test_a_first_level_that_is_not_as_wide_as_the_input_convolution_is_rejected() -> None:
+def test_a_first_level_that_is_not_as_wide_as_the_input_convolution_is_rejected():
     weights = on_meta({"ch": 32, "mult": (1, 2)})
     weights["input_blocks.0.0.weight"] = torch.empty(64, 3, 3, 3, device="meta")
     with pytest.raises(ConfigError, match="as wide as its input convolution"):
@@ -239,9 +237,7 @@ def saved(checkpoint: Checkpoint, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["512x512_diffusion", "ImageNet-64"])
-def test_a_network_beyond_diffusers_is_saved_and_read_again_bit_for_bit(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_network_beyond_diffusers_is_saved_and_read_again_bit_for_bit(name, tmp_path):
     checkpoint, _ = narrowed(name, tmp_path)
     folder = saved(checkpoint, tmp_path / "saved")
     assert not is_foreign(folder)
@@ -260,9 +256,7 @@ def test_a_network_beyond_diffusers_is_saved_and_read_again_bit_for_bit(
         ("portrait_generator", "(8, 16, 16, 32, 32, 64, 64)"),
     ],
 )
-def test_diffusers_rejects_a_network_it_lacks_and_the_files_say_why(
-    name: str, words: str, tmp_path: Path
-) -> None:
+def test_diffusers_rejects_a_network_it_lacks_and_the_files_say_why(name, words, tmp_path):
     checkpoint, _ = narrowed(name, tmp_path)
     folder = saved(checkpoint, tmp_path / "saved")
     for pipeline in (DDPMPipeline, DiffusionPipeline):
@@ -277,7 +271,7 @@ def test_diffusers_rejects_a_network_it_lacks_and_the_files_say_why(
     assert words in checkpoint.config.not_for_diffusers
 
 
-def test_a_network_that_diffusers_has_is_written_as_diffusers_does(tmp_path: Path) -> None:
+def test_a_network_that_diffusers_has_is_written_as_diffusers_does(tmp_path):
     model = foreign.randomise(foreign.OpenAI())
     checkpoint = load(save(model, tmp_path / "model.pt"))
     fields = read_json(saved(checkpoint, tmp_path / "saved") / "unet" / "config.json")
@@ -288,9 +282,7 @@ def test_a_network_that_diffusers_has_is_written_as_diffusers_does(tmp_path: Pat
 
 @pytest.mark.parametrize("kind", ["learned", "fourier", "positional"])
 @pytest.mark.parametrize("class_embed_type", [None, "timestep"])
-def test_a_time_embedding_may_have_another_width_than_the_first_level(
-    kind: str, class_embed_type: str | None
-) -> None:
+def test_a_time_embedding_may_have_another_width_than_the_first_level(kind, class_embed_type):
     config = UNetConfig.from_dict(
         {
             "block_out_channels": [32, 64],
@@ -311,7 +303,7 @@ def test_a_time_embedding_may_have_another_width_than_the_first_level(
 
 
 @pytest.mark.parametrize("name", list(PUBLISHED)[:3])
-def test_the_memory_of_an_evaluation_is_estimated_for_a_large_network(name: str) -> None:
+def test_the_memory_of_an_evaluation_is_estimated_for_a_large_network(name):
     config = openai.convert(on_meta(PUBLISHED[name][0]), {}).config
     with torch.device("meta"):
         network, x = UNet2D(config).eval(), torch.empty(1, 3, *config.size)
@@ -341,9 +333,7 @@ def flat_kernels(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONSISTENCY)
-def test_a_consistency_model_in_openais_format_is_known_by_its_name(
-    name: str, tmp_path: Path, parity: Parity
-) -> None:
+def test_a_consistency_model_in_openais_format_is_known_by_its_name(name, tmp_path, parity):
     fields, levels = CONSISTENCY[name]
     model = foreign.randomise(foreign.OpenAI(**_THREE_BLOCKS, **fields))
     torch.save(flat_kernels(model.state_dict()), tmp_path / name)
@@ -379,8 +369,8 @@ def published_consistency() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("fields", published_consistency(), ids=["ImageNet-64", "LSUN"])
 def test_a_published_consistency_or_edm_network_under_another_name_is_rejected_with_what_to_do(
-    fields: dict[str, Any],
-) -> None:
+    fields,
+):
     weights = on_meta(fields)
     with pytest.raises(ConfigError, match=r"a consistency model or an EDM model.*published name"):
         openai.convert(weights, {"_file_name": "model.pt"})
@@ -405,9 +395,7 @@ def consistency(found: Converted) -> bool:
 
 
 @pytest.mark.parametrize("name", ["edm_bedroom256_ema.pt", "edm_imagenet64_ema.pt"])
-def test_an_edm_model_in_openais_format_is_rejected_with_its_process(
-    name: str, tmp_path: Path
-) -> None:
+def test_an_edm_model_in_openais_format_is_rejected_with_its_process(name, tmp_path):
     fields = {**_THREE_BLOCKS, "mult": (1, 2, 3, 4), "attention": (3,)}
     path = save(foreign.randomise(foreign.OpenAI(**fields)), tmp_path / name)
     with pytest.raises(ConfigError, match=r"EDM \(Karras et al\. 2022\) is a process.*\.json"):
@@ -420,7 +408,7 @@ def test_an_edm_model_in_openais_format_is_rejected_with_its_process(
     assert not checkpoint.config.warnings
 
 
-def test_only_the_names_of_published_files_are_those_of_consistency_models() -> None:
+def test_only_the_names_of_published_files_are_those_of_consistency_models():
     weights = on_meta({**_THREE_BLOCKS, "mult": (1, 2, 3, 4), "attention": (3,)})
     for name in ("acd_cat256.pt", "ct_scan.pt", "cd.pt"):
         found = openai.convert(weights, {"_file_name": name})

@@ -24,7 +24,6 @@ from devtools.comfyui import VERSIONS
 from devtools.environment import ROOT
 
 WORKSHOP = ("tests", "benchmarks", "devtools", "requirements", "dev.py")
-FILES_AT_HAND = "https://raw.githubusercontent.com/{name}/main/"
 
 
 @pytest.fixture(scope="module")
@@ -131,19 +130,6 @@ def test_the_oldest_comfyui_is_the_same_everywhere(pyproject):
         assert [int(n) for n in version.split(".")] >= [int(n) for n in oldest.split(".")]
 
 
-def test_each_address_is_in_the_one_repository(pyproject):
-    urls, comfy = pyproject["project"]["urls"], pyproject["tool"]["comfy"]
-    repository = urls["Repository"]
-    assert {"Documentation", "Bug Tracker", "Issues"} <= set(urls)
-    assert urls["Issues"] == urls["Bug Tracker"]
-    for name, url in urls.items():
-        assert url.startswith(repository), name
-    name = repository.removeprefix("https://github.com/")
-    assert name.split("/")[0] == comfy["PublisherId"]
-    for kind in ("Icon", "Banner"):
-        assert comfy[kind].startswith(FILES_AT_HAND.format(name=name)), kind
-
-
 @pytest.mark.parametrize(
     ("kind", "ratio", "largest"), [("Icon", (1, 1), 400), ("Banner", (21, 9), 2100)]
 )
@@ -156,16 +142,6 @@ def test_the_pictures_are_in_the_tree_in_the_registry_s_shapes(
     assert picture.width * ratio[1] == picture.height * ratio[0]
     assert picture.width <= largest
     assert Path(str(picture.filename)).stat().st_size < 300_000
-
-
-def test_the_registry_accepts_the_names(pyproject):
-    project, comfy = pyproject["project"], pyproject["tool"]["comfy"]
-    assert re.fullmatch(r"[a-z]+([-_.]?[a-z0-9]+)*", project["name"])
-    assert len(project["name"]) < 100
-    assert re.fullmatch(r"[a-z0-9-]+", comfy["PublisherId"])
-    assert comfy["DisplayName"] in (ROOT / "README.md").read_text("utf-8")
-    assert 20 <= len(project["description"]) <= 200
-    assert "\n" not in project["description"]
 
 
 def test_the_templates_name_the_pack_as_the_registry_does(pyproject):

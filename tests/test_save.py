@@ -156,9 +156,7 @@ def test_a_file_in_place_of_the_folder_is_reported(tmp_path, checkpoint):
         save(tmp_path / "saved", "tiny", checkpoint)
 
 
-def test_saving_does_not_change_the_files_that_the_weights_were_read_from(
-    tmp_path: Path, checkpoint: Checkpoint
-) -> None:
+def test_saving_does_not_change_the_files_that_the_weights_were_read_from(tmp_path, checkpoint):
     path = tmp_path / "original" / "diffusion_pytorch_model.safetensors"
     before = {name: tensor.clone() for name, tensor in load_file(path).items()}
     save(tmp_path / "saved", "tiny", checkpoint)

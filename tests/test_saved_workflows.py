@@ -9,13 +9,11 @@ import pytest
 import tomlkit
 import toys
 from graphs import files, graph
-from hub_lookalike import COMMIT, Hub, Repo
+from hub_lookalike import COMMIT, Repo
 from PIL import Image
 
-from devtools.client import Client
 from devtools.contract import NODES, defaults
 from devtools.environment import ROOT
-from devtools.host import Host
 from devtools.workflows import to_prompt
 
 FOLDER = ROOT / "tests" / "workflows"
@@ -35,14 +33,13 @@ def with_classes(folder: Path, scheduler: str = "DDPMScheduler") -> Repo:
     toys.write_checkpoint(folder, fields, scheduler={"_class_name": scheduler})
     weights = folder / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".fp16.safetensors"))
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    return Repo({path.relative_to(folder).as_posix(): path.read_bytes() for path in found})
+    return Repo(toys.contents(folder))
 
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_saved_workflow_means_what_it_meant_and_runs(
-    release: str, hub: Hub, host: Host, client: Client, models: Path, tmp_path: Path
-) -> None:
+    release, hub, host, client, models, tmp_path
+):
     workflow = read(release)
     prompt = to_prompt(workflow, client.get("/object_info"))
     for node, meant in workflow["extra"]["meant"].items():
@@ -78,12 +75,12 @@ def test_a_saved_workflow_means_what_it_meant_and_runs(
         assert all(path.stat().st_size for path in files(host, run, node))
 
 
-def test_each_release_has_its_saved_workflow() -> None:
+def test_each_release_has_its_saved_workflow():
     pyproject = tomlkit.parse((ROOT / "pyproject.toml").read_text("utf-8")).unwrap()
     assert pyproject["project"]["version"] in RELEASES, "run: python -m devtools.saved_workflow"
 
 
-def test_the_newest_has_every_node_with_no_default_on_any_input() -> None:
+def test_the_newest_has_every_node_with_no_default_on_any_input():
     newest = read(RELEASES[-1])
     kinds = {str(node["id"]): node["type"] for node in newest["nodes"]}
     hint = "add it to devtools/graphs.py and run: python -m devtools.saved_workflow"

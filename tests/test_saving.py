@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
+from toys import contents
 
 from devtools.comfyui import comfyui_path
 from devtools.environment import ROOT
@@ -247,10 +248,6 @@ def test_two_hosts_that_save_200_files_into_one_folder_lose_none(tmp_path, links
 
 @pytest.mark.parametrize("prefix", ["", "folder/", "run_%batch_num%", "a/%batch_num%", "%year%"])
 def test_a_second_run_replaces_nothing_whatever_the_prefix(saving, tmp_path, prefix):
-    def contents() -> dict[Path, bytes]:
-        found = (path for path in (tmp_path / "output").rglob("*") if path.is_file())
-        return {path: path.read_bytes() for path in found}
-
     def run() -> None:
         images = torch.rand(2, 8, 8, 3)
         save(saving, images, prefix, "png")
@@ -259,13 +256,13 @@ def test_a_second_run_replaces_nothing_whatever_the_prefix(saving, tmp_path, pre
         saving.save_array(images, prefix, scale=1)
 
     run()
-    first = contents()
+    first = contents(tmp_path / "output")
     run()
-    both = contents()
+    both = contents(tmp_path / "output")
     assert len(first) == 7
     assert len(both) == 14
     assert both.items() >= first.items()
-    assert not any(path.name.startswith(".") for path in both)
+    assert not any(Path(name).name.startswith(".") for name in both)
 
 
 def test_files_with_a_batch_number_are_numbered_on(saving, tmp_path):

@@ -4,8 +4,6 @@ import itertools
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import diffusers
 import pytest
@@ -19,27 +17,19 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.consistency import Consistency
 from comfyui_unconditional.schedulers.consistency_model import ConsistencyConfig
 from comfyui_unconditional.schedulers.errors import ScheduleError
-from comfyui_unconditional.schedulers.process import Process, merge_options, read_process
+from comfyui_unconditional.schedulers.process import merge_options, read_process
 from comfyui_unconditional.schedulers.randomness import SeededNoise
 from comfyui_unconditional.schedulers.sampler import Model, drain
 from comfyui_unconditional.schedulers.score_model import ScoreConfig
 from comfyui_unconditional.schedulers.span import Span, Stretch
-from comfyui_unconditional.unet.config import UNetConfig
-from comfyui_unconditional.unet.unet2d import UNet2D
 from ours import SEEDS
 from torch import Tensor, nn
+from toys import ours_and_theirs
 
 Figure = Callable[[str, float, float], None]
 SHAPE = (3, 8, 8)
 CLASSES = {**toys.TINY, "num_class_embeds": 5}
 NCSNPP = {**toys.NCSNPP, "sample_size": 8, "layers_per_block": 1}
-
-
-def ours_and_theirs(fields: dict[str, Any]) -> tuple[UNet2D, diffusers.UNet2DModel]:
-    theirs = toys.reference_model(fields)
-    network = UNet2D(UNetConfig.from_dict(fields)).eval()
-    network.load_state_dict(theirs.state_dict())
-    return network, theirs
 
 
 def model_of(config: ConsistencyConfig, network: nn.Module, label: int | None = None) -> Model:
@@ -75,9 +65,7 @@ def run(sampler: Consistency, model: Model, seeds: tuple[int, ...] = SEEDS) -> T
     ],
     ids=str,
 )
-def test_a_consistency_model_draws_the_images_of_diffusers_pipeline(
-    steps: int | str, options: dict[str, Any], fields: dict[str, Any], figure: Figure
-) -> None:
+def test_a_consistency_model_draws_the_images_of_diffusers_pipeline(steps, options, fields, figure):
     network, theirs = ours_and_theirs(fields)
     label = 3 if "num_class_embeds" in fields else None
     scheduler = diffusers.CMStochasticIterativeScheduler(**options)
@@ -104,7 +92,7 @@ def test_a_consistency_model_draws_the_images_of_diffusers_pipeline(
     figure("consistency, ConsistencyModelPipeline", difference, 1e-5)
 
 
-def test_the_noise_levels_and_their_times_are_those_of_diffusers() -> None:
+def test_the_noise_levels_and_their_times_are_those_of_diffusers():
     for T, options in ((40, {}), (201, {"sigma_max": 50.0, "rho": 5.0})):
         scheduler = diffusers.CMStochasticIterativeScheduler(num_train_timesteps=T, **options)
         config = ConsistencyConfig(num_train_timesteps=T, **options)
@@ -117,7 +105,7 @@ def test_the_noise_levels_and_their_times_are_those_of_diffusers() -> None:
             torch.testing.assert_close(scheduler.timesteps, times, rtol=1e-12, atol=0)
 
 
-def test_the_parts_of_image_and_output_are_those_of_diffusers() -> None:
+def test_the_parts_of_image_and_output_are_those_of_diffusers():
     scheduler, config = diffusers.CMStochasticIterativeScheduler(), ConsistencyConfig()
     ones, zeros = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for level in (0.002, 0.01, 0.5, 3.0, 80.0):
@@ -132,13 +120,13 @@ def test_the_parts_of_image_and_output_are_those_of_diffusers() -> None:
         assert config.network_time(sigma) == pytest.approx(250 * math.log(0.002))
 
 
-def test_images_are_clipped_unless_the_options_say_otherwise() -> None:
+def test_images_are_clipped_unless_the_options_say_otherwise():
     x, sigma = torch.full((1, 3, 8, 8), 4.0), torch.tensor(0.002)
     assert ConsistencyConfig().denoised(x, x, sigma).max() == 1
     assert ConsistencyConfig(clip_denoised=False).denoised(x, x, sigma).max() == 4
 
 
-def test_an_image_of_a_consistency_model_is_the_same_alone_and_in_a_batch() -> None:
+def test_an_image_of_a_consistency_model_is_the_same_alone_and_in_a_batch():
     config = ConsistencyConfig()
     network, _ = ours_and_theirs(toys.TINY)
     sampler = Consistency.at(config, "22, 0")
@@ -160,7 +148,7 @@ def gaussian(config: ConsistencyConfig, mean: float, std: float) -> Model:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10])
-def test_the_exact_function_of_gaussian_data_gives_their_mean_and_spread(steps: int) -> None:
+def test_the_exact_function_of_gaussian_data_gives_their_mean_and_spread(steps):
     config, seeds = ConsistencyConfig(), tuple(range(200))
     images = run(
         Consistency.over(config, Stretch(steps)), gaussian(config, -0.4, 0.2), seeds
@@ -172,7 +160,7 @@ def test_the_exact_function_of_gaussian_data_gives_their_mean_and_spread(steps: 
 # Which steps run
 
 
-def test_denoise_starts_a_consistency_model_in_the_middle_of_its_list() -> None:
+def test_denoise_starts_a_consistency_model_in_the_middle_of_its_list():
     config = ConsistencyConfig()
 
     def entries(steps: int, denoise: float) -> Span:
@@ -185,7 +173,7 @@ def test_denoise_starts_a_consistency_model_in_the_middle_of_its_list() -> None:
     assert entries(4, 1.0) == Span((0, 10, 20, 30))
 
 
-def test_denoise_leaves_out_what_a_list_has_before_the_start() -> None:
+def test_denoise_leaves_out_what_a_list_has_before_the_start():
     config = ConsistencyConfig()
     assert Consistency.at(config, "30, 22, 0", 1.0).span == Span((0, 22, 30))
     assert Consistency.at(config, "30, 22, 0", 0.5).span == Span((22, 30), skipped=1)
@@ -194,7 +182,7 @@ def test_denoise_leaves_out_what_a_list_has_before_the_start() -> None:
         Consistency.at(config, "19, 0", 0.5)
 
 
-def test_an_image_to_start_from_gets_the_noise_of_the_first_level() -> None:
+def test_an_image_to_start_from_gets_the_noise_of_the_first_level():
     config = ConsistencyConfig()
     sampler = Consistency(config, Span((20,)))
     image, noise = torch.full((1, *SHAPE), 0.3), SeededNoise([1], SHAPE)()
@@ -212,12 +200,12 @@ def test_an_image_to_start_from_gets_the_noise_of_the_first_level() -> None:
         ("x", "'x' is not a timestep"),
     ],
 )
-def test_a_list_that_no_run_can_use_is_an_error_that_says_why(text: str, words: str) -> None:
+def test_a_list_that_no_run_can_use_is_an_error_that_says_why(text, words):
     with pytest.raises(ScheduleError, match=words):
         Consistency.at(ConsistencyConfig(), text)
 
 
-def test_more_steps_than_noise_levels_are_an_error() -> None:
+def test_more_steps_than_noise_levels_are_an_error():
     with pytest.raises(ScheduleError, match="steps must be from 1 to 40"):
         Consistency.over(ConsistencyConfig(), Stretch(41))
 
@@ -226,9 +214,7 @@ def test_more_steps_than_noise_levels_are_an_error() -> None:
 
 
 @pytest.mark.parity
-def test_euler_over_20_sigmas_is_the_same_in_the_data_s_range_with_diffusers_network(
-    figure: Figure,
-) -> None:
+def test_euler_over_20_sigmas_is_the_same_in_the_data_s_range_with_diffusers_network(figure):
     config = ScoreConfig()
     network, theirs = ours_and_theirs(NCSNPP)
     sigmas = torch.logspace(math.log10(1348), -2, 20).tolist()
@@ -257,9 +243,7 @@ def test_euler_over_20_sigmas_is_the_same_in_the_data_s_range_with_diffusers_net
 
 
 @pytest.mark.parametrize("second_order", [False, True], ids=["euler", "heun"])
-def test_the_exact_score_of_gaussian_data_in_0_to_1_gives_their_mean_and_spread(
-    second_order: bool,
-) -> None:
+def test_the_exact_score_of_gaussian_data_in_0_to_1_gives_their_mean_and_spread(second_order):
     config, mean, std = ScoreConfig(), 0.3, 0.1
 
     def slope(x: Tensor, level: float) -> Tensor:
@@ -296,8 +280,8 @@ def test_the_exact_score_of_gaussian_data_in_0_to_1_gives_their_mean_and_spread(
     ids=["consistency", "consistency, trained alone", "NCSN++"],
 )
 def test_the_file_of_diffusers_scheduler_gives_its_options_and_they_are_saved_again(
-    scheduler: Any, kind: type[ConsistencyConfig | ScoreConfig], tmp_path: Path
-) -> None:
+    scheduler, kind, tmp_path
+):
     scheduler.save_pretrained(tmp_path)
     fields = json.loads((tmp_path / "scheduler_config.json").read_text())
     process = read_process(fields)
@@ -313,7 +297,7 @@ def test_the_file_of_diffusers_scheduler_gives_its_options_and_they_are_saved_ag
     assert read_process({**null, "_class_name": process.CLASS_NAME}) == kind()
 
 
-def test_the_class_of_the_scheduler_decides_which_process_it_is() -> None:
+def test_the_class_of_the_scheduler_decides_which_process_it_is():
     assert isinstance(read_process({}), SchedulerConfig)
     assert isinstance(read_process({"_class_name": "DDIMScheduler"}), SchedulerConfig)
     name = "CMStochasticIterativeScheduler"
@@ -326,7 +310,7 @@ def test_the_class_of_the_scheduler_decides_which_process_it_is() -> None:
         read_process({"snr": 0.15})
 
 
-def test_a_network_that_takes_sigmas_has_the_process_of_ncsnpp_and_no_other() -> None:
+def test_a_network_that_takes_sigmas_has_the_process_of_ncsnpp_and_no_other():
     assert read_process({}, takes_sigmas=True) == ScoreConfig()
     assert read_process({"snr": 0.15, "sigma_max": 50}, takes_sigmas=True) == ScoreConfig(
         sigma_max=50
@@ -353,14 +337,12 @@ def test_a_network_that_takes_sigmas_has_the_process_of_ncsnpp_and_no_other() ->
     ],
     ids=str,
 )
-def test_an_option_that_cannot_be_used_is_an_error_that_names_it(
-    name: str, fields: dict[str, Any], words: str
-) -> None:
+def test_an_option_that_cannot_be_used_is_an_error_that_names_it(name, fields, words):
     with pytest.raises(ScheduleError, match=words):
         read_process({"_class_name": name, **fields})
 
 
-def test_other_options_of_consistency_models_are_checked_too() -> None:
+def test_other_options_of_consistency_models_are_checked_too():
     for fields, words in (
         ({"clip_denoised": 1}, "'clip_denoised' must be true or false, not 1"),
         ({"rho": 0}, "'rho' must be a number from 0.001"),
@@ -371,14 +353,14 @@ def test_other_options_of_consistency_models_are_checked_too() -> None:
 
 
 @pytest.mark.parametrize("name", ["CMStochasticIterativeScheduler", "ScoreSdeVeScheduler"])
-def test_a_field_that_the_class_does_not_have_is_a_warning_that_names_it(name: str) -> None:
+def test_a_field_that_the_class_does_not_have_is_a_warning_that_names_it(name):
     process = read_process({"_class_name": name, "_diffusers_version": "0.9", "beta_start": 0.1})
     (warning,) = process.warnings
     assert "'beta_start'" in warning
     assert "_diffusers_version" not in warning
 
 
-def test_usual_options_of_a_format_do_not_mix_with_a_given_process() -> None:
+def test_usual_options_of_a_format_do_not_mix_with_a_given_process():
     consistency = {"_class_name": "CMStochasticIterativeScheduler"}
     usual = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
     assert merge_options(usual, {"beta_end": 0.1}) == {**usual, "beta_end": 0.1}
@@ -401,8 +383,8 @@ def test_usual_options_of_a_format_do_not_mix_with_a_given_process() -> None:
     ids=["consistency", "NCSN++"],
 )
 def test_a_saved_model_is_a_pipeline_that_diffusers_opens_with_its_scheduler(
-    fields: dict[str, Any], process: Process, pipeline: Any, tmp_path: Path
-) -> None:
+    fields, process, pipeline, tmp_path
+):
     network, theirs = ours_and_theirs(fields)
     save_model(tmp_path, network.state_dict(), network.config, process)
     opened = diffusers.DiffusionPipeline.from_pretrained(tmp_path)
@@ -417,7 +399,7 @@ def test_a_saved_model_is_a_pipeline_that_diffusers_opens_with_its_scheduler(
     assert read_process(checkpoint.scheduler, takes_sigmas=sigmas) == process
 
 
-def test_a_folder_without_a_scheduler_is_of_the_network_s_usual_process(tmp_path: Path) -> None:
+def test_a_folder_without_a_scheduler_is_of_the_network_s_usual_process(tmp_path):
     for name, fields, sigma_max in (("plain", toys.TINY, None), ("ncsnpp", NCSNPP, 1348.0)):
         toys.write_checkpoint(tmp_path / name, fields)
         checkpoint = read_checkpoint(find_files(tmp_path / name))
@@ -428,7 +410,7 @@ def test_a_folder_without_a_scheduler_is_of_the_network_s_usual_process(tmp_path
         assert read_process(assumed, takes_sigmas=sigmas) == read_process({}, takes_sigmas=sigmas)
 
 
-def test_the_file_beside_a_single_file_may_be_of_a_consistency_model(tmp_path: Path) -> None:
+def test_the_file_beside_a_single_file_may_be_of_a_consistency_model(tmp_path):
     torch.save(toys.reference_model(toys.TINY).state_dict(), tmp_path / "cm.pt")
     beside = {"_class_name": "CMStochasticIterativeScheduler", "sigma_max": 50.0}
     content = {"_class_name": "UNet2DModel", **toys.TINY, "scheduler": beside}

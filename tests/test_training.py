@@ -8,10 +8,24 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.noise_schedule import NoiseSchedule
 from comfyui_unconditional.training.options import TrainingOptions
 from comfyui_unconditional.training.picture_set import PictureSet
+from comfyui_unconditional.training.trainer import TrainingRun
 from torch import Tensor
 from training_toys import OPTIONS, SCHEDULER, UNET, finish, make_run, noise_pictures
 
 PREDICTIONS = ["epsilon", "sample", "v_prediction"]
+
+
+def shown_to(*runs: TrainingRun) -> list[tuple[Tensor, Tensor]]:
+    """What the runs' networks, which are replaced, will be shown: images and timesteps."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def spread(x_t: Tensor, t: Tensor, labels: None) -> Tensor:
+        seen.append((x_t, t))
+        return torch.zeros_like(x_t)
+
+    for run in runs:
+        run._spread = spread
+    return seen
 
 
 # Loss
@@ -60,15 +74,9 @@ def test_min_snr_weights_are_those_of_the_paper(tmp_path, prediction):
 def test_the_loss_is_weighted_at_each_pictures_own_timestep(tmp_path):
     plain = make_run(tmp_path / "plain", replace(OPTIONS, batch_size=1))
     bounded = make_run(tmp_path / "bounded", replace(OPTIONS, batch_size=1, min_snr=5.0))
-    ratios, seen = [], []
-
-    def remember(x_t: Tensor, t: Tensor, labels: None) -> Tensor:
-        seen.append(int(t))
-        return torch.zeros_like(x_t)
-
-    plain._spread = bounded._spread = remember
-    for step in range(20):
-        ratios.append(float(bounded._loss(step, 0) / plain._loss(step, 0)))
+    shown = shown_to(plain, bounded)
+    ratios = [float(bounded._loss(step, 0) / plain._loss(step, 0)) for step in range(20)]
+    seen = [int(t) for _, t in shown]
     assert seen[::2] == seen[1::2]
     a = NoiseSchedule.from_config(SCHEDULER).alphas_cumprod[seen[::2]]
     assert ratios == pytest.approx(bounded._weights(a).tolist(), rel=1e-5)
@@ -77,16 +85,10 @@ def test_the_loss_is_weighted_at_each_pictures_own_timestep(tmp_path):
 
 def test_the_timesteps_of_a_batch_are_spread_evenly(tmp_path):
     run = make_run(tmp_path, replace(OPTIONS, batch_size=20, micro_batches=2))
-    seen: list[int] = []
-
-    def remember(x_t: Tensor, t: Tensor, labels: None) -> Tensor:
-        seen.extend(t.tolist())
-        return torch.zeros_like(x_t)
-
-    run._spread = remember
+    shown = shown_to(run)
     for micro in range(2):
         run._loss(0, micro)
-    assert [t // 50 for t in seen] == list(range(20))
+    assert [t // 50 for _, times in shown for t in times.tolist()] == list(range(20))
 
 
 def test_a_random_number_that_rounds_up_to_1_draws_the_last_timestep(tmp_path, monkeypatch):
@@ -98,30 +100,19 @@ def test_a_random_number_that_rounds_up_to_1_draws_the_last_timestep(tmp_path, m
 
 def test_each_step_and_each_part_of_it_draws_its_own_noise(tmp_path):
     run = make_run(tmp_path, replace(OPTIONS, micro_batches=2), uniform_picture(0))
-    seen: list[Tensor] = []
-
-    def remember(x_t: Tensor, t: Tensor, labels: None) -> Tensor:
-        seen.extend(right_answer("epsilon", x_t, t, x0=-1.0))
-        return torch.zeros_like(x_t)
-
-    run._spread = remember
+    shown = shown_to(run)
     for step in range(2):
         for micro in range(2):
             run._loss(step, micro)
-    noise = torch.stack(seen).flatten(1)
+    noise = torch.cat([right_answer("epsilon", *each, x0=-1.0) for each in shown]).flatten(1)
     assert (torch.corrcoef(noise) - torch.eye(len(noise))).abs().max() < 0.6
 
 
 def test_the_network_receives_scaled_timesteps(tmp_path):
     run = make_run(tmp_path, scheduler=replace(SCHEDULER, timestep_scale=0.5))
-    halves = []
-
-    def remember(x_t: Tensor, t: Tensor, labels: None) -> Tensor:
-        halves.extend(t.tolist())
-        return torch.zeros_like(x_t)
-
-    run._spread = remember
+    shown = shown_to(run)
     run._loss(0, 0)
+    ((_, halves),) = shown
     assert 250 < max(halves) < 500
 
 

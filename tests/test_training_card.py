@@ -29,8 +29,7 @@ def test_a_card_says_what_was_trained_on_what_and_how(tmp_path):
         OPTIONS, rotate=True, augment=0.12, dropout=0.1, min_snr=5.0, learning_rate=2e-4
     )
     pictures = noise_pictures()
-    run = make_run(tmp_path / "digits", options, pictures)
-    finish(run)
+    finish(run := make_run(tmp_path / "digits", options, pictures))
     text = card(run)
     assert text.startswith("---\nlicense: unknown\nlibrary_name: diffusers\n")
     assert "# digits\n" in text
@@ -52,8 +51,7 @@ def test_a_card_says_what_was_trained_on_what_and_how(tmp_path):
 
 def test_a_card_says_what_the_run_started_from_and_how_it_went(tmp_path):
     finish(make_run(tmp_path))
-    run = make_run(tmp_path, replace(OPTIONS, steps=9), noise_pictures(7))
-    finish(run)
+    finish(run := make_run(tmp_path, replace(OPTIONS, steps=9), noise_pictures(7)))
     run.progress.retries = [3, 8]
     run.progress.seconds = 4000
     copying = CopyGauge(run.pictures, flip=False, rotate=False).measure(torch.zeros(2, 1, 8, 8))
@@ -77,8 +75,7 @@ def test_a_card_gives_the_time_in_a_fitting_unit(tmp_path, seconds, words):
 
 
 def test_a_card_is_written_again_until_the_user_writes_one(tmp_path):
-    run = make_run(tmp_path)
-    finish(run, 2)
+    finish(run := make_run(tmp_path), 2)
     assert "2 steps" in card(run)
     finish(run, 4)
     assert "4 steps" in card(run)
@@ -90,8 +87,7 @@ def test_a_card_is_written_again_until_the_user_writes_one(tmp_path):
 
 def test_diffusers_opens_the_folder_as_the_card_says(tmp_path):
     scheduler = replace(SCHEDULER, beta_schedule="squaredcos_cap_v2")
-    run = make_run(tmp_path / "model", replace(OPTIONS, augment=0.5), scheduler=scheduler)
-    finish(run)
+    finish(run := make_run(tmp_path / "model", replace(OPTIONS, augment=0.5), scheduler=scheduler))
     assert 'DDPMPipeline.from_pretrained("model")' in card(run)
 
     pipeline = DDPMPipeline.from_pretrained(tmp_path / "model", local_files_only=True)

@@ -97,14 +97,6 @@ def test_the_command_resumes_after_ctrl_c(
     assert is_same(tmp_path / "model", tmp_path / "whole")
 
 
-def test_more_steps_continue_a_finished_training(picture_folder, tmp_path):
-    assert main(train_on(picture_folder, tmp_path / "model")) == 0
-    assert main(train_on(picture_folder, tmp_path / "model", "--steps", "4")) == 0
-    assert "| Length | 4 steps" in (tmp_path / "model" / "README.md").read_text()
-    assert main(train_on(picture_folder, tmp_path / "whole", "--steps", "4")) == 0
-    assert is_same(tmp_path / "model", tmp_path / "whole")
-
-
 def test_more_pictures_continue_a_run_and_are_in_the_card(picture_folder, tmp_path):
     assert main(train_on(picture_folder, tmp_path / "model")) == 0
     Image.new("RGB", (9, 9), "red").save(picture_folder / "new.png")
@@ -112,15 +104,6 @@ def test_more_pictures_continue_a_run_and_are_in_the_card(picture_folder, tmp_pa
     card = (tmp_path / "model" / "README.md").read_text()
     assert "| Pictures | 3 from step 1 (sha256 " in card
     assert "; 4 from step 3 (sha256 " in card
-
-
-def test_other_settings_in_the_same_folder_are_rejected(picture_folder, tmp_path, capsys):
-    out = tmp_path / "model"
-    assert main(train_on(picture_folder, out)) == 0
-    before = (out / "training.pt").read_bytes()
-    assert main(train_on(picture_folder, out, "--seed", "3", "--steps", "4")) == 1
-    assert "contains another run: seed was 0 and is now 3. To continue" in capsys.readouterr().err
-    assert (out / "training.pt").read_bytes() == before
 
 
 def test_the_command_starts_from_the_weights_and_schedule_of_a_model(picture_folder, tmp_path):
@@ -202,22 +185,20 @@ def test_the_options_of_the_command_reach_the_run(picture_folder, tmp_path):
     assert {name: options[name] for name in expected} == expected
 
 
-@pytest.mark.parametrize("colour", ["nothing", "#12", "#11223344", "12"])
-def test_a_background_that_is_not_a_colour_is_an_error_that_says_how_to_write_one(
-    picture_folder, tmp_path, capsys, colour
+@pytest.mark.parametrize(
+    ("option", "values", "words"),
+    [
+        ("background", ["nothing", "#11223344", "12"], "is not a colour; enter a name, for ex"),
+        ("size", ["8x8x8", "a", "8x", "-8"], "is not a size; enter for example 64, or 64x96"),
+    ],
+)
+def test_what_is_no_colour_or_size_is_an_error_that_says_how_to_write_one(
+    picture_folder, tmp_path, capsys, option, values, words
 ):
-    with pytest.raises(SystemExit):
-        main(train_on(picture_folder, tmp_path / "model", "--background", colour))
-    assert f"'{colour}' is not a colour; enter a name, for example black" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("size", ["8x8x8", "a", "8x", "-8"])
-def test_an_invalid_size_is_an_error_that_says_how_to_write_one(
-    picture_folder, tmp_path, capsys, size
-):
-    with pytest.raises(SystemExit):
-        main(train_on(picture_folder, tmp_path / "model", f"--size={size}"))
-    assert "is not a size; enter for example 64, or 64x96" in capsys.readouterr().err
+    for value in values:
+        with pytest.raises(SystemExit):
+            main(train_on(picture_folder, tmp_path / "model", f"--{option}={value}"))
+        assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """A run whose loss becomes NaN or jumps goes back and takes smaller steps."""
 
 import logging
-import math
 import random
 from dataclasses import replace
 
@@ -11,25 +10,9 @@ from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.training.progress import Progress
 from comfyui_unconditional.training.trainer import TrainingRun
-from torch import Tensor
-from training_toys import OPTIONS, assert_same_state, finish, make_run, noise_pictures
+from training_toys import OPTIONS, Spoiled, assert_same_state, finish, make_run, noise_pictures
 
 RETRIES = 3
-
-
-class Spoiled:
-    """Makes the gradients of chosen steps NaN, each as often as it is listed."""
-
-    def __init__(self, run: TrainingRun, steps: list[int]):
-        self._steps, self._loss = list(steps), run._loss
-        run._loss = self  # pyright: ignore
-
-    def __call__(self, step: int, micro: int) -> Tensor:
-        loss = self._loss(step, micro)
-        if step + 1 not in self._steps:
-            return loss
-        self._steps.remove(step + 1)
-        return loss * math.nan
 
 
 def rates(run: TrainingRun) -> float:
@@ -52,8 +35,7 @@ def test_after_nan_the_run_goes_back_to_the_last_saved_state_with_half_the_rate(
     assert "NaN at step 4. Continuing from step 2 with half the learning rate" in caplog.text
 
     # Its weights are those of a run with that rate from step 2 on.
-    other = make_run(tmp_path / "other")
-    finish(other, 2)
+    finish(make_run(tmp_path / "other"), 2)
     halved = make_run(tmp_path / "other")
     halved.progress.retries = [4]
     finish(halved)
@@ -85,8 +67,7 @@ def test_a_run_that_diverges_again_and_again_stops_and_keeps_the_last_good_state
 
 
 def test_weights_that_become_nan_are_never_saved(tmp_path):
-    run = make_run(tmp_path)
-    finish(run, stop_after=2)
+    finish(run := make_run(tmp_path), stop_after=2)
     with torch.no_grad():
         next(run.model.parameters()).fill_(torch.nan)
     finish(run)
@@ -121,8 +102,10 @@ def test_a_run_that_goes_back_remembers_its_new_pictures(tmp_path):
 
 
 def test_a_network_that_blows_up_with_a_finite_loss_is_noticed_too(tmp_path):
-    run = make_run(tmp_path, replace(OPTIONS, steps=115, save_every=110), noise_pictures(1))
-    finish(run, 110)
+    finish(
+        run := make_run(tmp_path, replace(OPTIONS, steps=115, save_every=110), noise_pictures(1)),
+        110,
+    )
     with torch.no_grad():
         for value in run.network.parameters():
             value.mul_(4)
@@ -173,8 +156,7 @@ def test_new_pictures_may_have_another_loss():
 
 def test_a_state_with_an_unusual_loss_is_not_saved_until_it_is_usual_again(tmp_path, monkeypatch):
     monkeypatch.setattr(Progress, "is_suspicious", property(lambda self: self.step in (2, 3, 4)))
-    run = make_run(tmp_path)
-    finish(run)
+    finish(run := make_run(tmp_path))
     assert run.progress.saved == [0, 5, 6]
 
 

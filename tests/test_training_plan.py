@@ -34,16 +34,12 @@ def test_few_pictures_are_augmented_and_dropped_out(n, small_data, few):
     assert plan.options == expected
 
 
-@pytest.mark.parametrize("network", ["small", "medium", "large"])
-def test_a_network_is_chosen_by_name(network):
+@pytest.mark.parametrize("network", ["small", "medium", "large", 32])
+def test_a_network_is_chosen_by_name_or_as_the_width_of_a_large_one(network):
     plan = Plan.make(noise_pictures(), OPTIONS, network=network)
-    assert plan.unet == default_unet((8, 8), 1, network)
+    named = {"width": 32} if network == 32 else {}
+    assert plan.unet == default_unet((8, 8), 1, "large" if named else network, **named)
     assert plan.scheduler == SCHEDULER
-
-
-def test_a_number_is_the_width_of_a_large_network():
-    plan = Plan.make(noise_pictures(), OPTIONS, network=32)
-    assert plan.unet == default_unet((8, 8), 1, "large", width=32)
 
 
 @pytest.mark.parametrize("network", ["small", 32])

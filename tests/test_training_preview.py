@@ -16,8 +16,7 @@ SIZE = (8, 8)
 
 def test_previews_do_not_disturb_the_run(tmp_path):
     options = replace(OPTIONS, steps=3, augment=0.5, dropout=0.3)
-    plain = make_run(tmp_path / "plain", options)
-    finish(plain)
+    finish(plain := make_run(tmp_path / "plain", options))
     watched = make_run(tmp_path / "watched", options)
     for _ in watched.run():
         for network in (watched.network, watched.averaged):
@@ -26,8 +25,7 @@ def test_previews_do_not_disturb_the_run(tmp_path):
 
 
 def test_previews_of_the_same_weights_are_the_same(tmp_path):
-    run = make_run(tmp_path, replace(OPTIONS, dropout=0.3))
-    finish(run, 2)
+    finish(run := make_run(tmp_path, replace(OPTIONS, dropout=0.3)), 2)
     for network in (run.network, run.averaged):
         first = draw(network, SCHEDULER, SIZE, (3, 5))
         torch.rand(7)
@@ -35,8 +33,7 @@ def test_previews_of_the_same_weights_are_the_same(tmp_path):
 
 
 def test_a_preview_keeps_the_mode_of_the_network(tmp_path):
-    run = make_run(tmp_path)
-    finish(run, 1)
+    finish(run := make_run(tmp_path), 1)
     draw(run.network, SCHEDULER, SIZE, [0])
     draw(run.averaged, SCHEDULER, SIZE, [0])
     assert run.network.training

@@ -13,9 +13,9 @@ from comfyui_unconditional.checkpoints.files import find_files, read_json
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.training.processes import Processes, default_device
 from comfyui_unconditional.training.trainer import TrainingRun
-from training_toys import finish, make_run
+from training_toys import Spoiled, finish, make_run
 from training_worker import __file__ as WORKER
-from training_worker import options, spoil_once
+from training_worker import options
 
 pytestmark = pytest.mark.slow
 
@@ -81,8 +81,7 @@ def assert_as_one(folder: Path, one: TrainingRun) -> None:
 
 def test_two_processes_train_the_weights_of_one_bit_for_bit(tmp_path):
     assert run_two(tmp_path / "two", "--steps", 200) == [0, 0]
-    one = make_run(tmp_path / "one", options(200))
-    finish(one)
+    finish(one := make_run(tmp_path / "one", options(200)))
     assert_as_one(tmp_path / "two", one)
     # And one process can continue where two have stopped.
     more = make_run(tmp_path / "two", options(203))
@@ -94,15 +93,14 @@ def test_when_a_process_dies_torchrun_starts_all_again_from_the_last_saved_state
     done = torchrun("--max-restarts=1", WORKER, tmp_path, "--steps", 9, "--die-at", 5)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "died").exists()
-    one = make_run(tmp_path / "one", options(9))
-    finish(one)
+    finish(one := make_run(tmp_path / "one", options(9)))
     assert_as_one(tmp_path, one)
 
 
 def test_processes_that_read_at_different_times_go_back_to_the_same_step(tmp_path):
     assert run_two(tmp_path / "two", "--steps", 6, "--nan-at", 5, "--late") == [0, 0]
     one = make_run(tmp_path / "one", options(6))
-    spoil_once(one, 5)
+    Spoiled(one, [5])
     finish(one)
     assert one.progress.retries == [5]
     assert_as_one(tmp_path / "two", one)

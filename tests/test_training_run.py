@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
 from comfyui_unconditional.training.picture_set import PictureSet
 from comfyui_unconditional.unet.unet2d import UNet2D
+from toys import contents
 from training_toys import (
     OPTIONS,
     SCHEDULER,
@@ -54,17 +54,14 @@ def test_stopping_and_resuming_gives_the_uninterrupted_weights(tmp_path, options
 def test_random_crops_are_the_same_after_resuming(tmp_path):
     large = noise_pictures(2, shape=(1, 12, 16)).pixels
     crops = PictureSet(large, (8, 8), "random")
-    whole = make_run(tmp_path / "whole", pictures=crops)
-    finish(whole)
+    finish(whole := make_run(tmp_path / "whole", pictures=crops))
     finish(make_run(tmp_path / "parts", pictures=crops), 3)
-    resumed = make_run(tmp_path / "parts", pictures=crops)
-    finish(resumed)
+    finish(resumed := make_run(tmp_path / "parts", pictures=crops))
     assert_same_state(resumed, whole)
 
 
 def test_more_steps_continue_from_the_end_and_equal_a_longer_run(tmp_path):
-    whole = make_run(tmp_path / "whole", replace(OPTIONS, steps=12))
-    finish(whole)
+    finish(whole := make_run(tmp_path / "whole", replace(OPTIONS, steps=12)))
     finish(make_run(tmp_path / "parts"))
     longer = make_run(tmp_path / "parts", replace(OPTIONS, steps=12))
     assert longer.step == 6
@@ -88,16 +85,14 @@ def test_a_run_that_started_from_a_model_continues_from_its_own_weights(tmp_path
         assert torch.equal(value, weights[name].float())
     finish(whole)
     finish(make_run(tmp_path / "parts", **given), 2)
-    resumed = make_run(tmp_path / "parts", **given)
-    finish(resumed)
+    finish(resumed := make_run(tmp_path / "parts", **given))
     assert_same_state(resumed, whole)
     with pytest.raises(ValueError, match="start was a model and is now"):
         make_run(tmp_path / "parts")
 
 
 def test_an_abandoned_run_continues_from_its_last_saved_state(tmp_path):
-    whole = make_run(tmp_path / "whole")
-    finish(whole)
+    finish(whole := make_run(tmp_path / "whole"))
 
     steps = make_run(tmp_path / "parts").run()
     for _ in range(3):  # the state is saved after step 2
@@ -150,8 +145,7 @@ def test_a_killed_process_leaves_a_whole_model_and_loses_at_most_save_every_step
     run = make_run(tmp_path, replace(OPTIONS, steps=done + 2))
     assert done - OPTIONS.save_every <= run.step <= done + 1
     finish(run)
-    whole = make_run(tmp_path / "whole", replace(OPTIONS, steps=done + 2))
-    finish(whole)
+    finish(whole := make_run(tmp_path / "whole", replace(OPTIONS, steps=done + 2)))
     assert_same_state(run, whole)
 
 
@@ -171,10 +165,10 @@ def test_a_killed_process_leaves_a_whole_model_and_loses_at_most_save_every_step
 )
 def test_resuming_with_another_setting_is_rejected_and_names_it(tmp_path, change, words):
     finish(make_run(tmp_path), stop_after=1)
-    before = _files(tmp_path)
+    before = contents(tmp_path)
     with pytest.raises(ValueError, match=words):
         make_run(tmp_path, replace(OPTIONS, **change))
-    assert _files(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -224,8 +218,7 @@ def test_more_pictures_continue_a_run_and_are_recorded(tmp_path):
     finish(make_run(tmp_path, pictures=few))
     run = make_run(tmp_path, replace(OPTIONS, steps=9), more)
     finish(run)
-    resumed = make_run(tmp_path, replace(OPTIONS, steps=12), more)
-    finish(resumed)
+    finish(resumed := make_run(tmp_path, replace(OPTIONS, steps=12), more))
     assert resumed.progress.pictures == [(0, 5, few.sha256), (6, 7, more.sha256)]
 
 
@@ -239,7 +232,3 @@ def test_pictures_that_no_step_saw_are_not_recorded(tmp_path):
     run = make_run(tmp_path, pictures=noise_pictures(6))
     finish(run)  # nothing is left to do
     assert run.progress.pictures == [(0, 5, seen.sha256)]
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,12 +1,12 @@
 """Files that a run writes: whole or not at all, and never over something else."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from comfyui_unconditional.checkpoints.saving import save_model
 from comfyui_unconditional.unet.unet2d import UNet2D
+from toys import contents
 from training_toys import SCHEDULER, UNET, assert_same_state, finish, make_run
 
 
@@ -43,26 +43,26 @@ def test_a_run_continues_the_same_whatever_memory_order_its_state_has(tmp_path):
 def test_damaged_settings_are_reported(tmp_path, content):
     finish(make_run(tmp_path), stop_after=1)
     (tmp_path / "training.json").write_text(content)
-    before = _files(tmp_path)
+    before = contents(tmp_path)
     with pytest.raises(ValueError, match=r"its training\.json is damaged\. .* another folder"):
         make_run(tmp_path)
-    assert _files(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_a_state_of_an_earlier_version_is_reported_and_never_overwritten(tmp_path):
     torch.save({"step": 3, "model": {}, "ema": {}}, tmp_path / "training.pt")
-    before = _files(tmp_path)
+    before = contents(tmp_path)
     with pytest.raises(ValueError, match=r"training\.pt is from an earlier version of this"):
         make_run(tmp_path)
-    assert _files(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_the_folder_of_another_model_is_reported_and_never_overwritten(tmp_path):
     save_model(tmp_path, UNet2D(UNET).state_dict(), UNET, SCHEDULER)
-    before = _files(tmp_path)
+    before = contents(tmp_path)
     with pytest.raises(ValueError, match="its model was not trained here"):
         make_run(tmp_path)
-    assert _files(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_a_file_in_place_of_the_folder_is_reported(tmp_path):
@@ -71,17 +71,10 @@ def test_a_file_in_place_of_the_folder_is_reported(tmp_path):
         make_run(tmp_path / "model")
 
 
-def test_the_settings_are_written_as_readable_json(tmp_path):
-    make_run(tmp_path)
-    settings = json.loads((tmp_path / "training.json").read_text())
-    assert settings["options"]["batch_size"] == 4
-    assert settings["unet"]["block_out_channels"] == [8, 16]
-
-
 def test_the_state_survives_a_full_disk(tmp_path, monkeypatch):
     run = make_run(tmp_path)
     finish(run, stop_after=2)
-    before = _files(tmp_path)
+    before = contents(tmp_path)
 
     def write_a_part(state: object, path: Path) -> None:
         path.write_bytes(b"PK")
@@ -90,14 +83,14 @@ def test_the_state_survives_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", write_a_part)
     with pytest.raises(OSError, match="No space left"):
         finish(run, stop_after=4)
-    assert _files(tmp_path).keys() == before.keys()
-    assert _files(tmp_path)["training.pt"] == before["training.pt"]
+    assert contents(tmp_path).keys() == before.keys()
+    assert contents(tmp_path)["training.pt"] == before["training.pt"]
 
 
 def test_saving_a_model_that_fails_keeps_the_one_before(tmp_path, monkeypatch):
     weights = UNet2D(UNET).state_dict()
     save_model(tmp_path, weights, UNET, SCHEDULER)
-    before = _files(tmp_path)
+    before = contents(tmp_path)
     assert len(before) == 4
 
     def write_a_part(path: Path, content: bytes) -> int:
@@ -107,12 +100,4 @@ def test_saving_a_model_that_fails_keeps_the_one_before(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", write_a_part)
     with pytest.raises(OSError, match="No space left"):
         save_model(tmp_path, weights, UNET, SCHEDULER)
-    assert _files(tmp_path) == before
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    assert contents(tmp_path) == before

@@ -40,8 +40,7 @@ def test_the_averaged_weights_follow_the_power_function(tmp_path):
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_averaged_network_computes_with_its_own_weights(tmp_path, checkpointing):
     options = replace(OPTIONS, learning_rate=0.1, checkpointing=checkpointing)
-    run = make_run(tmp_path, options)
-    finish(run)
+    finish(run := make_run(tmp_path, options))
     network = UNet2D(UNET).eval()
     network.load_state_dict(run.averaged.state_dict())
     x, t = inputs()
@@ -78,8 +77,7 @@ def test_the_saved_model_is_the_average_without_what_only_training_needs(tmp_pat
 
 
 def test_dropout_is_only_in_the_network_that_trains(tmp_path):
-    run = make_run(tmp_path, replace(OPTIONS, dropout=0.5))
-    finish(run, 1)
+    finish(run := make_run(tmp_path, replace(OPTIONS, dropout=0.5)), 1)
     x, t = inputs()
     with torch.no_grad():
         assert not torch.equal(run.network(x, t), run.network(x, t))
@@ -96,10 +94,8 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path, options):
 
 
 def test_checkpointing_changes_no_weight(tmp_path):
-    plain = make_run(tmp_path / "plain", SMALL_DATA)
-    finish(plain)
-    again = make_run(tmp_path / "again", replace(SMALL_DATA, checkpointing=True))
-    finish(again)
+    finish(plain := make_run(tmp_path / "plain", SMALL_DATA))
+    finish(again := make_run(tmp_path / "again", replace(SMALL_DATA, checkpointing=True)))
     for name, value in plain.network.state_dict().items():
         assert torch.equal(again.network.state_dict()[name], value)
 

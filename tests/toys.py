@@ -2,12 +2,15 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from comfyui_unconditional.unet.config import UNetConfig
+from comfyui_unconditional.unet.unet2d import UNet2D
 from diffusers import UNet2DModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 _GOOGLE = {
     "act_fn": "silu",
@@ -88,6 +91,29 @@ def reference_model(config: dict[str, Any], seed: int = 0) -> UNet2DModel:
     return model
 
 
+def ours_and_theirs(fields: dict[str, Any]) -> tuple[UNet2D, UNet2DModel]:
+    """Our network and diffusers' with the same random weights."""
+    theirs = reference_model(fields)
+    network = UNet2D(UNetConfig.from_dict(fields)).eval()
+    network.load_state_dict(theirs.state_dict(), strict=True)
+    return network, theirs
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files below a folder, by their paths in it."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    """Replace a network's safetensors file by one with changed tensors."""
+    path = folder / "diffusion_pytorch_model.safetensors"
+    weights = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    change(weights)
+    save_file(weights, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
 def legacy_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the weights under the attention names of 2022."""
     pattern = re.compile(r"(attentions\.\d+)\.(to_q|to_k|to_v|to_out\.0)\.")
@@ -95,6 +121,14 @@ def legacy_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         pattern.sub(lambda m: f"{m[1]}.{_LEGACY[m[2]]}.", name): tensor
         for name, tensor in weights.items()
     }
+
+
+def early_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the weights under the names of the first diffusers."""
+    early = {"down_": "downsample_", "up_": "upsample_", "mid_block": "mid"}
+    first = re.compile("^(down_|up_|mid_block)")
+    old = legacy_names(weights)
+    return {first.sub(lambda m: early[m[1]], name): tensor for name, tensor in old.items()}
 
 
 def write_checkpoint(

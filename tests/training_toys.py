@@ -1,5 +1,6 @@
 """A small network, small pictures and short runs, for the tests of training."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,18 @@ def assert_same_state(a: TrainingRun, b: TrainingRun) -> None:
         assert weights_a.keys() == weights_b.keys()
         for name, value in weights_a.items():
             assert torch.equal(value, weights_b[name]), name
+
+
+class Spoiled:
+    """Makes the gradients of chosen steps NaN: each as many times as it is listed."""
+
+    def __init__(self, run: TrainingRun, steps: list[int]):
+        self._steps, self._loss = list(steps), run._loss
+        run._loss = self  # pyright: ignore
+
+    def __call__(self, step: int, micro: int) -> torch.Tensor:
+        loss = self._loss(step, micro)
+        if step + 1 not in self._steps:
+            return loss
+        self._steps.remove(step + 1)
+        return loss * math.nan

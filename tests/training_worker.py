@@ -1,7 +1,6 @@
 """One of the processes of a run, as torchrun starts them; test_training_processes.py runs it."""
 
 import argparse
-import math
 import os
 import time
 from dataclasses import replace
@@ -11,7 +10,7 @@ import torch
 from comfyui_unconditional.training import trainer
 from comfyui_unconditional.training.options import TrainingOptions
 from comfyui_unconditional.training.processes import Processes
-from training_toys import OPTIONS, make_run
+from training_toys import OPTIONS, Spoiled, make_run
 
 PARTS = replace(OPTIONS, rotate=True, augment=0.5, dropout=0.3, min_snr=5.0, micro_batches=2)
 
@@ -42,7 +41,7 @@ def main() -> None:
         trainer.read_state = read_late  # pyright: ignore
     run = make_run(given.folder, options(given.steps), processes=processes)
     if given.nan_at and is_second:
-        spoil_once(run, given.nan_at)
+        Spoiled(run, [given.nan_at])
     died = given.folder / "died"
     for _ in run.run():
         if run.step == given.die_at and is_second and not died.exists():
@@ -51,18 +50,6 @@ def main() -> None:
     state = {"model": run.model.state_dict(), "averaged": run.averaged.state_dict()}
     torch.save({**state, **vars(run.progress)}, given.folder / f"process {processes.rank}.pt")
     processes.leave()
-
-
-def spoil_once(run: trainer.TrainingRun, step: int) -> None:
-    loss, left = run._loss, [step - 1]
-
-    def spoiled(step: int, micro: int) -> torch.Tensor:
-        if step in left:
-            left.remove(step)
-            return loss(step, micro) * math.nan
-        return loss(step, micro)
-
-    run._loss = spoiled
 
 
 if __name__ == "__main__":

@@ -42,16 +42,6 @@ def _tiny(seed: int) -> State:
     return toys.reference_model(toys.TINY, seed).state_dict()
 
 
-def _early(seed: int) -> State:
-    old: State = {}
-    for name, tensor in toys.legacy_names(_tiny(seed)).items():
-        for new, early in (("down_", "downsample_"), ("up_", "upsample_"), ("mid_block", "mid")):
-            if name.startswith(new):
-                name = early + name.removeprefix(new)
-        old[name] = tensor
-    return old
-
-
 def _openai(seed: int, **fields: Any) -> State:
     model = foreign.OpenAI(mult=(1, 2), attention=(1,), **fields)
     return foreign.randomise(model, seed).state_dict()
@@ -61,7 +51,7 @@ FORMATS = {
     "Ho": lambda seed: foreign.randomise(foreign.Ho(mult=(1, 2)), seed).state_dict(),
     "improved": lambda seed: _openai(seed, heads=2, out=3),
     "guided": lambda seed: _openai(seed, heads=None, updown=True),
-    "early diffusers": _early,
+    "early diffusers": lambda seed: toys.early_names(_tiny(seed)),
     "diffusers of 2022": lambda seed: toys.legacy_names(_tiny(seed)),
     "diffusers": _tiny,
 }

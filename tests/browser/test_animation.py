@@ -2,10 +2,8 @@
 
 from graphs import graph
 
-from .editor import Editor
 
-
-def test_an_animation_plays_in_its_node_and_not_over_the_page(editor: Editor) -> None:
+def test_an_animation_plays_in_its_node_and_not_over_the_page(editor):
     prompt = graph(seed=1, batch_size=3, format="animated webp", scale=8)
     editor.load_prompt(prompt)
     assert editor.run() == "success"

@@ -1,19 +1,14 @@
 """The template that opens in app mode: its inputs and its picture without the graph."""
 
-import json
-
 import numpy as np
 
-from devtools.environment import ROOT
-
-from .editor import Editor
 from .test_templates import open_template, saved
 
 NAME = "quick_start.app"
 _SHEET = "[data-testid=linear-center-panel] img[src*='digits']"
 
 
-def test_the_app_template_opens_in_app_mode_and_draws_digits(editor: Editor) -> None:
+def test_the_app_template_opens_in_app_mode_and_draws_digits(editor):
     open_template(editor, NAME)
     panel = editor.page.get_by_test_id("linear-widgets")
     panel.get_by_text("steps").wait_for()
@@ -37,10 +32,8 @@ def test_the_app_template_opens_in_app_mode_and_draws_digits(editor: Editor) -> 
     editor.load(saved("quick_start_pndm"))  # the next test finds the editor as usual
 
 
-def test_the_app_template_is_an_ordinary_workflow_where_there_is_no_app_mode(
-    editor: Editor,
-) -> None:
-    workflow = json.loads((ROOT / "example_workflows" / f"{NAME}.json").read_text())
+def test_the_app_template_is_an_ordinary_workflow_where_there_is_no_app_mode(editor):
+    workflow = saved(NAME)
     del workflow["extra"]["linearMode"]  # as an editor from before app mode reads it
     editor.load(workflow)
     assert editor.page.get_by_test_id("queue-button").first.is_visible()

@@ -48,7 +48,7 @@ def pictures(editor: Editor) -> Locator:
     return editor.page.locator(".lg-node img[src*='unconditional_']")
 
 
-def test_there_are_two_blueprints_and_neither_contains_a_subgraph() -> None:
+def test_there_are_two_blueprints_and_neither_contains_a_subgraph():
     assert [DRAW, IMAGE_TO_IMAGE] == BLUEPRINTS
     for name in BLUEPRINTS:
         (subgraph,) = saved(name)["definitions"]["subgraphs"]
@@ -65,9 +65,7 @@ def test_there_are_two_blueprints_and_neither_contains_a_subgraph() -> None:
         (IMAGE_TO_IMAGE, ["model_name", "seed", "steps", "denoise"]),
     ],
 )
-def test_a_blueprint_from_the_node_library_has_its_widgets_and_draws(
-    name: str, widgets: list[str], modern: Editor
-) -> None:
+def test_a_blueprint_from_the_node_library_has_its_widgets_and_draws(name, widgets, modern):
     if name == IMAGE_TO_IMAGE:
         modern.add("EmptyImage")
     place(modern, name, (700, 250))
@@ -85,7 +83,7 @@ def test_a_blueprint_from_the_node_library_has_its_widgets_and_draws(
     modern.shot(f"blueprint_{short}")
 
 
-def test_one_blueprint_s_images_go_into_the_other(modern: Editor) -> None:
+def test_one_blueprint_s_images_go_into_the_other(modern):
     place(modern, DRAW, (480, 200))
     place(modern, IMAGE_TO_IMAGE, (860, 200))
     modern.page.evaluate(_CONNECT)

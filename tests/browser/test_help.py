@@ -32,7 +32,7 @@ def heading(path: str) -> str:
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_the_help_of_a_node_opens_in_english(name: str, editor: Editor) -> None:
+def test_the_help_of_a_node_opens_in_english(name, editor):
     text = opened(editor, name)
     localized = _DOCS / name / "en.md"
     assert heading(f"{name}/en.md" if localized.exists() else f"{name}.md") in text
@@ -41,7 +41,7 @@ def test_the_help_of_a_node_opens_in_english(name: str, editor: Editor) -> None:
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_the_help_of_a_node_opens_in_chinese(name: str, chinese: Editor) -> None:
+def test_the_help_of_a_node_opens_in_chinese(name, chinese):
     text = opened(chinese, name)
     assert heading(f"{name}/zh.md") in text
     assert _CHINESE.search(text)

@@ -7,7 +7,7 @@ from typing import Any
 from devtools.contract import NODES
 from devtools.environment import ROOT
 
-from .editor import SETTINGS, Editor
+from .editor import SETTINGS
 
 
 def words(language: str) -> dict[str, Any]:
@@ -24,7 +24,7 @@ _LABELS = """() => Object.fromEntries(app.graph._nodes.map((node) => [node.type,
 }]))"""
 
 
-def test_titles_and_inputs_of_all_nodes_are_chinese_in_a_chinese_editor(chinese: Editor) -> None:
+def test_titles_and_inputs_of_all_nodes_are_chinese_in_a_chinese_editor(chinese):
     for name in NODES:
         chinese.add(name)
     shown = chinese.page.evaluate(_LABELS)
@@ -36,7 +36,7 @@ def test_titles_and_inputs_of_all_nodes_are_chinese_in_a_chinese_editor(chinese:
             assert labels[key] == entry["name"], (name, key)
 
 
-def test_a_tooltip_is_chinese_in_a_chinese_editor(chinese: Editor) -> None:
+def test_a_tooltip_is_chinese_in_a_chinese_editor(chinese):
     node = chinese.add("UnconditionalPNDMSampler")
     chinese.fit()
     shown = chinese.tooltip(node, "steps")
@@ -46,7 +46,7 @@ def test_a_tooltip_is_chinese_in_a_chinese_editor(chinese: Editor) -> None:
     chinese.shot("tooltip_zh")
 
 
-def test_a_tooltip_is_english_in_an_english_editor(editor: Editor) -> None:
+def test_a_tooltip_is_english_in_an_english_editor(editor):
     node = editor.add("UnconditionalPNDMSampler")
     editor.fit()
     shown = editor.tooltip(node, "steps")
@@ -58,14 +58,14 @@ def test_a_tooltip_is_english_in_an_english_editor(editor: Editor) -> None:
     editor.shot("tooltip_en")
 
 
-def test_an_editor_in_an_unsupported_language_shows_english(editor: Editor) -> None:
+def test_an_editor_in_an_unsupported_language_shows_english(editor):
     editor.ensure({**SETTINGS, "Comfy.Locale": "fr"})
     editor.clear()
     editor.add("UnconditionalPNDMSampler")
     assert editor.page.evaluate(_LABELS)["UnconditionalPNDMSampler"]["title"] == "PNDM Sampler"
 
 
-def test_english_words_are_counted_as_in_english_whatever_the_language(editor: Editor) -> None:
+def test_english_words_are_counted_as_in_english_whatever_the_language(editor):
     editor.ensure({**SETTINGS, "Comfy.Locale": "fr"})  # where 0 is singular
     said = editor.page.evaluate(
         """async () => {

@@ -7,8 +7,7 @@ from typing import Any
 import foreign
 import pytest
 import torch
-
-from devtools.environment import ROOT
+from templates import saved
 
 from .editor import SETTINGS, Editor
 
@@ -28,14 +27,14 @@ def models(editor_host: Any) -> Path:
 
 def workflow(**values: Any) -> dict[str, Any]:
     """The template, with two steps and other values for the loader's widgets."""
-    saved = json.loads((ROOT / "example_workflows" / "quick_start_pndm.json").read_text())
-    nodes = {node["type"]: node for node in saved["nodes"]}
+    template = saved("quick_start_pndm")
+    nodes = {node["type"]: node for node in template["nodes"]}
     nodes["UnconditionalPNDMSampler"]["widgets_values"][2] = 2
     nodes["UnconditionalPNDMSampler"]["widgets_values"][3] = 1
     loader = nodes[LOADER]["widgets_values"]
     loader[0] = values.get("model_name", "digits-16")
     loader[2:] = [values.get("write_json", False)]
-    return saved
+    return template
 
 
 def report(editor: Editor, words: str) -> str:
@@ -62,7 +61,7 @@ def check_is_within_its_node(editor: Editor) -> None:
         assert each["y"] + each["height"] <= area["y"] + area["height"] + 1
 
 
-def test_after_a_run_the_loader_says_what_its_model_is(editor: Editor) -> None:
+def test_after_a_run_the_loader_says_what_its_model_is(editor):
     editor.load(workflow())
     assert editor.run() == "success"
     said = report(editor, "DDPM")
@@ -82,9 +81,7 @@ def test_after_a_run_the_loader_says_what_its_model_is(editor: Editor) -> None:
     editor.shot("model_report")
 
 
-def test_what_was_assumed_about_a_single_file_is_in_the_node_with_how_to_change_it(
-    editor: Editor, models: Path
-) -> None:
+def test_what_was_assumed_about_a_single_file_is_in_the_node_with_how_to_change_it(editor, models):
     editor.open(SETTINGS)  # which has a list of models that is not the host's of before
     editor.clear()
     editor.load(workflow(model_name="guessed.pt"))
@@ -107,7 +104,7 @@ def test_what_was_assumed_about_a_single_file_is_in_the_node_with_how_to_change_
     (models / "guessed.json").unlink()
 
 
-def test_the_report_of_a_model_is_chinese_in_a_chinese_editor(chinese: Editor) -> None:
+def test_the_report_of_a_model_is_chinese_in_a_chinese_editor(chinese):
     chinese.load(workflow())
     assert chinese.run() == "success"
     said = report(chinese, "DDPM")
@@ -117,7 +114,7 @@ def test_the_report_of_a_model_is_chinese_in_a_chinese_editor(chinese: Editor) -
     chinese.shot("model_report_zh")
 
 
-def test_nodes_of_the_page_show_the_report_of_a_model_whole(modern: Editor) -> None:
+def test_nodes_of_the_page_show_the_report_of_a_model_whole(modern):
     modern.load(workflow())
     assert modern.run() == "success"
     report(modern, "DDPM")

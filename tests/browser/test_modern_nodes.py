@@ -1,16 +1,12 @@
 """The editor's other way of showing nodes: as elements of the page (Nodes 2.0)."""
 
-import json
 import re
 
-from devtools.environment import ROOT
-
-from .editor import Editor
+from templates import saved
 
 
-def test_a_template_runs_and_shows_its_picture_and_its_report(modern: Editor) -> None:
-    path = ROOT / "example_workflows" / "quick_start_pndm.json"
-    modern.load(json.loads(path.read_text()))
+def test_a_template_runs_and_shows_its_picture_and_its_report(modern):
+    modern.load(saved("quick_start_pndm"))
     assert modern.run() == "success"
     output = modern.page.locator(f"[data-node-id='{modern.node('UnconditionalImageOutput')}']")
     output.locator("img").first.wait_for()
@@ -26,7 +22,7 @@ def test_a_template_runs_and_shows_its_picture_and_its_report(modern: Editor) ->
     modern.shot("modern_run")
 
 
-def test_the_schedule_is_drawn_in_its_node(modern: Editor) -> None:
+def test_the_schedule_is_drawn_in_its_node(modern):
     loader = modern.add("UnconditionalUNetLoader")
     node = modern.add("UnconditionalShowSchedule")
     modern.page.evaluate(

@@ -2,10 +2,10 @@
 
 from devtools.contract import NODES
 
-from .editor import SETTINGS, Editor
+from .editor import SETTINGS
 
 
-def test_the_page_loads_without_an_error_of_ours_and_knows_our_nodes(editor: Editor) -> None:
+def test_the_page_loads_without_an_error_of_ours_and_knows_our_nodes(editor):
     editor.open(SETTINGS)
     known = editor.page.evaluate("Object.keys(LiteGraph.registered_node_types)")
     assert {name for name in known if name.startswith("Unconditional")} == set(NODES)
@@ -13,7 +13,7 @@ def test_the_page_loads_without_an_error_of_ours_and_knows_our_nodes(editor: Edi
     assert not editor.complaints()
 
 
-def test_every_node_can_be_put_into_a_graph(editor: Editor) -> None:
+def test_every_node_can_be_put_into_a_graph(editor):
     for k, name in enumerate(NODES):
         node = editor.add(name)
         editor.page.evaluate(

@@ -5,8 +5,6 @@ from comfyui_unconditional.schedulers.config import SchedulerConfig
 from comfyui_unconditional.schedulers.repaint import PRESETS, RePaint
 from comfyui_unconditional.schedulers.span import Stretch
 
-from .editor import Editor
-
 NODE, NOTE = "UnconditionalRePaintSampler", ".unconditional-report"
 INPUTS = ("steps", "jump_length", "resamplings")
 
@@ -17,7 +15,7 @@ def expected(steps: int, length: int, resamplings: int) -> str:
     return f"{sampler.evaluations:,} evaluation"
 
 
-def test_a_preset_sets_its_inputs_and_the_node_shows_the_evaluations(editor: Editor) -> None:
+def test_a_preset_sets_its_inputs_and_the_node_shows_the_evaluations(editor):
     node = editor.add(NODE)
     for name in [*PRESETS, "draft"]:
         editor.set_widget(node, "preset", name)
@@ -29,9 +27,7 @@ def test_a_preset_sets_its_inputs_and_the_node_shows_the_evaluations(editor: Edi
 
 
 @pytest.mark.parametrize("values", [(7, 10, 10), (20, 10, 2), (21, 10, 2), (9, 1, 4), (1, 1, 1)])
-def test_changed_inputs_select_custom_and_are_counted_as_the_sampler_does(
-    values: tuple[int, int, int], editor: Editor
-) -> None:
+def test_changed_inputs_select_custom_and_are_counted_as_the_sampler_does(values, editor):
     node = editor.add(NODE)
     for name, value in zip(INPUTS, values, strict=True):
         editor.set_widget(node, name, value)
@@ -44,7 +40,7 @@ def test_changed_inputs_select_custom_and_are_counted_as_the_sampler_does(
     editor.page.locator(NOTE, has_text=expected(*values)).wait_for()
 
 
-def test_connected_inputs_leave_the_count_unknown(editor: Editor) -> None:
+def test_connected_inputs_leave_the_count_unknown(editor):
     node = editor.add(NODE)
     editor.set_widget(node, "steps", 30)
     editor.page.evaluate(

@@ -1,12 +1,10 @@
 """The report of a sampler in its node after a run."""
 
-import json
 import re
 from typing import Any
 
 import pytest
-
-from devtools.environment import ROOT
+from templates import saved
 
 from .editor import SETTINGS, Editor
 
@@ -16,7 +14,7 @@ REPORT = ".unconditional-report:not(.unconditional-wraps)"
 
 def quick_start(**values: Any) -> dict[str, Any]:
     """The template, with other values for the sampler's steps and batch size."""
-    workflow = json.loads((ROOT / "example_workflows" / "quick_start_pndm.json").read_text())
+    workflow = saved("quick_start_pndm")
     sampler = next(n for n in workflow["nodes"] if n["type"] == "UnconditionalPNDMSampler")
     sampler["widgets_values"][2] = values.get("steps", 10)
     sampler["widgets_values"][3] = values.get("batch_size", 1)
@@ -29,9 +27,7 @@ def report(editor: Editor) -> str:
     return note.inner_text()
 
 
-def test_after_a_run_the_sampler_says_steps_evaluations_seconds_and_timesteps(
-    editor: Editor,
-) -> None:
+def test_after_a_run_the_sampler_says_steps_evaluations_seconds_and_timesteps(editor):
     editor.load(quick_start(steps=10))
     assert editor.page.locator(REPORT).count() == 0
     assert editor.run() == "success"
@@ -44,7 +40,7 @@ def test_after_a_run_the_sampler_says_steps_evaluations_seconds_and_timesteps(
     editor.shot("sampler_report")
 
 
-def test_the_report_follows_the_latest_run_and_is_within_its_node(editor: Editor) -> None:
+def test_the_report_follows_the_latest_run_and_is_within_its_node(editor):
     editor.load(quick_start(steps=10))
     editor.run()
     report(editor)
@@ -62,7 +58,7 @@ def test_the_report_follows_the_latest_run_and_is_within_its_node(editor: Editor
     assert box["y"] + box["height"] <= area["y"] + area["height"] + 1
 
 
-def test_a_removed_node_takes_its_report_with_it(editor: Editor) -> None:
+def test_a_removed_node_takes_its_report_with_it(editor):
     editor.load(quick_start())
     editor.run()
     report(editor)
@@ -73,7 +69,7 @@ def test_a_removed_node_takes_its_report_with_it(editor: Editor) -> None:
     editor.page.locator(REPORT).wait_for(state="detached")
 
 
-def test_the_report_is_not_saved_with_the_workflow(editor: Editor) -> None:
+def test_the_report_is_not_saved_with_the_workflow(editor):
     workflow = quick_start()
     editor.load(workflow)
     before = editor.saved()
@@ -83,7 +79,7 @@ def test_the_report_is_not_saved_with_the_workflow(editor: Editor) -> None:
         assert again["widgets_values"] == node["widgets_values"]
 
 
-def test_the_report_survives_undo_which_rebuilds_the_graph(editor: Editor) -> None:
+def test_the_report_survives_undo_which_rebuilds_the_graph(editor):
     editor.load(quick_start())
     editor.run()
     said = report(editor)
@@ -102,7 +98,7 @@ def test_the_report_survives_undo_which_rebuilds_the_graph(editor: Editor) -> No
 
 
 @pytest.mark.parametrize("palette", ["dark", "light"])
-def test_the_report_is_readable_in_each_theme(palette: str, editor: Editor) -> None:
+def test_the_report_is_readable_in_each_theme(palette, editor):
     editor.ensure({**SETTINGS, "Comfy.ColorPalette": palette})
     editor.clear()
     editor.load(quick_start())
@@ -115,7 +111,7 @@ def test_the_report_is_readable_in_each_theme(palette: str, editor: Editor) -> N
     assert pixels.max() - pixels.min() > 100
 
 
-def test_the_report_is_chinese_in_a_chinese_editor(chinese: Editor) -> None:
+def test_the_report_is_chinese_in_a_chinese_editor(chinese):
     chinese.load(quick_start())
     chinese.run()
     assert re.search("[\u4e00-\u9fff]", report(chinese))

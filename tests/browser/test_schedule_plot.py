@@ -50,9 +50,7 @@ def columns_with(pixels: np.ndarray, colour: list[float]) -> float:
 
 
 @pytest.mark.parametrize("palette", ["dark", "light"])
-def test_the_three_curves_are_drawn_across_the_plot_in_each_theme(
-    palette: str, editor: Editor
-) -> None:
+def test_the_three_curves_are_drawn_across_the_plot_in_each_theme(palette, editor):
     editor.ensure({**SETTINGS, "Comfy.ColorPalette": palette})
     editor.clear()
     draw(editor)
@@ -64,7 +62,7 @@ def test_the_three_curves_are_drawn_across_the_plot_in_each_theme(
     editor.shot(f"schedule_page_{palette}")
 
 
-def test_the_curves_are_sharp_on_a_screen_of_twice_the_density(sharp: Editor) -> None:
+def test_the_curves_are_sharp_on_a_screen_of_twice_the_density(sharp):
     draw(sharp)
     box = sharp.page.locator(_PLOT).bounding_box()
     pixels = plot(sharp, "schedule")
@@ -79,9 +77,7 @@ def test_the_curves_are_sharp_on_a_screen_of_twice_the_density(sharp: Editor) ->
     sharp.shot("schedule_page")
 
 
-def test_the_values_of_the_timestep_under_the_mouse_are_shown_and_go_with_it(
-    editor: Editor,
-) -> None:
+def test_the_values_of_the_timestep_under_the_mouse_are_shown_and_go_with_it(editor):
     draw(editor)
     box = editor.page.locator(_PLOT).bounding_box()
     assert box
@@ -108,7 +104,7 @@ def test_the_values_of_the_timestep_under_the_mouse_are_shown_and_go_with_it(
     )
 
 
-def test_the_plot_follows_the_size_of_its_node(editor: Editor) -> None:
+def test_the_plot_follows_the_size_of_its_node(editor):
     node = draw(editor)
     before = editor.page.locator(_PLOT).bounding_box()
     editor.page.evaluate(
@@ -127,13 +123,13 @@ def test_the_plot_follows_the_size_of_its_node(editor: Editor) -> None:
     )
 
 
-def test_a_removed_node_takes_its_plot_with_it(editor: Editor) -> None:
+def test_a_removed_node_takes_its_plot_with_it(editor):
     node = draw(editor)
     editor.page.evaluate("(id) => app.graph.remove(app.graph.getNodeById(id))", node)
     editor.page.locator(".unconditional-schedule").wait_for(state="detached")
 
 
-def test_the_plot_is_labelled_in_chinese_in_a_chinese_editor(chinese: Editor) -> None:
+def test_the_plot_is_labelled_in_chinese_in_a_chinese_editor(chinese):
     draw(chinese)
     words = chinese.page.locator(".unconditional-schedule").text_content() or ""
     assert re.search("[\u4e00-\u9fff]", words)

@@ -1,20 +1,19 @@
 """Graphs that come back: from our pictures, and from a saved workflow."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from templates import saved
 
 from devtools.contract import NODES
-from devtools.environment import ROOT
 
 from .editor import SETTINGS, Editor
 
 
 def run_with(editor: Editor, format: str) -> Path:
     """Run the quick start with seed 11 in a file format and return its file."""
-    workflow = json.loads((ROOT / "example_workflows" / "quick_start_pndm.json").read_text())
+    workflow = saved("quick_start_pndm")
     editor.load(workflow)
     sampler, output = (
         editor.node(kind) for kind in ("UnconditionalPNDMSampler", "UnconditionalImageOutput")
@@ -29,9 +28,7 @@ def run_with(editor: Editor, format: str) -> Path:
 
 
 @pytest.mark.parametrize(("format", "kind"), [("png", "image/png"), ("webp", "image/webp")])
-def test_a_picture_of_ours_dropped_onto_the_page_restores_its_graph(
-    format: str, kind: str, editor: Editor
-) -> None:
+def test_a_picture_of_ours_dropped_onto_the_page_restores_its_graph(format, kind, editor):
     file = run_with(editor, format)
     before, links = editor.widgets(), len(editor.saved()["links"])
     editor.clear()
@@ -43,9 +40,7 @@ def test_a_picture_of_ours_dropped_onto_the_page_restores_its_graph(
     editor.shot(f"dropped_{format}")
 
 
-def test_a_saved_workflow_keeps_its_values_when_the_page_is_reloaded(
-    editor: Editor,
-) -> None:
+def test_a_saved_workflow_keeps_its_values_when_the_page_is_reloaded(editor):
     for name in NODES:
         editor.add(name)
     for node, widgets in editor.widgets().items():
@@ -63,7 +58,7 @@ def test_a_saved_workflow_keeps_its_values_when_the_page_is_reloaded(
             assert (again.get(name) or []) == (node.get(name) or [])
 
 
-def test_a_workflow_saves_no_values_but_those_of_our_inputs(editor: Editor) -> None:
+def test_a_workflow_saves_no_values_but_those_of_our_inputs(editor):
     # They are read by position: the value of a widget that only the page has would shift the
     # others.
     info: dict[str, Any] = editor.page.evaluate(

@@ -139,7 +139,7 @@ def control(editor: Editor, node: int, **values: Any) -> None:
         editor.set_widget(node, name, value)
 
 
-def test_a_run_is_shown_cancelled_and_goes_on_where_it_stopped(editor: Editor) -> None:
+def test_a_run_is_shown_cancelled_and_goes_on_where_it_stopped(editor):
     folder = editor.host.folder / "input" / "tiny"
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(12):
@@ -185,7 +185,7 @@ def test_a_run_is_shown_cancelled_and_goes_on_where_it_stopped(editor: Editor) -
     says(editor, f"panel/tiny: Finished {stopped + 5} steps")
 
 
-def test_before_a_run_the_node_says_what_it_would_train(editor: Editor, answers: Answers) -> None:
+def test_before_a_run_the_node_says_what_it_would_train(editor, answers):
     node = editor.add(NODE)
     said = says(editor, PARAMETERS)
     for words in ("16 × 12", "3 channels", "410 MB of memory", "1 picture", "notes.txt"):  # noqa: RUF001
@@ -194,7 +194,7 @@ def test_before_a_run_the_node_says_what_it_would_train(editor: Editor, answers:
     editor.shot("training_plan")
 
 
-def test_a_changed_widget_is_asked_about_once(editor: Editor, answers: Answers) -> None:
+def test_a_changed_widget_is_asked_about_once(editor, answers):
     node = add(editor)
     asked = len(answers.settings)
     answers.plan = {"error": "There are no pictures in cats."}
@@ -207,7 +207,7 @@ def test_a_changed_widget_is_asked_about_once(editor: Editor, answers: Answers) 
     assert answers.settings[-1]["linked"] == []
 
 
-def test_a_linked_input_is_named_in_place_of_its_value(editor: Editor, answers: Answers) -> None:
+def test_a_linked_input_is_named_in_place_of_its_value(editor, answers):
     node = add(editor)
     answers.plan = {}
     editor.page.evaluate(
@@ -222,15 +222,13 @@ def test_a_linked_input_is_named_in_place_of_its_value(editor: Editor, answers: 
     assert "images" not in answers.settings[-1]
 
 
-def test_without_a_host_the_node_says_that_it_can_be_run(editor: Editor, answers: Answers) -> None:
+def test_without_a_host_the_node_says_that_it_can_be_run(editor, answers):
     answers.plan = None
     editor.add(NODE)
     says(editor, "Press Run to train")
 
 
-def test_a_run_shows_its_time_and_its_loss_with_marks_where_it_was_saved(
-    editor: Editor, answers: Answers
-) -> None:
+def test_a_run_shows_its_time_and_its_loss_with_marks_where_it_was_saved(editor, answers):
     node = add(editor)
     send(editor, node, report(state="reading", name="", losses=[], saved=[], step=3, steps=9))
     says(editor, "Reading the pictures: 3 of 9")
@@ -257,7 +255,7 @@ def test_a_run_shows_its_time_and_its_loss_with_marks_where_it_was_saved(
     editor.shot("training_run")
 
 
-def test_the_step_and_loss_at_the_mouse_are_shown(editor: Editor, answers: Answers) -> None:
+def test_the_step_and_loss_at_the_mouse_are_shown(editor, answers):
     node = add(editor)
     send(editor, node, report())
     value = panel(editor).locator("svg .value")
@@ -280,9 +278,7 @@ def test_the_step_and_loss_at_the_mouse_are_shown(editor: Editor, answers: Answe
     value.get_by_text("4.95").wait_for()
 
 
-def test_buttons_show_samples_of_either_weights_and_the_nearest_training_pictures(
-    editor: Editor, answers: Answers
-) -> None:
+def test_buttons_show_samples_of_either_weights_and_the_nearest_training_pictures(editor, answers):
     node = add(editor)
     sheets = grid()
     send(editor, node, report(grid=sheets))
@@ -318,9 +314,7 @@ def test_buttons_show_samples_of_either_weights_and_the_nearest_training_picture
     editor.shot("training_grid")
 
 
-def test_a_model_that_copies_is_reported_and_notes_are_listed(
-    editor: Editor, answers: Answers
-) -> None:
+def test_a_model_that_copies_is_reported_and_notes_are_listed(editor, answers):
     node = add(editor)
     notes = ["The loss jumped at step 320: back to step 300 with half the learning rate."]
     copies = grid(copying=True, copies=5, ratio=0.21)
@@ -340,9 +334,7 @@ def test_a_model_that_copies_is_reported_and_notes_are_listed(
         ("failed", "Last saved at step 300 of 1000."),
     ],
 )
-def test_the_end_of_a_run_is_shown(
-    state: str, words: str, editor: Editor, answers: Answers
-) -> None:
+def test_the_end_of_a_run_is_shown(state, words, editor, answers):
     node = add(editor)
     send(editor, node, report(grid=grid()))
     says(editor, "20 min left")
@@ -352,9 +344,7 @@ def test_the_end_of_a_run_is_shown(
     assert panel(editor).locator("img").is_visible()
 
 
-def test_a_node_that_was_made_higher_keeps_its_height_and_others_only_grow(
-    editor: Editor, answers: Answers
-) -> None:
+def test_a_node_that_was_made_higher_keeps_its_height_and_others_only_grow(editor, answers):
     node = add(editor)
     heights = [height(editor, node)]
     for content in (report(), report(grid=grid()), report(notes=[]), report(state="finished")):
@@ -374,7 +364,7 @@ def test_a_node_that_was_made_higher_keeps_its_height_and_others_only_grow(
     check_is_within_its_node(editor, node)
 
 
-def test_a_page_that_is_loaded_during_a_run_shows_it(editor: Editor, answers: Answers) -> None:
+def test_a_page_that_is_loaded_during_a_run_shows_it(editor, answers):
     node = add(editor)
     editor.set_widget(node, "name", "cats")
     workflow = editor.saved()
@@ -390,9 +380,7 @@ def test_a_page_that_is_loaded_during_a_run_shows_it(editor: Editor, answers: An
     assert panel(editor).locator("img").is_visible()
 
 
-def test_the_run_of_another_model_is_not_shown_in_a_loaded_workflow(
-    editor: Editor, answers: Answers
-) -> None:
+def test_the_run_of_another_model_is_not_shown_in_a_loaded_workflow(editor, answers):
     node = add(editor)
     editor.set_widget(node, "name", "cats")
     workflow = editor.saved()
@@ -402,9 +390,7 @@ def test_the_run_of_another_model_is_not_shown_in_a_loaded_workflow(
     assert "step 400" not in says(editor, PARAMETERS)
 
 
-def test_a_run_ends_in_the_page_when_the_host_was_restarted(
-    editor: Editor, answers: Answers
-) -> None:
+def test_a_run_ends_in_the_page_when_the_host_was_restarted(editor, answers):
     node = add(editor)
     send(editor, node, report(step=420))
     says(editor, "step 420 of 1000")
@@ -412,7 +398,7 @@ def test_a_run_ends_in_the_page_when_the_host_was_restarted(
     says(editor, "Saved at step 400 of 1000. Press Run to continue.")
 
 
-def test_a_node_in_a_subgraph_shows_its_run(editor: Editor, answers: Answers) -> None:
+def test_a_node_in_a_subgraph_shows_its_run(editor, answers):
     node = add(editor)
     outer, inner = editor.page.evaluate(
         """(id) => {
@@ -443,7 +429,7 @@ def test_a_node_in_a_subgraph_shows_its_run(editor: Editor, answers: Answers) ->
     editor.page.evaluate("() => app.canvas.setGraph(app.rootGraph)")
 
 
-def test_a_chinese_editor_shows_a_run_in_chinese(chinese: Editor, answers: Answers) -> None:
+def test_a_chinese_editor_shows_a_run_in_chinese(chinese, answers):
     node = add(chinese)
     send(chinese, node, report(grid=grid()))
     said = says(chinese, "剩余 20 分钟")
@@ -453,7 +439,7 @@ def test_a_chinese_editor_shows_a_run_in_chinese(chinese: Editor, answers: Answe
     chinese.shot("training_zh")
 
 
-def test_nodes_of_the_page_show_a_run_whole(modern: Editor, answers: Answers) -> None:
+def test_nodes_of_the_page_show_a_run_whole(modern, answers):
     node = add(modern)
     send(modern, node, report(grid=grid()))
     says(modern, "step 400 of 1000")
