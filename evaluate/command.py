@@ -11,10 +11,11 @@ import torch
 from ..pictures.encoding import picture_writer
 from ..schedulers.errors import UserError
 from ..training.processes import default_device
+from .base import Features, FeaturesName
 from .comparison import FEWEST, RANGES, compare
 from .copies import Copies
 from .extra import needs_extra
-from .features import Features, FeaturesName, make_features
+from .features import make_features
 from .image_sets import DIGITS, ImageSet, open_set
 from .measured import Measured, Size, measure
 from .record import make_record, write_record

@@ -7,8 +7,8 @@ from statistics import fmean, stdev
 from torch import Tensor
 
 from ..schedulers.errors import UserError
+from .base import Features
 from .distances import Points, frechet, kernel_distance, precision_recall
-from .features import Features
 from .measured import Measured
 
 FEWEST = 10

@@ -1,38 +1,14 @@
 """The features of a fixed network, by which pictures are compared."""
 
-import hashlib
 from pathlib import Path
-from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from ..pictures.images import to_channels
 from ..schedulers.errors import UserError
+from .base import Features, FeaturesName, sha256_of
 from .digit_classifier import WEIGHTS, load_classifier
-
-FeaturesName = Literal["inception", "digits"]
-
-
-class Features(Protocol):
-    """A fixed network."""
-
-    name: FeaturesName
-    count: int
-    """How many features a picture has."""
-    size: tuple[int, int] | None
-    """The required height and width of the pictures; None for any."""
-    resize: str
-    """How it resizes pictures."""
-    weights_sha256: str
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Return the features of pictures, on the CPU, shape (n, count).
-
-        Args:
-            pixels: uint8, shape (n, 3, H, W).
-        """
-        ...
 
 
 class DigitFeatures:
@@ -87,8 +63,3 @@ def check_size(features: Features, size: tuple[int, int], name: str) -> None:
             f"16 x 16 pixels, but the pictures in {name} have {size[0]} x {size[1]}. Choose the "
             "features 'inception'."
         )
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file that fits into memory."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

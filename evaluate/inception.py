@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..checkpoints.tensor_files import read_content
 from ..schedulers.errors import UserError
-from .features import FeaturesName, sha256_of
+from .base import FeaturesName, sha256_of
 
 _LAYER = "2048"
 _HASH = "6726825d"

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..schedulers.errors import UserError
+from .base import Features
 from .distances import Gaussian
-from .features import Features, check_size
+from .features import check_size
 from .image_sets import ImageSet, Statistics, statistics_sha256
 
 Size = tuple[int, int]

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from .base import Features
 from .comparison import Comparison, Range
 from .copies import Copies
-from .features import Features
 from .measured import Measured
 
 _PACKAGES = ("numpy", "pillow", "torch-fidelity")

@@ -8,10 +8,11 @@ from comfy_api.latest import io
 from comfy_execution.graph import ExecutionBlocker
 from torch import Tensor
 
+from ..evaluate.base import Features, FeaturesName
 from ..evaluate.comparison import RANGES, compare
 from ..evaluate.copies import Copies
 from ..evaluate.extra import needs_extra
-from ..evaluate.features import Features, FeaturesName, make_features
+from ..evaluate.features import make_features
 from ..evaluate.image_sets import DIGITS, ImageSet, digits_set, open_set, tensor_set
 from ..evaluate.measured import Measured, Size, measure
 from ..evaluate.record import as_text, make_record
