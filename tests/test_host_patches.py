@@ -138,9 +138,9 @@ def test_an_image_of_nan_is_left_out_and_named_and_the_others_are_kept(kind, wir
     node = sampler(wires, kind, spoiled, batch_size=4)
     assert report_of(bench, wires, node)["lost"] == ["7", "9"]
     (both,) = bench.get(wires, node)
-    wires = Wires()
-    alone = [sampler(wires, kind, wires.model(), seed=seed) for seed in (8, 10)]
-    assert (both - torch.cat(bench.get(wires, *alone))).abs().max() < 1e-4
+    # In the same batch: another one rounds differently.
+    (whole,) = bench.get(wires, sampler(wires, kind, model, batch_size=4))
+    assert (both - whole[[1, 3]]).abs().max() < 1e-6
 
     # A sampler that continues draws them as if nothing had been left out.
     wires = Wires()
