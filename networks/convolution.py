@@ -92,6 +92,7 @@ def _polynomial(roots: tuple[float, ...] | list[float]) -> Tensor:
 
 
 _OF_TILE, _OF_FILTER, _OF_OUTPUTS = _matrices()
+_OF_TILE, _OF_OUTPUTS = _OF_TILE.float(), _OF_OUTPUTS.float()
 
 
 class FastConvolution(Convolution):
@@ -135,12 +136,11 @@ class FastConvolution(Convolution):
         elif _gains_from_order(self._layer) or self._enlarges:
             padded, zeros = self._edges.join(x, padding_of(self._layer))
             filters = self._filters_for(x, weight, for_size=_Size(padded.shape, zeros))
-            if filters is not None and not self._enlarges:
-                return _convolve_directly(padded, filters, bias, _geometry(self._layer, zeros))
             if filters is not None:
-                bias = None if bias is None else bias.repeat(4)
-                four = _convolve_directly(padded, filters, bias, _geometry(self._layer, zeros))
-                return interleave(four)
+                if self._enlarges and bias is not None:
+                    bias = bias.repeat(4)
+                y = _convolve_directly(padded, filters, bias, _geometry(self._layer, zeros))
+                return interleave(y) if self._enlarges else y
         if self._enlarges:
             x = enlarged(x)
         return super().__call__(x, weight, bias)
@@ -212,7 +212,6 @@ class FastConvolution(Convolution):
             fill_edges(padded, 2, 1, width, 1)
         of_image, of_row, of_column, _ = padded.stride()
         y = x.new_empty(batch, rows * _TILE, columns * _TILE, out)
-        of_tile, of_outputs = _OF_TILE.float(), _OF_OUTPUTS.float()
 
         for images, part in _blocks(batch, rows, columns * max(channels, out)):
             here = padded[images, part.start * _TILE :]
@@ -223,9 +222,9 @@ class FastConvolution(Convolution):
                 (of_row, of_column, of_image, _TILE * of_row, _TILE * of_column, 1),
                 here.storage_offset(),
             )
-            transformed = _both_ways(of_tile, tiles.reshape(_SIZE, -1))
+            transformed = _both_ways(_OF_TILE, tiles.reshape(_SIZE, -1))
             products = transformed.view(_SIZE**2, -1, channels) @ filters
-            z = _both_ways(of_outputs, products.view(_SIZE, -1)).view(
+            z = _both_ways(_OF_OUTPUTS, products.view(_SIZE, -1)).view(
                 _TILE, _TILE, count, high, columns, out
             )
             target = y[images, part.start * _TILE : part.stop * _TILE].view(

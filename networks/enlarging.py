@@ -74,13 +74,13 @@ class _Interleave(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, four: Tensor) -> Tensor:
         ctx.shape = four.shape
-        ctx.channels_last = four.stride(1) == 1
+        ctx.order = torch.channels_last if four.stride(1) == 1 else torch.contiguous_format
         batch, channels, height, width = four.shape
         y = torch.empty(
             (batch, channels // 4, 2 * (height - 1), 2 * (width - 1)),
             dtype=four.dtype,
             device=four.device,
-            memory_format=torch.channels_last if ctx.channels_last else torch.contiguous_format,
+            memory_format=ctx.order,
         )
         for part, of_four in _places(y, four):
             part.copy_(of_four)
@@ -88,10 +88,11 @@ class _Interleave(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Tensor:
-        four = gradients[0].new_zeros(ctx.shape)
-        if ctx.channels_last:
-            four = four.contiguous(memory_format=torch.channels_last)
-        for part, of_four in _places(gradients[0], four):
+        (of_y,) = gradients
+        four = torch.empty(
+            ctx.shape, dtype=of_y.dtype, device=of_y.device, memory_format=ctx.order
+        ).zero_()
+        for part, of_four in _places(of_y, four):
             of_four.copy_(part)
         return four
 
