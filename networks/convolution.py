@@ -8,8 +8,8 @@ outputs. All three are matrix products over channels-last tensors, in blocks of 
 the processor's cache.
 
 For small images most of the time goes into reading the filters. So they are kept in the order that
-oneDNN's direct kernels need; otherwise these reorder them at each call. The same holds for 1x1
-filters, for which torch would use slower kernels, and for the 2x2 filters of ``enlarging``.
+oneDNN's direct kernels need; otherwise these reorder them at each call. The same holds for
+the 2x2 filters of ``enlarging``.
 """
 
 import math
@@ -274,7 +274,7 @@ def _fits_tiles(layer: nn.Conv2d) -> bool:
 def _gains_from_order(layer: nn.Conv2d) -> bool:
     """Whether this build of torch has oneDNN, and oneDNN gains from filters in its own order."""
     wide = min(layer.in_channels, layer.out_channels) >= _LEAST_CHANNELS_IN_ORDER
-    return (wide or layer.kernel_size == (1, 1)) and torch.backends.mkldnn.is_available()
+    return wide and torch.backends.mkldnn.is_available()
 
 
 def _geometry(
