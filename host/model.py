@@ -28,7 +28,7 @@ from ..schedulers.process import Process
 from .canvas import Canvas
 from .memory import EvaluationMemory, free_memory, sampler_bytes, strips
 from .model_sampling import make_model_sampling, model_type, network_times, process_to_draw
-from .network import Request, host_class
+from .network import Request, host_class, is_patched
 from .window_progress import WindowProgress
 
 
@@ -94,7 +94,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             network = checkpoint.build(host_class(checkpoint.network), operations)
             # Frees each weight as soon as it has been copied.
             checkpoint.weights.clear()
-            return place_weights(network, load_device, filters)
+            return place_weights(network, load_device, filters, is_patched)
 
         super().__init__(host_config, model_type(scheduler_config), unet_model=cast(Any, build))
         self._filters = filters

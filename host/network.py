@@ -143,6 +143,22 @@ class _HostCall:
         )
 
 
+def is_patched(layer: Any) -> bool:
+    """Whether the host or another node computes a layer in another way than from its weights.
+
+    Args:
+        layer: of the host's operations, such as ``comfy.ops.disable_weight_init.GroupNorm``.
+    """
+    return bool(
+        layer.comfy_cast_weights
+        or layer.weight_function
+        or layer.bias_function
+        or layer._forward_hooks
+        or layer._forward_pre_hooks
+        or "forward" in layer.__dict__
+    )
+
+
 def _check_additions(control: Any, transformer_options: dict[str, Any]) -> None:
     """Raise ``ConfigError`` where another node's addition would otherwise silently do nothing."""
     if control is not None:

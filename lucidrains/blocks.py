@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..networks.normalization import normalized
+
 
 class SinusoidalTime(nn.Module):
     """Sines, then cosines of the timestep: shape (B,) to float32 (B, channels).
@@ -62,7 +64,7 @@ class ConvNormSiLU(nn.Module):
         )
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        x = self.norm(self.proj(x))
+        x = normalized(self.norm, self.proj(x), overwrite=True)
         if time is not None:
             scale, shift = time[:, :, None, None].chunk(2, dim=1)
             x = x * (scale + 1) + shift

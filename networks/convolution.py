@@ -35,10 +35,16 @@ error."""
 # Measured on images of 4 to 128 pixels. With fewer channels the transforms cost more than they
 # save; with fewer tiles reading the transformed filters does, which are four times as large.
 _LEAST_CHANNELS, _LEAST_TILES, _LEAST_CHANNELS_IN_ORDER = 64, 16, 128
+_LEAST_PRODUCTS = 2**22
+"""Multiplications from which oneDNN is faster than a batch of products by BLAS, which on some
+processors uses half the width of the registers."""
 _BLOCK_BYTES = 4 * 2**20
 """Bytes of transformed tiles at a time; they should stay in the cache."""
 _RESERVE, _SHARE = 2**30, 0.05
 """The bytes of memory that stay free, and the part of the rest that a layer may take."""
+
+_Filters = Tensor | list[Tensor]
+"""Of a layer, or one for each value of a tile, in oneDNN's order."""
 
 
 class _Size(NamedTuple):
@@ -118,24 +124,27 @@ class FastConvolution(Convolution):
     ):
         super().__init__(layer, edges or Edges())
         self._settings = settings
-        self._filters: Tensor | None = None
+        self._filters: _Filters | None = None
         self._made_from: Tensor | None = None
         """The weight's memory, kept so that no other weight can be allocated there."""
         self._for_size: _Size | None = None
         """None: the filters are for tiles."""
         self._enlarges = enlarges
+        self._dtype = layer.weight.dtype
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the convolution of x, shape (B, C, H, W)."""
         rows, columns = (-(-side // _TILE) for side in x.shape[2:])
         fits_tiles = _fits_tiles(self._layer) and not self._enlarges
-        if fits_tiles and len(x) * rows * columns >= _LEAST_TILES:
-            filters = self._filters_for(x, weight, for_size=None)
+        tiles = len(x) * rows * columns
+        if fits_tiles and tiles >= _LEAST_TILES:
+            filters = self._filters_for(x, weight, None, lambda: _for_tiles(weight, tiles))
             if filters is not None:
                 return self._convolve_tiles(x, filters, bias)
         elif _gains_from_order(self._layer) or self._enlarges:
             padded, zeros = self._edges.join(x, padding_of(self._layer))
-            filters = self._filters_for(x, weight, for_size=_Size(padded.shape, zeros))
+            size = _Size(padded.shape, zeros)
+            filters = self._filters_for(x, weight, size, lambda: self._for_kernel(weight, size))
             if filters is not None:
                 if self._enlarges and bias is not None:
                     bias = bias.repeat(4)
@@ -168,14 +177,16 @@ class FastConvolution(Convolution):
         weight = self._layer.weight
         taps = weight[0, 0].numel()
         taken = 16 if self._enlarges else _SIZE**2 if _fits_tiles(self._layer) else taps
-        return weight.numel() // taps * taken * 4
+        return weight.numel() // taps * taken * weight.element_size()
 
-    def _filters_for(self, x: Tensor, weight: Tensor, *, for_size: "_Size | None") -> Tensor | None:
+    def _filters_for(
+        self, x: Tensor, weight: Tensor, for_size: _Size | None, make: Callable[[], _Filters]
+    ) -> Any:
         """Return the filters for tiles, or in the order for a size; None: use the layer itself."""
         if (
             not self._settings.enabled
             or weight is not self._layer.weight
-            or not x.dtype == weight.dtype == torch.float32
+            or not x.dtype == weight.dtype == self._dtype
             or not x.device.type == weight.device.type == "cpu"
             or (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
             or torch.compiler.is_compiling()
@@ -191,19 +202,21 @@ class FastConvolution(Convolution):
             self._filters = self._made_from = None
             if self._filter_bytes > _SHARE * (self._settings.free_memory() - _RESERVE):
                 return None
-            if for_size is None:
-                self._filters = _transform(weight)
-            else:
-                filters = four_filters(weight) if self._enlarges else weight
-                self._filters = torch.ops.mkldnn._reorder_convolution_weight(
-                    filters.detach(), *_geometry(self._layer, for_size.zeros), [*for_size.shape]
-                )
+            self._filters = make()
             self._made_from, self._for_size = weight.detach(), for_size
         return self._filters
 
-    def _convolve_tiles(self, x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
+    def _for_kernel(self, weight: Tensor, size: _Size) -> Tensor:
+        """Return the filters in the order that oneDNN's kernel needs for this size."""
+        filters = weight.detach()
+        if self._enlarges:
+            filters = four_filters(filters.float()).to(weight.dtype)
+        geometry = _geometry(self._layer, size.zeros)
+        return torch.ops.mkldnn._reorder_convolution_weight(filters, *geometry, [*size.shape])
+
+    def _convolve_tiles(self, x: Tensor, filters: _Filters, bias: Tensor | None) -> Tensor:
         batch, channels, height, width = x.shape
-        rows, columns, out = -(-height // _TILE), -(-width // _TILE), filters.shape[2]
+        rows, columns, out = -(-height // _TILE), -(-width // _TILE), self._layer.out_channels
         below, right = (n * _TILE + 1 for n in (rows, columns))
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, right - width, 1, below - height))
         if self._edges.y:
@@ -223,7 +236,7 @@ class FastConvolution(Convolution):
                 here.storage_offset(),
             )
             transformed = _both_ways(_OF_TILE, tiles.reshape(_SIZE, -1))
-            products = transformed.view(_SIZE**2, -1, channels) @ filters
+            products = _multiply(transformed.view(_SIZE**2, -1, channels), filters)
             z = _both_ways(_OF_OUTPUTS, products.view(_SIZE, -1)).view(
                 _TILE, _TILE, count, high, columns, out
             )
@@ -238,6 +251,15 @@ class FastConvolution(Convolution):
         if y.shape[1:3] != (height, width):
             y = y[:, :height, :width].contiguous()
         return y.permute(0, 3, 1, 2)
+
+
+def _multiply(tiles: Tensor, filters: _Filters) -> Tensor:
+    """Return the products of tiles (36, tiles, I) with filters (36, I, O), (36, tiles, O)."""
+    if isinstance(filters, Tensor):
+        return tiles @ filters
+    linear = torch.ops.mkldnn._linear_pointwise
+    each = zip(tiles, filters, strict=True)
+    return torch.stack([linear(part, filter, None, "none", [], "") for part, filter in each])
 
 
 def _both_ways(matrix: Tensor, values: Tensor) -> Tensor:
@@ -255,6 +277,17 @@ def _blocks(batch: int, rows: int, row_values: int) -> Iterator[tuple[slice, sli
             yield slice(i, min(i + count, batch)), slice(r, min(r + high, rows))
 
 
+def _for_tiles(weight: Tensor, tiles: int) -> _Filters:
+    """Return the transformed filters, (36, I, O), or 36 of them in oneDNN's order if faster."""
+    filters = _transform(weight)
+    _, channels, out = filters.shape
+    at_once = min(tiles, _BLOCK_BYTES // (4 * _SIZE**2 * max(channels, out)))
+    if at_once * channels * out < _LEAST_PRODUCTS or not torch.backends.mkldnn.is_available():
+        return filters
+    reorder = torch.ops.mkldnn._reorder_linear_weight
+    return [reorder(each.T.contiguous(), at_once) for each in filters]
+
+
 def _transform(weight: Tensor) -> Tensor:
     """Return the filters (O, I, 3, 3) as (36, I, O); in float64 until the end."""
     out, channels = weight.shape[:2]
@@ -265,7 +298,8 @@ def _transform(weight: Tensor) -> Tensor:
 
 def _fits_tiles(layer: nn.Conv2d) -> bool:
     return (
-        layer.kernel_size == (3, 3)
+        layer.weight.dtype == torch.float32
+        and layer.kernel_size == (3, 3)
         and layer.stride == layer.dilation == layer.padding == (1, 1)
         and min(layer.in_channels, layer.out_channels) >= _LEAST_CHANNELS
     )

@@ -1,41 +1,64 @@
-"""Prepares a loaded network to run: the order of its weights, its filters, its edges."""
+"""Prepares a loaded network to run: the order of its weights, its filters, norms and edges."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 from .base import Network
 from .convolution import Filters, accelerate
 from .edges import share_edges
+from .normalization import LargeNorm
 
 Placed = TypeVar("Placed", bound=Network)
 
 
-def place_weights(network: Placed, device: torch.device, filters: Filters | None = None) -> Placed:
+def place_weights(
+    network: Placed,
+    device: torch.device,
+    filters: Filters | None = None,
+    is_patched: Callable[[nn.Module], bool] = lambda layer: False,
+) -> Placed:
     """Put the weights into the fastest memory order, with the same values; return ``network``.
 
-    In float32 on a CPU, convolution filters are stored channels-last. The outputs of convolutions
-    are then channels-last too, and neither they nor the next layer's input need reordering, which
-    makes a run about a tenth faster. In half precision the group norm of small images loses more
-    than the convolutions gain, so there, and on GPUs, the order does not change.
+    On a CPU, convolution filters are stored channels-last. The outputs of convolutions are then
+    channels-last too, and neither they nor the next layer's input need reordering. Convolutions use
+    fast filters (see ``convolution``), and group norms their own sums for large images (see
+    ``normalization``). In bfloat16 the weights of group norms become float32, with which torch's
+    group norm of small images is faster in this order. A processor that has to emulate bfloat16
+    keeps the usual order.
 
-    In float32 on a CPU, layers with many channels also use fast filters; see ``convolution``. On
-    all devices, layers that pad use ``network.edges`` from now on.
+    On all devices, layers that pad use ``network.edges`` from now on.
 
     Args:
         network: its weights must not be written to any more, unless ``filters`` is disabled
             meanwhile.
         device: where it will run.
         filters: for fast filters; None: the defaults.
+        is_patched: whether a host computes a layer in another way than from its weights.
     """
     share_edges(network, network.edges)
-    dtype = next(network.parameters()).dtype
-    if device.type == "cpu" and dtype == torch.float32:
-        for tensor in network.parameters():
-            if tensor.ndim == 4 and tensor.stride(1) != 1:
-                # contiguous() would leave filters of one channel as they are, and a network for
-                # grey images would then pass on channels-first ones.
-                in_order = torch.empty_like(tensor.data, memory_format=torch.channels_last)
-                tensor.data = in_order.copy_(tensor.data)
-        accelerate(network, filters or Filters())
+    if device.type != "cpu" or not _has_fast_kernels(next(network.parameters()).dtype):
+        return network
+    for tensor in network.parameters():
+        if tensor.ndim == 4 and tensor.stride(1) != 1:
+            # contiguous() would leave filters of one channel as they are, and a network for
+            # grey images would then pass on channels-first ones.
+            in_order = torch.empty_like(tensor.data, memory_format=torch.channels_last)
+            tensor.data = in_order.copy_(tensor.data)
+    accelerate(network, filters or Filters())
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.float()
+            module.__dict__["for_large_images"] = LargeNorm(module, is_patched)
     return network
+
+
+def _has_fast_kernels(dtype: torch.dtype) -> bool:
+    """Whether torch's CPU kernels compute in this precision without emulating it."""
+    if dtype == torch.bfloat16:
+        supports = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        # The second is lower where the user limits the instructions.
+        return supports() and "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return dtype == torch.float32

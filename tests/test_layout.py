@@ -51,13 +51,14 @@ def test_all_layers_of_an_arranged_network_pass_on_images_that_are_channels_last
 @pytest.mark.parametrize(
     ("dtype", "device"), [(torch.bfloat16, "cpu"), (torch.float16, "cpu"), (torch.float32, "cuda")]
 )
-def test_weights_stay_as_they_are_in_half_precision_and_for_a_gpu(dtype, device):
+def test_weights_stay_as_they_are_in_emulated_precision_and_for_a_gpu(dtype, device, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     network = UNet2D(UNetConfig.from_dict(toys.TINY), dtype=dtype)
     before = strides(network)
     assert strides(place_weights(network, torch.device(device))) == before
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("own", [True, False], ids=["as it is", "cast"])
 def test_an_arranged_network_does_not_change_with_its_file(own, device, dtype, tmp_path):

@@ -71,8 +71,8 @@ def _compute_again(module: nn.Module) -> None:
     """Keep only the module's input for the gradients, and compute the rest a second time."""
     forward: Any = module.forward
 
-    def kept(*inputs: Tensor) -> Any:
-        return checkpoint(forward, *inputs, use_reentrant=False)
+    def kept(*inputs: Tensor, **options: bool) -> Any:
+        return checkpoint(forward, *inputs, use_reentrant=False, **options)
 
     module.forward = kept
 

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..networks.normalization import normalized
 from .normalization import group_norm
 
 
@@ -49,7 +50,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        hidden = x if self.group_norm is None else self.group_norm(x)
+        hidden = x if self.group_norm is None else normalized(self.group_norm, x)
         # (B, C, H, W) -> (B, H*W, C). Copied once here; otherwise each projection would copy it.
         hidden = hidden.flatten(2).transpose(1, 2).contiguous()
         # (B, H*W, heads * head_dim) -> (B, heads, H*W, head_dim)

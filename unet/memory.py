@@ -52,7 +52,7 @@ class _Walk:
         for i, kind in enumerate(config.down_block_types):
             out, skip = widths[i], "Skip" in kind
             for _ in range(config.layers_per_block):
-                self._note(skips, _resnet(before, out, area, scaled=skip))
+                self._note(skips, _resnet(before, out, area))
                 if "Attn" in kind:
                     self._note(skips, _attention(out * area))
                 skips.append(out * area)
@@ -66,10 +66,9 @@ class _Walk:
                 area //= 4
                 skips.append(out * area)
 
-        scaled = config.mid_block_scale_factor != 1
         if config.mid_block_type is not None:
             middle = widths[-1] * area
-            self._note(skips, middle, _resnet(widths[-1], widths[-1], area, scaled=scaled))
+            self._note(skips, middle, _resnet(widths[-1], widths[-1], area))
             if config.add_attention:
                 self._note(skips, _attention(middle))
 
@@ -80,7 +79,7 @@ class _Walk:
                 joined = before * area + skips[-1]
                 self._note(skips, before * area, joined)
                 channels = before + skips.pop() // area
-                self._note(skips, joined, _resnet(channels, out, area, scaled=skip))
+                self._note(skips, joined, _resnet(channels, out, area))
                 if "Attn" in kind and not skip:
                     self._note(skips, _attention(out * area))
                 before = out
@@ -106,14 +105,14 @@ def _is_resnet(kind: str, resample_type: str | None) -> bool:
     return "Attn" in kind and resample_type == "resnet"
 
 
-def _resnet(channels: int, out: int, area: int, *, scaled: bool) -> int:
+def _resnet(channels: int, out: int, area: int) -> int:
     """Peak of a resnet beyond its input: around its first convolution, or at its end."""
-    return max(channels + out, (4 if scaled else 3) * out) * area
+    return max(channels + out, 2 * out) * area
 
 
 def _resampling_resnet(width: int, area: int, new_area: int) -> int:
     """The same for a resnet that resamples both branches first."""
-    return width * max(area + 2 * new_area, 4 * new_area)
+    return width * max(area + 2 * new_area, 3 * new_area)
 
 
 def _attention(size: int) -> int:

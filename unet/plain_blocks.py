@@ -74,7 +74,7 @@ class UpBlock(nn.Module):
         x = skips.pop()
         for i, resnet in enumerate(self.resnets):
             x = torch.cat((x, skips.pop()), dim=1)
-            x = resnet(x, temb)
+            x = resnet(x, temb, overwrite=True)
             if self.attentions is not None:
                 x = self.attentions[i](x)
         if self.upsamplers is not None:

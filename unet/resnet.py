@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..networks.normalization import Activation, normalized, overwrites
 from .normalization import group_norm
 
-Activation = Callable[..., Tensor]
 Resample = Callable[[Tensor], Tensor]
 
 
@@ -67,21 +67,47 @@ class ResnetBlock(nn.Module):
             else None
         )
 
-    def forward(self, x: Tensor, temb: Tensor) -> Tensor:
-        # Training needs the output of the norms; otherwise the activation may overwrite it.
+    def forward(self, x: Tensor, temb: Tensor, *, overwrite: bool = False) -> Tensor:
+        """Compute the block.
+
+        Args:
+            overwrite: whether nobody needs x afterwards; then the block needs less memory.
+        """
+        # Training needs the layers' outputs; otherwise the next operation may overwrite them.
         inplace = not torch.is_grad_enabled()
-        hidden = self.activation(self.norm1(x), inplace=inplace)
+        shortcut = None
+        if overwrite and self._gains_from_overwriting(x):
+            shortcut = self._shortcut(x)
+        hidden = normalized(self.norm1, x, self.activation, overwrite=shortcut is not None)
         if self.resample is not None:
             x, hidden = self.resample(x), self.resample(hidden)
         hidden = self.conv1(hidden)
         time = self.time_emb_proj(self.activation(temb))[:, :, None, None]
         if self.scale_shift:
             scale, shift = time.chunk(2, dim=1)
-            hidden = self.norm2(hidden) * (1 + scale) + shift
+            hidden = normalized(self.norm2, hidden, overwrite=inplace)
+            hidden = hidden * (1 + scale)
+            hidden = self.activation(hidden + shift, inplace=inplace)
         else:
-            hidden = self.norm2(hidden + time)
-        hidden = self.conv2(self.dropout(self.activation(hidden, inplace=inplace)))
-        if self.conv_shortcut is not None:
-            x = self.conv_shortcut(x)
-        out = x + hidden
-        return out if self.output_scale_factor == 1.0 else out / self.output_scale_factor
+            hidden = hidden.add_(time) if inplace else hidden + time
+            hidden = normalized(self.norm2, hidden, self.activation, overwrite=inplace)
+        hidden = self.conv2(self.dropout(hidden))
+        if shortcut is None:
+            shortcut = self._shortcut(x)
+        out = hidden.add_(shortcut) if inplace else shortcut + hidden
+        if self.output_scale_factor == 1.0:
+            return out
+        return out.div_(self.output_scale_factor) if inplace else out / self.output_scale_factor
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        return x if self.conv_shortcut is None else self.conv_shortcut(x)
+
+    def _gains_from_overwriting(self, x: Tensor) -> bool:
+        """Whether the first norm can overwrite x if the shortcut is computed before it."""
+        return (
+            self.resample is None
+            and self.conv_shortcut is not None
+            # The shortcut stays in memory meanwhile.
+            and 2 * self.conv2.out_channels <= self.conv1.in_channels
+            and overwrites(self.norm1, x)
+        )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..networks.normalization import normalized
 from .config import SKIP_IMAGE_CHANNELS
 from .level import Level, make_attention, make_resnet
 from .normalization import group_norm, quarter_groups
@@ -89,13 +90,13 @@ class SkipUpBlock(nn.Module):
         x = skips.pop()
         for resnet in self.resnets:
             x = torch.cat((x, skips.pop()), dim=1)
-            x = resnet(x, temb)
+            x = resnet(x, temb, overwrite=True)
         if self.attentions is not None:
             x = self.attentions[0](x)
         if image is not None:
             image = self.fir_up(image)
         if self.resnet_up is not None and self.skip_norm is not None and self.skip_conv is not None:
-            part = self.skip_conv(F.silu(self.skip_norm(x)))
+            part = self.skip_conv(normalized(self.skip_norm, x, F.silu))
             image = part if image is None else image + part
             x = self.resnet_up(x, temb)
         return x, image

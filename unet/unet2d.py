@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ..networks.base import Network
 from ..networks.errors import ConfigError
+from ..networks.normalization import normalized
 from .blocks import DOWN_BLOCKS, UP_BLOCKS, build_block
 from .config import UNetConfig
 from .embeddings import MLP, make_class_embedding, make_time_projection
@@ -126,7 +127,7 @@ class UNet2D(Network):
             del x  # frees the block's input as soon as it is concatenated with a skip
             x, image = block(skips, temb, image)
 
-        x = self.conv_out(F.silu(self.conv_norm_out(x)))
+        x = self.conv_out(normalized(self.conv_norm_out, x, F.silu, overwrite=True))
         if image is not None:
             x = x + image
         return (
