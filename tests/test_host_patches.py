@@ -212,11 +212,12 @@ def test_a_batch_that_does_not_fit_is_split_and_gives_the_same_images(kind, wire
     assert set(sizes) == {1, 2}
 
 
-def test_an_evaluation_with_offloaded_weights_is_the_same(wires, bench):
+def test_an_evaluation_with_offloaded_weights_is_the_same_with_patches_too(wires, bench):
     wires("TestLowVram", model=wires.model())
     shown = bench.run(wires).outputs[str(len(wires.graph))]
     assert shown["offloaded"] == [True]
-    assert shown["difference"][0] < 1e-6
+    assert min(shown["patched"]) > 0.01
+    assert max(shown["difference"]) < 1e-4
 
 
 def test_unloaded_and_after_another_model_it_draws_the_same_image(host, client, models):

@@ -9,22 +9,42 @@ from .node import node
 
 @node(inputs=(io.Model.Input("model"),), is_output_node=True)
 def low_vram(model: Any) -> io.NodeOutput:
-    """Shows how far an evaluation with all weights offloaded is from one with all loaded."""
+    """Shows how far an evaluation with all weights offloaded is from one with all loaded.
+
+    In between, a patch acts on a group norm, for small and for large images.
+    """
     import comfy.model_management
     import torch
 
     cpu = torch.device("cpu")
-    x, sigma = torch.randn(2, 1, 16, 16), torch.full((2,), 1.5)
+    images, sigma = [torch.randn(2, 1, 16, 16), torch.randn(2, 1, 256, 256)], torch.full((2,), 1.5)
     comfy.model_management.unload_all_models()
+    key = "diffusion_model.conv_norm_out.weight"
+    patch = {key: ("diff", (torch.linspace(0, 2, 32),))}
     outputs = []
-    for load in ({"full_load": True}, {"lowvram_model_memory": 1}):
+    for load, patches in (
+        ({"full_load": True}, {}),
+        ({"full_load": True}, patch),
+        ({"lowvram_model_memory": 1}, patch),
+    ):
         patcher = model.clone()
+        patcher.add_patches(patches, 1.0)
         patcher.load(cpu, **load)
-        outputs.append(patcher.model.apply_model(x, sigma))
+        outputs.append([patcher.model.apply_model(x, sigma) for x in images])
         offloaded = patcher.model.model_lowvram
         patcher.detach()
-    difference = (outputs[0] - outputs[1]).abs().max().item()
-    return io.NodeOutput(ui={"difference": [difference], "offloaded": [offloaded]})
+    plain, loaded, lacking = outputs
+
+    def between(some: Any, others: Any) -> list[float]:
+        return [(a - b).abs().max().item() for a, b in zip(some, others, strict=True)]
+
+    return io.NodeOutput(
+        ui={
+            "difference": between(loaded, lacking),
+            "patched": between(plain, loaded),
+            "offloaded": [offloaded],
+        }
+    )
 
 
 @node(inputs=(io.Model.Input("model"), io.Latent.Input("latent")), is_output_node=True)
