@@ -1,50 +1,34 @@
-"""3x3 convolutions on a CPU: fewer multiplications, or filters in the kernels' own order.
+"""Which way the convolutions of a network are computed on a CPU.
 
-Most use Winograd's F(4x4, 3x3) (Winograd 1980; Lavin & Gray 2016, "Fast Algorithms for
-Convolutional Neural Networks"). For each pair of channels, direct convolution takes 9 products for
-one output, and this 36 for 16. Each tile of 6x6 pixels is transformed, multiplied with the
-transformed filters by one matrix product for each of its 36 values, and transformed back to 4x4
-outputs. All three are matrix products over channels-last tensors, in blocks of tiles that stay in
-the processor's cache.
-
-For small images most of the time goes into reading the filters. So they are kept in the order that
-oneDNN's direct kernels need; otherwise these reorder them at each call. The same holds for
-the 2x2 filters of ``enlarging``.
+- 3x3 filters of many channels, in float32: by Winograd's algorithm; see ``winograd``.
+- Of an image that is enlarged first: by 2x2 filters of the small one; see ``enlarging``.
+- Others of many channels, and those: with filters in the order that oneDNN's kernels need;
+  otherwise they reorder them at each call, which for small images takes most of the time.
+- All others, and whenever a weight is not the layer's own: by torch.
 """
 
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from . import winograd
 from .base import Network
-from .edges import Convolution, Edges, fill_edges, padding_of
+from .edges import Convolution, Edges, padding_of
 from .enlarging import enlarged, four_filters, interleave, take_over
-
-_TILE = 4
-"""Outputs of a tile, in each direction."""
-_SIZE = _TILE + 2
-_POINTS = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))
-"""The evaluation points of the polynomials, in addition to infinity. The usual 0, ±1, ±2 double the
-error."""
 
 # Measured on images of 4 to 128 pixels. With fewer channels the transforms cost more than they
 # save; with fewer tiles reading the transformed filters does, which are four times as large.
 _LEAST_CHANNELS, _LEAST_TILES, _LEAST_CHANNELS_IN_ORDER = 64, 16, 128
 _LEAST_PRODUCTS = 2**22
-"""Multiplications from which oneDNN is faster than a batch of products by BLAS, which on some
-processors uses half the width of the registers."""
-_BLOCK_BYTES = 4 * 2**20
-"""Bytes of transformed tiles at a time; they should stay in the cache."""
+"""Multiplications of each of a block's 36 products, where BLAS is slow. There oneDNN multiplies,
+which is called for each of them; with fewer, its direct kernels are faster than tiles."""
 _RESERVE, _SHARE = 2**30, 0.05
 """The bytes of memory that stay free, and the part of the rest that a layer may take."""
-
-_Filters = Tensor | list[Tensor]
-"""Of a layer, or one for each value of a tile, in oneDNN's order."""
 
 
 class _Size(NamedTuple):
@@ -67,38 +51,6 @@ class Filters:
 
     enabled: bool = True
     free_memory: Callable[[], float] = lambda: math.inf
-
-
-def _matrices() -> tuple[Tensor, Tensor, Tensor]:
-    """Return the transforms of a tile, a filter and the outputs in one direction, in float64.
-
-    Shapes (6, 6), (6, 3), (4, 6). Toom and Cook's construction: polynomials are multiplied by their
-    values at the points; the transposed algorithm is the convolution.
-    """
-    tile, kernel = torch.zeros(_SIZE, _SIZE, dtype=torch.float64), []
-    outputs = torch.zeros(_TILE, _SIZE, dtype=torch.float64)
-    for i, point in enumerate(_POINTS):
-        others = [p for p in _POINTS if p != point]
-        scale = math.prod(point - p for p in others)
-        tile[i, :-1] = _polynomial(others)
-        kernel.append([point**k / scale for k in range(3)])
-        outputs[:, i] = torch.tensor([point**k for k in range(_TILE)], dtype=torch.float64)
-    # The value at infinity is the leading coefficient.
-    tile[-1] = _polynomial(_POINTS)
-    outputs[-1, -1] = 1
-    return tile, torch.tensor([*kernel, [0.0, 0.0, 1.0]], dtype=torch.float64), outputs
-
-
-def _polynomial(roots: tuple[float, ...] | list[float]) -> Tensor:
-    """Return the coefficients of the monic polynomial with these roots, lowest first."""
-    found = torch.ones(1, dtype=torch.float64)
-    for root in roots:
-        found = F.pad(found, (1, 0)) - root * F.pad(found, (0, 1))
-    return found
-
-
-_OF_TILE, _OF_FILTER, _OF_OUTPUTS = _matrices()
-_OF_TILE, _OF_OUTPUTS = _OF_TILE.float(), _OF_OUTPUTS.float()
 
 
 class FastConvolution(Convolution):
@@ -124,7 +76,7 @@ class FastConvolution(Convolution):
     ):
         super().__init__(layer, edges or Edges())
         self._settings = settings
-        self._filters: _Filters | None = None
+        self._filters: winograd.Filters | None = None
         self._made_from: Tensor | None = None
         """The weight's memory, kept so that no other weight can be allocated there."""
         self._for_size: _Size | None = None
@@ -134,21 +86,23 @@ class FastConvolution(Convolution):
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the convolution of x, shape (B, C, H, W)."""
-        rows, columns = (-(-side // _TILE) for side in x.shape[2:])
-        fits_tiles = _fits_tiles(self._layer) and not self._enlarges
+        layer = self._layer
+        rows, columns = (-(-side // winograd.TILE) for side in x.shape[2:])
         tiles = len(x) * rows * columns
-        if fits_tiles and tiles >= _LEAST_TILES:
-            filters = self._filters_for(x, weight, None, lambda: _for_tiles(weight, tiles))
+        if not self._enlarges and _gains_from_tiles(layer, tiles):
+            make = functools.partial(winograd.transform, weight, tiles)
+            filters = self._filters_for(x, weight, None, make)
             if filters is not None:
-                return self._convolve_tiles(x, filters, bias)
-        elif _gains_from_order(self._layer) or self._enlarges:
-            padded, zeros = self._edges.join(x, padding_of(self._layer))
+                return winograd.convolve(x, filters, bias, layer.out_channels, self._edges)
+        elif _gains_from_order(layer) or self._enlarges:
+            padded, zeros = self._edges.join(x, padding_of(layer))
             size = _Size(padded.shape, zeros)
-            filters = self._filters_for(x, weight, size, lambda: self._for_kernel(weight, size))
+            make = functools.partial(self._in_order, weight, size)
+            filters = self._filters_for(x, weight, size, make)
             if filters is not None:
                 if self._enlarges and bias is not None:
                     bias = bias.repeat(4)
-                y = _convolve_directly(padded, filters, bias, _geometry(self._layer, zeros))
+                y = _convolve_directly(padded, filters, bias, _geometry(layer, zeros))
                 return interleave(y) if self._enlarges else y
         if self._enlarges:
             x = enlarged(x)
@@ -176,11 +130,17 @@ class FastConvolution(Convolution):
     def _filter_bytes(self) -> int:
         weight = self._layer.weight
         taps = weight[0, 0].numel()
-        taken = 16 if self._enlarges else _SIZE**2 if _fits_tiles(self._layer) else taps
+        taken = (
+            16 if self._enlarges else winograd.SIZE**2 if _gains_from_tiles(self._layer) else taps
+        )
         return weight.numel() // taps * taken * weight.element_size()
 
     def _filters_for(
-        self, x: Tensor, weight: Tensor, for_size: _Size | None, make: Callable[[], _Filters]
+        self,
+        x: Tensor,
+        weight: Tensor,
+        for_size: _Size | None,
+        make: Callable[[], winograd.Filters],
     ) -> Any:
         """Return the filters for tiles, or in the order for a size; None: use the layer itself."""
         if (
@@ -206,7 +166,7 @@ class FastConvolution(Convolution):
             self._made_from, self._for_size = weight.detach(), for_size
         return self._filters
 
-    def _for_kernel(self, weight: Tensor, size: _Size) -> Tensor:
+    def _in_order(self, weight: Tensor, size: _Size) -> Tensor:
         """Return the filters in the order that oneDNN's kernel needs for this size."""
         filters = weight.detach()
         if self._enlarges:
@@ -214,94 +174,21 @@ class FastConvolution(Convolution):
         geometry = _geometry(self._layer, size.zeros)
         return torch.ops.mkldnn._reorder_convolution_weight(filters, *geometry, [*size.shape])
 
-    def _convolve_tiles(self, x: Tensor, filters: _Filters, bias: Tensor | None) -> Tensor:
-        batch, channels, height, width = x.shape
-        rows, columns, out = -(-height // _TILE), -(-width // _TILE), self._layer.out_channels
-        below, right = (n * _TILE + 1 for n in (rows, columns))
-        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, right - width, 1, below - height))
-        if self._edges.y:
-            fill_edges(padded, 1, 1, height, 1)
-        if self._edges.x:
-            fill_edges(padded, 2, 1, width, 1)
-        of_image, of_row, of_column, _ = padded.stride()
-        y = x.new_empty(batch, rows * _TILE, columns * _TILE, out)
 
-        for images, part in _blocks(batch, rows, columns * max(channels, out)):
-            here = padded[images, part.start * _TILE :]
-            count, high = images.stop - images.start, part.stop - part.start
-            # All pixels of the tiles, ordered first by their place in the tile.
-            tiles = here.as_strided(
-                (_SIZE, _SIZE, count, high, columns, channels),
-                (of_row, of_column, of_image, _TILE * of_row, _TILE * of_column, 1),
-                here.storage_offset(),
-            )
-            transformed = _both_ways(_OF_TILE, tiles.reshape(_SIZE, -1))
-            products = _multiply(transformed.view(_SIZE**2, -1, channels), filters)
-            z = _both_ways(_OF_OUTPUTS, products.view(_SIZE, -1)).view(
-                _TILE, _TILE, count, high, columns, out
-            )
-            target = y[images, part.start * _TILE : part.stop * _TILE].view(
-                count, high, _TILE, columns, _TILE, out
-            )
-            z = z.permute(2, 3, 0, 4, 1, 5)
-            if bias is None:
-                target.copy_(z)
-            else:
-                torch.add(z, bias, out=target)
-        if y.shape[1:3] != (height, width):
-            y = y[:, :height, :width].contiguous()
-        return y.permute(0, 3, 1, 2)
-
-
-def _multiply(tiles: Tensor, filters: _Filters) -> Tensor:
-    """Return the products of tiles (36, tiles, I) with filters (36, I, O), (36, tiles, O)."""
-    if isinstance(filters, Tensor):
-        return tiles @ filters
-    linear = torch.ops.mkldnn._linear_pointwise
-    each = zip(tiles, filters, strict=True)
-    return torch.stack([linear(part, filter, None, "none", [], "") for part, filter in each])
-
-
-def _both_ways(matrix: Tensor, values: Tensor) -> Tensor:
-    by_row = (matrix @ values).view(len(matrix), _SIZE, -1)
-    return matrix @ by_row
-
-
-def _blocks(batch: int, rows: int, row_values: int) -> Iterator[tuple[slice, slice]]:
-    """Yield which images and rows of tiles are computed at once: whole images, or rows of one."""
-    bytes_of_row = 4 * _SIZE**2 * row_values
-    high = max(1, min(rows, _BLOCK_BYTES // bytes_of_row))
-    count = max(1, min(batch, _BLOCK_BYTES // (bytes_of_row * rows))) if high == rows else 1
-    for i in range(0, batch, count):
-        for r in range(0, rows, high):
-            yield slice(i, min(i + count, batch)), slice(r, min(r + high, rows))
-
-
-def _for_tiles(weight: Tensor, tiles: int) -> _Filters:
-    """Return the transformed filters, (36, I, O), or 36 of them in oneDNN's order if faster."""
-    filters = _transform(weight)
-    _, channels, out = filters.shape
-    at_once = min(tiles, _BLOCK_BYTES // (4 * _SIZE**2 * max(channels, out)))
-    if at_once * channels * out < _LEAST_PRODUCTS or not torch.backends.mkldnn.is_available():
-        return filters
-    reorder = torch.ops.mkldnn._reorder_linear_weight
-    return [reorder(each.T.contiguous(), at_once) for each in filters]
-
-
-def _transform(weight: Tensor) -> Tensor:
-    """Return the filters (O, I, 3, 3) as (36, I, O); in float64 until the end."""
-    out, channels = weight.shape[:2]
-    both = torch.kron(_OF_FILTER, _OF_FILTER)
-    filters = both @ weight.detach().double().reshape(-1, 9).T
-    return filters.float().view(_SIZE**2, out, channels).transpose(1, 2).contiguous()
-
-
-def _fits_tiles(layer: nn.Conv2d) -> bool:
+def _gains_from_tiles(layer: nn.Conv2d, tiles: float = math.inf) -> bool:
+    """Whether a layer with this many tiles is faster with them."""
+    channels, out = layer.in_channels, layer.out_channels
     return (
         layer.weight.dtype == torch.float32
         and layer.kernel_size == (3, 3)
         and layer.stride == layer.dilation == layer.padding == (1, 1)
-        and min(layer.in_channels, layer.out_channels) >= _LEAST_CHANNELS
+        and min(channels, out) >= _LEAST_CHANNELS
+        and tiles >= _LEAST_TILES
+        and (
+            not winograd.blas_is_slow()
+            or min(tiles, winograd.tiles_at_once(max(channels, out))) * channels * out
+            >= _LEAST_PRODUCTS
+        )
     )
 
 
@@ -356,5 +243,5 @@ def _suits(layer: nn.Module, *, enlarges: bool) -> TypeGuard[nn.Conv2d]:
         and layer.groups == 1
         and layer.padding_mode == "zeros"
         and not isinstance(layer.padding, str)
-        and (enlarges or _fits_tiles(layer) or _gains_from_order(layer))
+        and (enlarges or _gains_from_tiles(layer) or _gains_from_order(layer))
     )

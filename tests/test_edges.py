@@ -53,7 +53,8 @@ def predict(network: Network, image: Tensor, **joined: bool) -> Tensor:
 @pytest.mark.parametrize("fast", [False, True], ids=["layers", "fast filters"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_shifted_input_gives_a_shifted_output(name, fast, monkeypatch):
-    for limit in ("_LEAST_CHANNELS", "_LEAST_CHANNELS_IN_ORDER") if fast else ():
+    limits = ("_LEAST_CHANNELS", "_LEAST_CHANNELS_IN_ORDER", "_LEAST_PRODUCTS")
+    for limit in limits if fast else ():
         monkeypatch.setattr(convolution, limit, 1)
     network = make(name)
     stride = network.config.size_multiple
@@ -75,7 +76,7 @@ def test_a_shifted_input_gives_a_shifted_output(name, fast, monkeypatch):
 @pytest.mark.parametrize("seed", range(10))
 def test_fast_filters_convolve_across_the_joined_edges(seed, way, monkeypatch):
     enlarges = way == "enlarged"
-    for limit in ("_LEAST_CHANNELS", "_LEAST_CHANNELS_IN_ORDER"):
+    for limit in ("_LEAST_CHANNELS", "_LEAST_CHANNELS_IN_ORDER", "_LEAST_PRODUCTS"):
         monkeypatch.setattr(convolution, limit, 1)
     monkeypatch.setattr(convolution, "_LEAST_TILES", 1 if way == "tiles" else 10**9)
     draw = random.Random(seed)

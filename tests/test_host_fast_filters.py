@@ -83,7 +83,7 @@ def test_a_lora_in_bypass_mode_is_rejected_where_images_tile(wires, bench, lora)
 
 
 def test_the_memory_of_the_filters_is_requested_until_they_are_made(bench, models):
-    fields = {**toys.TINY, "block_out_channels": [64, 64], "norm_num_groups": 32}
+    fields = {**toys.TINY, "block_out_channels": [128, 128], "norm_num_groups": 32}
     toys.write_checkpoint(models / "wide", {**fields, "sample_size": 16})
     asked = []
     for steps in (0, 1):

@@ -1,5 +1,6 @@
 """A network with the parts that it has only during training."""
 
+import functools
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ def _compute_again(module: nn.Module) -> None:
     forward: Any = module.forward
 
     def kept(*inputs: Tensor, **options: bool) -> Any:
-        return checkpoint(forward, *inputs, use_reentrant=False, **options)
+        return checkpoint(functools.partial(forward, **options), *inputs, use_reentrant=False)
 
     module.forward = kept
 
