@@ -31,8 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--part",
         choices=["first", "second", "quick"],
-        help="first: those on the first ComfyUI and in the browser; second: all others; "
-        "quick: those that need neither and are not slow",
+        help="first: those on the first ComfyUI and in the browser; second: all others; each case "
+        "of a test runs on one ComfyUI; quick: those that need neither and are not slow",
     )
 
 
@@ -42,16 +42,40 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if part is None:
         return
     kept, others = [], []
+    dealt = _dealt_out(items)
     for item in items:
-        version = getattr(item, "callspec", None) and item.callspec.params.get("host")
+        version = _host_of(item)
         first = version == versions_to_test()[0] or "browser" in item.path.parts
         if part == "quick":
             wanted = not (first or version or item.get_closest_marker("slow"))
         else:
-            wanted = first == (part == "first")
+            wanted = first == (part == "first") and item not in dealt
         (kept if wanted else others).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=others)
+
+
+def _host_of(item: pytest.Item) -> str | None:
+    return getattr(item, "callspec", None) and item.callspec.params.get("host")
+
+
+def _dealt_out(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Return the cases that another host tests: a test's cases take turns in the two hosts.
+
+    A test with one case runs in each of them.
+    """
+    cases: dict[tuple[str, str], list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if version := _host_of(item):
+            cases[item.nodeid.partition("[")[0], version].append(item)
+    versions = versions_to_test()
+    return {
+        case
+        for (_, version), of_host in cases.items()
+        if len(of_host) > 1
+        for number, case in enumerate(of_host)
+        if versions[number % len(versions)] != version
+    }
 
 
 @pytest.fixture
