@@ -22,7 +22,7 @@ from ..checkpoints.reading import Checkpoint
 from ..networks.base import Network, NetworkConfig
 from ..networks.convolution import Filters, bytes_to_make
 from ..networks.errors import CheckpointError, ConfigError
-from ..networks.placement import place_weights
+from ..networks.placement import has_fast_kernels, place_weights
 from ..networks.windows import predict_in_windows
 from ..schedulers.process import Process
 from .canvas import Canvas
@@ -82,10 +82,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         # FreeU reads the first width before our network can report that FreeU is not supported.
         host_config = _HostConfig({"model_channels": checkpoint.config.widths[0]})
         host_config.latent_format = PixelFormat(checkpoint.config.in_channels)
-        host_config.set_inference_dtype(
-            checkpoint.dtype,
-            comfy.model_management.unet_manual_cast(checkpoint.dtype, load_device),
-        )
+        host_config.set_inference_dtype(checkpoint.dtype, _cast_to(checkpoint.dtype, load_device))
 
         filters = Filters(free_memory=functools.partial(free_memory, torch.device("cpu")))
 
@@ -225,6 +222,23 @@ class UnconditionalModel(comfy.model_base.BaseModel):
             strip = output[:, :, rows].to(x.dtype)
             denoised[:, :, rows] = self.model_sampling.calculate_denoised(t, strip, x[:, :, rows])
         return denoised
+
+
+def _cast_to(dtype: torch.dtype, device: torch.device) -> torch.dtype | None:
+    """Return the precision in which weights of ``dtype`` compute; None: in their own."""
+    # The host casts half precision to float32 on every CPU.
+    if device.type == "cpu" and has_fast_kernels(dtype):
+        return None
+    return comfy.model_management.unet_manual_cast(dtype, device)
+
+
+def default_dtype(own: torch.dtype) -> torch.dtype:
+    """Return the precision for weights that a file has in ``own``, if the user names none.
+
+    On a CPU that would cast half precision for each call, this is float32.
+    """
+    device = comfy.model_management.get_torch_device()
+    return torch.float32 if device.type == "cpu" and _cast_to(own, device) else own
 
 
 def forced_dtype() -> torch.dtype | None:

@@ -1,13 +1,15 @@
 """Group norm and activation on a CPU, for images in channels-last order.
 
 torch's own kernel adds up the values of a large image one by one, which is inexact (an error of
-1e-5 at 256 x 512 pixels), and writes into new memory, which the system first has to provide.
+1e-5 at 256 x 512 pixels), and writes into new memory, which the system first has to provide. In
+bfloat16 it is slow for small images.
 """
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Activation = Callable[..., Tensor]
 """Also accepts ``inplace``, to overwrite its input."""
@@ -31,37 +33,43 @@ def normalized(
         activation: None leaves it out.
         overwrite: whether nobody needs ``x`` afterwards. Ignored where gradients are recorded.
     """
-    large = _large(norm, x)
-    if large is not None:
-        return large(x, activation, overwrite=overwrite)
-    narrow = isinstance(norm, nn.GroupNorm) and x.dtype == torch.bfloat16 != norm.weight.dtype
-    if narrow and x.device.type == "cpu" and x[0, 0].numel() < _FEW_PIXELS:
-        return _activated(norm(x.float()), activation).to(x.dtype)
+    fast = _fast(norm, x)
+    if fast is not None and fast.is_large(x):
+        return fast.in_blocks(x, activation, overwrite=overwrite)
+    if fast is not None and x.dtype == torch.bfloat16 and x[0, 0].numel() < _FEW_PIXELS:
+        return _activated(fast.in_float32(x), activation).to(x.dtype)
     return _activated(norm(x), activation)
 
 
 def overwrites(norm: nn.Module, x: Tensor) -> bool:
     """Whether ``normalized`` can overwrite x."""
-    return _large(norm, x) is not None
+    fast = _fast(norm, x)
+    return fast is not None and fast.is_large(x)
 
 
-class LargeNorm:
-    """Computes a GroupNorm of large images in blocks that stay in the cache.
+def accelerate_norms(network: nn.Module, is_patched: Callable[[nn.Module], bool]) -> None:
+    """Let ``normalized`` compute the group norms of a network on a CPU where that is better.
 
     Args:
-        layer: with its own weights; they are read at each call.
-        is_patched: whether a host computes the layer in another way than from its weights.
+        network: its images are in channels-last order.
+        is_patched: whether a host computes a layer in another way than from its weights.
     """
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.__dict__["fast"] = FastNorm(module, is_patched)
+
+
+class FastNorm:
+    """Computes a GroupNorm from the layer's own weights, which are read at each call."""
 
     def __init__(self, layer: nn.GroupNorm, is_patched: Callable[[nn.Module], bool]):
         self._layer, self._is_patched = layer, is_patched
 
-    def suits(self, x: Tensor) -> bool:
-        """Whether x, shape (B, C, H, W), is large and all is as it was when the weights came."""
+    def applies(self, x: Tensor) -> bool:
+        """Whether x, shape (B, C, H, W), and the layer are as they were when it was prepared."""
         weight = self._layer.weight
         return (
-            x[0].numel() >= _LEAST_VALUES
-            and x.dtype == weight.dtype == torch.float32
+            x.dtype == weight.dtype
             and x.device.type == weight.device.type == "cpu"
             and x.is_contiguous(memory_format=torch.channels_last)
             and not torch.is_grad_enabled()
@@ -69,8 +77,12 @@ class LargeNorm:
             and not self._is_patched(self._layer)
         )
 
-    def __call__(self, x: Tensor, activation: Activation | None, *, overwrite: bool) -> Tensor:
-        """Return the norm, then the activation, of x; in its memory if ``overwrite``."""
+    def is_large(self, x: Tensor) -> bool:
+        """Whether ``in_blocks`` is better for x than torch's kernel."""
+        return x.dtype == torch.float32 and x[0].numel() >= _LEAST_VALUES
+
+    def in_blocks(self, x: Tensor, activation: Activation | None, *, overwrite: bool) -> Tensor:
+        """Return the norm of x, then the activation; in the memory of x if ``overwrite``."""
         y = x if overwrite else torch.empty_like(x)
         # (B, C, H, W) -> (H*W, C) for each image
         for pixels, out in zip(_pixels(x), _pixels(y), strict=True):
@@ -80,6 +92,12 @@ class LargeNorm:
                 if activation is not None:
                     activation(target, inplace=True)
         return y
+
+    def in_float32(self, x: Tensor) -> Tensor:
+        """Return the norm of x in float32."""
+        layer = self._layer
+        weight, bias = layer.weight.float(), layer.bias.float()
+        return F.group_norm(x.float(), layer.num_groups, weight, bias, layer.eps)
 
     def _scale_and_shift(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Return for each channel what the norm multiplies by and adds, shape (C,)."""
@@ -94,9 +112,9 @@ class LargeNorm:
         return scale.flatten().float(), shift.flatten().float()
 
 
-def _large(norm: nn.Module, x: Tensor) -> LargeNorm | None:
-    large: LargeNorm | None = norm.__dict__.get("for_large_images")
-    return large if large is not None and large.suits(x) else None
+def _fast(norm: nn.Module, x: Tensor) -> FastNorm | None:
+    fast: FastNorm | None = norm.__dict__.get("fast")
+    return fast if fast is not None and fast.applies(x) else None
 
 
 def _pixels(x: Tensor) -> Tensor:

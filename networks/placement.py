@@ -9,7 +9,7 @@ from torch import nn
 from .base import Network
 from .convolution import Filters, accelerate
 from .edges import share_edges
-from .normalization import LargeNorm
+from .normalization import accelerate_norms
 
 Placed = TypeVar("Placed", bound=Network)
 
@@ -24,10 +24,8 @@ def place_weights(
 
     On a CPU, convolution filters are stored channels-last. The outputs of convolutions are then
     channels-last too, and neither they nor the next layer's input need reordering. Convolutions use
-    fast filters (see ``convolution``), and group norms their own sums for large images (see
-    ``normalization``). In bfloat16 the weights of group norms become float32, with which torch's
-    group norm of small images is faster in this order. A processor that has to emulate bfloat16
-    keeps the usual order.
+    fast filters (see ``convolution``), and some group norms other kernels (see ``normalization``).
+    A processor that has to emulate bfloat16 keeps the usual order for it.
 
     On all devices, layers that pad use ``network.edges`` from now on.
 
@@ -39,7 +37,7 @@ def place_weights(
         is_patched: whether a host computes a layer in another way than from its weights.
     """
     share_edges(network, network.edges)
-    if device.type != "cpu" or not _has_fast_kernels(next(network.parameters()).dtype):
+    if device.type != "cpu" or not has_fast_kernels(next(network.parameters()).dtype):
         return network
     for tensor in network.parameters():
         if tensor.ndim == 4 and tensor.stride(1) != 1:
@@ -48,15 +46,12 @@ def place_weights(
             in_order = torch.empty_like(tensor.data, memory_format=torch.channels_last)
             tensor.data = in_order.copy_(tensor.data)
     accelerate(network, filters or Filters())
-    for module in network.modules():
-        if isinstance(module, nn.GroupNorm):
-            module.float()
-            module.__dict__["for_large_images"] = LargeNorm(module, is_patched)
+    accelerate_norms(network, is_patched)
     return network
 
 
-def _has_fast_kernels(dtype: torch.dtype) -> bool:
-    """Whether torch's CPU kernels compute in this precision without emulating it."""
+def has_fast_kernels(dtype: torch.dtype) -> bool:
+    """Whether torch's CPU kernels compute in this precision and do not emulate it."""
     if dtype == torch.bfloat16:
         supports = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
         # The second is lower where the user limits the instructions.

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..checkpoints.files import ModelFiles
 from ..checkpoints.reading import read_checkpoint
 from ..host.folders import LoadedFiles, check_name, model_files, model_names
-from ..host.model import ModelSource, forced_dtype, make_model
+from ..host.model import ModelSource, default_dtype, forced_dtype, make_model
 from ..host.model_report import model_report
 from ..host.run_report import REPORTS
 from ..networks.errors import CheckpointError, shown
@@ -60,8 +60,9 @@ class UnconditionalUNetLoader(io.ComfyNode):
                     "dtype",
                     options=list(_DTYPES),
                     tooltip="The precision of the weights. auto keeps the file's own, unless "
-                    "ComfyUI was started with another (--fp16-unet). Half precision uses less "
-                    "memory and gives slightly different images.",
+                    "ComfyUI was started with another (--fp16-unet) or the processor does not "
+                    "compute in it. Half precision uses less memory and gives slightly different "
+                    "images.",
                     advanced=True,
                 ),
                 io.Boolean.Input(
@@ -107,12 +108,16 @@ class UnconditionalUNetLoader(io.ComfyNode):
 def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -> ModelPatcher:
     """Return the model of these files as a MODEL named ``name``.
 
-    Without a ``dtype``, the host's command-line option is used, otherwise the file's own.
+    Without a ``dtype``, the host's command-line option is used, otherwise the file's own; on a CPU
+    that does not compute in that, float32.
 
     Raises:
         CheckpointError, ScheduleError: it cannot be loaded.
     """
-    checkpoint = read_checkpoint(files, dtype or forced_dtype())
+    dtype = dtype or forced_dtype()
+    checkpoint = read_checkpoint(files, dtype)
+    if dtype is None and default_dtype(checkpoint.dtype) != checkpoint.dtype:
+        checkpoint = read_checkpoint(files, default_dtype(checkpoint.dtype))
     scheduler_config = checkpoint.read_process()
     if checkpoint.scheduler is None:
         logger.warning(

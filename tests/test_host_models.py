@@ -12,6 +12,7 @@ import torch
 import toys
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.networks.placement import has_fast_kernels
 from comfyui_unconditional.pictures.images import latent_to_image
 from comfyui_unconditional.schedulers.config import SchedulerConfig
 from float64 import FIRST_SEED, SEEDS, compare_runs, widened
@@ -144,6 +145,26 @@ def test_a_saved_model_is_listed_loads_and_draws_the_same_picture(host, client):
     assert all(torch.equal(saved[name], tensor) for name, tensor in original.items())
     after = files(host, client.run(graph(model_name="mine/digits")))
     assert np.array_equal(before, np.asarray(Image.open(after[0])))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_on_a_cpu_auto_keeps_the_files_precision_if_the_processor_computes_in_it(
+    dtype, host, client, models
+):
+    name = str(dtype).removeprefix("torch.")
+    toys.write_checkpoint(models / f"auto-{name}", toys.TINY, scheduler={}, dtype=dtype)
+    pictures, recorded = [], []
+    for choice in ("auto", "float32", name):
+        run = client.run(graph("DDIM", f"auto-{name}", dtype=choice))
+        (path,) = files(host, run)
+        pictures.append(np.asarray(Image.open(path)))
+        recorded.append(json.loads(Image.open(path).text["unconditional"])["dtype"])
+    auto, wide, own = pictures
+    computes = has_fast_kernels(dtype)
+    assert recorded == [name if computes else "float32", "float32", name]
+    # The host casts to float32 otherwise.
+    assert np.array_equal(own, wide) != computes
+    assert np.array_equal(auto, own)
 
 
 def test_a_model_that_was_used_in_half_precision_is_saved_in_it(host, client):
