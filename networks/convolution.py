@@ -2,8 +2,8 @@
 
 - 3x3 filters of many channels, in float32: by Winograd's algorithm; see ``winograd``.
 - Of an image that is enlarged first: by 2x2 filters of the small one; see ``enlarging``.
-- Others of many channels, and those: with filters in the order that oneDNN's kernels need;
-  otherwise they reorder them at each call, which for small images takes most of the time.
+- These, and other filters of many channels, are kept in the order that oneDNN's kernels need.
+  Otherwise these reorder them at each call, which for small images takes most of the time.
 - All others, and whenever a weight is not the layer's own: by torch.
 """
 
