@@ -17,7 +17,7 @@ def low_vram(model: Any) -> io.NodeOutput:
     import torch
 
     cpu = torch.device("cpu")
-    images, sigma = [torch.randn(2, 1, 16, 16), torch.randn(2, 1, 256, 256)], torch.full((2,), 1.5)
+    images = torch.randn(2, 1, 16, 16), torch.randn(1, 1, 256, 256)
     comfy.model_management.unload_all_models()
     key = "diffusion_model.conv_norm_out.weight"
     patch = {key: ("diff", (torch.linspace(0, 2, 32),))}
@@ -30,7 +30,7 @@ def low_vram(model: Any) -> io.NodeOutput:
         patcher = model.clone()
         patcher.add_patches(patches, 1.0)
         patcher.load(cpu, **load)
-        outputs.append([patcher.model.apply_model(x, sigma) for x in images])
+        outputs.append([patcher.model.apply_model(x, torch.full((len(x),), 1.5)) for x in images])
         offloaded = patcher.model.model_lowvram
         patcher.detach()
     plain, loaded, lacking = outputs
