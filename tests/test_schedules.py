@@ -98,6 +98,7 @@ def test_too_few_or_too_many_steps_are_rejected(steps):
         ("clip_sample", "yes"),
         ("trained_betas", [0.1, 0.2]),
         ("trained_betas", [float("nan")] * 1000),
+        ("trained_betas", [0.1] * 999 + [1.5]),
         ("sample_max_value", 0.5),
     ],
 )
