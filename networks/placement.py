@@ -53,7 +53,8 @@ def place_weights(
 def has_fast_kernels(dtype: torch.dtype) -> bool:
     """Whether torch's CPU kernels compute in this precision and do not emulate it."""
     if dtype == torch.bfloat16:
+        # Older versions of torch do not say. The capability is lower where the user limits the
+        # instructions.
         supports = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-        # The second is lower where the user limits the instructions.
         return supports() and "AVX512" in torch.backends.cpu.get_cpu_capability()
     return dtype == torch.float32

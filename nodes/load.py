@@ -116,8 +116,8 @@ def load_model(name: str, files: ModelFiles, dtype: torch.dtype | None = None) -
     """
     dtype = dtype or forced_dtype()
     checkpoint = read_checkpoint(files, dtype)
-    if dtype is None and default_dtype(checkpoint.dtype) != checkpoint.dtype:
-        checkpoint = read_checkpoint(files, default_dtype(checkpoint.dtype))
+    if dtype is None and (dtype := default_dtype(checkpoint.dtype)) != checkpoint.dtype:
+        checkpoint = read_checkpoint(files, dtype)
     scheduler_config = checkpoint.read_process()
     if checkpoint.scheduler is None:
         logger.warning(

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..networks.placement import has_fast_kernels
 from ..unet.unet2d import UNet2D
 from .options import Precision, TrainingOptions
 
@@ -25,9 +26,8 @@ def resolve_precision(precision: AutoPrecision, device: torch.device) -> Precisi
     if device.type == "xpu":
         return "bfloat16"
     if device.type == "cpu":
-        # Older processors emulate it, ten times slower. Older versions of torch do not say.
-        supports = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-        return "bfloat16" if supports() else "float32"
+        # Older processors emulate it, ten times slower.
+        return "bfloat16" if has_fast_kernels(torch.bfloat16) else "float32"
     return "float32"
 
 
