@@ -1,4 +1,4 @@
-"""How many images of a batch to evaluate at once, even if more fit into memory."""
+"""In which parts a batch is evaluated."""
 
 import torch
 
@@ -26,3 +26,20 @@ def even_part(batch: int, limit: int) -> int:
     """Return the size of about equal parts of a batch, none larger than ``limit`` (or 1)."""
     parts = -(-batch // max(1, limit))
     return -(-batch // parts)
+
+
+def equal_part(count: int, limit: int) -> int:
+    """Return the size, at most ``limit`` (or 1), of equal parts that cover ``count`` best.
+
+    The last part may overlap the one before; see ``starts``. Among the sizes from half the limit on
+    it is the one with the least overlap, and of these the largest.
+    """
+    if count <= limit:
+        return count
+    sizes = range(-(-limit // 2), limit + 1)
+    return min(filter(None, sizes), key=lambda size: (-(-count // size) * size, -size), default=1)
+
+
+def starts(count: int, size: int) -> list[int]:
+    """Return where parts of the same size start that cover ``count``; the last may overlap."""
+    return [min(start, count - size) for start in range(0, count, size)]

@@ -1,7 +1,7 @@
 """Which way the convolutions of a network are computed on a CPU.
 
 - 3x3 filters of many channels, in float32: by Winograd's algorithm; see ``winograd``.
-- Of an image that is enlarged first: by 2x2 filters of the small one; see ``enlarging``.
+- Of an image that is enlarged first: from the small one; see ``enlarging``.
 - These, and other filters of many channels, are kept in the order that oneDNN's kernels need.
   Otherwise these reorder them at each call, which for small images takes most of the time.
 - All others, and whenever a weight is not the layer's own: by torch.
@@ -16,17 +16,13 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from . import winograd
+from . import enlarging, winograd
 from .base import Network
 from .edges import Convolution, Edges, padding_of
-from .enlarging import enlarged, four_filters, interleave, take_over
 
-# Measured on images of 4 to 128 pixels. With fewer channels the transforms cost more than they
-# save; with fewer tiles reading the transformed filters does, which are four times as large.
-_LEAST_CHANNELS, _LEAST_TILES, _LEAST_CHANNELS_IN_ORDER = 64, 16, 128
-_LEAST_PRODUCTS = 2**22
-"""Multiplications of each of a block's 36 products, where BLAS is slow. There oneDNN multiplies,
-which is called for each of them; with fewer, its direct kernels are faster than tiles."""
+# Measured on images of 4 to 256 pixels. With fewer tiles, reading the transformed filters costs more
+# than they save, which are four times as large.
+_LEAST_TILES, _LEAST_CHANNELS_IN_ORDER = 8, 128
 _RESERVE, _SHARE = 2**30, 0.05
 """The bytes of memory that stay free, and the part of the rest that a layer may take."""
 
@@ -76,36 +72,38 @@ class FastConvolution(Convolution):
     ):
         super().__init__(layer, edges or Edges())
         self._settings = settings
-        self._filters: winograd.Filters | None = None
+        self._filters: Tensor | None = None
         self._made_from: Tensor | None = None
         """The weight's memory, kept so that no other weight can be allocated there."""
-        self._for_size: _Size | None = None
-        """None: the filters are for tiles."""
+        self._for_size: _Size | int | None = None
+        """An int: for blocks of this many tiles."""
         self._enlarges = enlarges
         self._dtype = layer.weight.dtype
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the convolution of x, shape (B, C, H, W)."""
         layer = self._layer
-        rows, columns = (-(-side // winograd.TILE) for side in x.shape[2:])
-        tiles = len(x) * rows * columns
-        if not self._enlarges and _gains_from_tiles(layer, tiles):
-            make = functools.partial(winograd.transform, weight, tiles)
-            filters = self._filters_for(x, weight, None, make)
+        if not self._enlarges and _gains_from_tiles(layer, winograd.tiles_of(x.shape)):
+            block = winograd.Block.of(x.shape, max(layer.in_channels, layer.out_channels))
+            make = functools.partial(winograd.transform, weight, block.tiles)
+            filters = self._filters_for(x, weight, block.tiles, make)
             if filters is not None:
-                return winograd.convolve(x, filters, bias, layer.out_channels, self._edges)
+                return winograd.convolve(x, filters, bias, layer.out_channels, block, self._edges)
         elif _gains_from_order(layer) or self._enlarges:
             padded, zeros = self._edges.join(x, padding_of(layer))
             size = _Size(padded.shape, zeros)
             make = functools.partial(self._in_order, weight, size)
             filters = self._filters_for(x, weight, size, make)
             if filters is not None:
-                if self._enlarges and bias is not None:
-                    bias = bias.repeat(4)
-                y = _convolve_directly(padded, filters, bias, _geometry(layer, zeros))
-                return interleave(y) if self._enlarges else y
+                # In another order oneDNN may only have its reference kernel for these filters.
+                padded = padded.contiguous(memory_format=torch.channels_last)
+                if self._enlarges:
+                    return enlarging.convolve(padded, filters, bias, zeros)
+                return torch.ops.mkldnn._convolution_pointwise(
+                    padded, filters, bias, *_geometry(layer, zeros), "none", [], ""
+                )
         if self._enlarges:
-            x = enlarged(x)
+            x = enlarging.enlarged(x)
         return super().__call__(x, weight, bias)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -124,7 +122,7 @@ class FastConvolution(Convolution):
             return 1.0
         if self._enlarges:
             return 16 / 36
-        return 1 / 4 if self._for_size is None else 1.0
+        return 1 / 4 if isinstance(self._for_size, int) else 1.0
 
     @property
     def _filter_bytes(self) -> int:
@@ -139,10 +137,10 @@ class FastConvolution(Convolution):
         self,
         x: Tensor,
         weight: Tensor,
-        for_size: _Size | None,
-        make: Callable[[], winograd.Filters],
-    ) -> Any:
-        """Return the filters for tiles, or in the order for a size; None: use the layer itself."""
+        for_size: _Size | int,
+        make: Callable[[], Tensor],
+    ) -> Tensor | None:
+        """Return the filters for a size, made once; None: use the layer itself."""
         if (
             not self._settings.enabled
             or weight is not self._layer.weight
@@ -168,11 +166,12 @@ class FastConvolution(Convolution):
 
     def _in_order(self, weight: Tensor, size: _Size) -> Tensor:
         """Return the filters in the order that oneDNN's kernel needs for this size."""
-        filters = weight.detach()
         if self._enlarges:
-            filters = four_filters(filters.float()).to(weight.dtype)
+            return enlarging.in_order(weight, size.shape, size.zeros)
         geometry = _geometry(self._layer, size.zeros)
-        return torch.ops.mkldnn._reorder_convolution_weight(filters, *geometry, [*size.shape])
+        return torch.ops.mkldnn._reorder_convolution_weight(
+            weight.detach(), *geometry, [*size.shape]
+        )
 
 
 def _gains_from_tiles(layer: nn.Conv2d, tiles: float = math.inf) -> bool:
@@ -182,13 +181,8 @@ def _gains_from_tiles(layer: nn.Conv2d, tiles: float = math.inf) -> bool:
         layer.weight.dtype == torch.float32
         and layer.kernel_size == (3, 3)
         and layer.stride == layer.dilation == layer.padding == (1, 1)
-        and min(channels, out) >= _LEAST_CHANNELS
+        and min(channels, out) >= winograd.least_channels()
         and tiles >= _LEAST_TILES
-        and (
-            not winograd.blas_is_slow()
-            or min(tiles, winograd.tiles_at_once(max(channels, out))) * channels * out
-            >= _LEAST_PRODUCTS
-        )
     )
 
 
@@ -204,17 +198,6 @@ def _geometry(
     return [*zeros], [*layer.stride], [*layer.dilation], 1
 
 
-def _convolve_directly(
-    x: Tensor,
-    filters: Tensor,
-    bias: Tensor | None,
-    geometry: tuple[list[int], list[int], list[int], int],
-) -> Tensor:
-    # In another order oneDNN may only have its reference kernel for these filters.
-    x = x.contiguous(memory_format=torch.channels_last)
-    return torch.ops.mkldnn._convolution_pointwise(x, filters, bias, *geometry, "none", [], "")
-
-
 def accelerate(network: Network, settings: Filters) -> None:
     """Let the convolutions of a network on a CPU use fast filters.
 
@@ -222,9 +205,10 @@ def accelerate(network: Network, settings: Filters) -> None:
     memory of its weight. Afterwards, disable ``settings`` while you write into a weight; replacing
     a weight by another tensor is noticed.
     """
-    enlarging = set(take_over(network)) if torch.backends.mkldnn.is_available() else set()
+    has_kernels = torch.backends.mkldnn.is_available()
+    enlarge = set(enlarging.take_over(network)) if has_kernels else set()
     for module in network.modules():
-        if _suits(module, enlarges=(enlarges := module in enlarging)):
+        if _suits(module, enlarges=(enlarges := module in enlarge)):
             # The method that torch's layer calls, and a host's layer that casts the weight for each
             # call.
             fast = FastConvolution(module, settings, enlarges=enlarges, edges=network.edges)

@@ -2,19 +2,20 @@
 
 Winograd 1980; Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks". For each pair
 of channels, direct convolution takes 9 products for one output, and this 36 for 16. Each tile of
-6x6 pixels is transformed, multiplied with the transformed filters by one matrix product for each of
-its 36 values, and transformed back to 4x4 outputs. All three are matrix products over channels-last
-tensors, in blocks of tiles that stay in the processor's cache.
+6x6 pixels is transformed, each of its 36 values is multiplied with its own transformed filters, and
+the results are transformed back to 4x4 outputs. The products are one 1x1 convolution in 36 groups
+over the tiles. All is channels last, in blocks of tiles that stay in the processor's cache.
 """
 
 import functools
 import math
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .batch_parts import equal_part, starts
 from .edges import Edges, fill_edges
 
 TILE = 4
@@ -24,11 +25,35 @@ SIZE = TILE + 2
 _POINTS = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))
 """The evaluation points of the polynomials, in addition to infinity. The usual 0, ±1, ±2 double the
 error."""
-_BLOCK_BYTES = 4 * 2**20
-"""Bytes of transformed tiles at a time; they should stay in the cache."""
+_VALUES_AT_ONCE, _LEAST_AT_ONCE = 2**13, 64
+"""How many values of tiles, and how many tiles, are computed at once. Measured with 64 to 512
+channels on images of 8 to 256 pixels: 64 to 128 tiles take the least time."""
 
-Filters = Tensor | list[Tensor]
-"""Transformed: (36, I, O), or for each value of a tile in oneDNN's order."""
+
+class Block(NamedTuple):
+    """The tiles that are computed at once: rows of one image, or whole images.
+
+    All blocks of a layer have the same size, since oneDNN's order of the filters depends on it.
+    Where they do not divide the images or the rows, the last overlaps the one before.
+    """
+
+    images: int
+    rows: int
+    columns: int
+
+    @classmethod
+    def of(cls, shape: torch.Size, channels: int) -> "Block":
+        """Return the blocks for images (B, C, H, W); ``channels``: the larger of a layer's two."""
+        rows, columns = (-(-side // TILE) for side in shape[2:])
+        at_once = max(_LEAST_AT_ONCE, _VALUES_AT_ONCE // channels)
+        high = equal_part(rows, at_once // columns)
+        count = equal_part(shape[0], at_once // (rows * columns)) if high == rows else 1
+        return cls(count, high, columns)
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles a block has."""
+        return self.images * self.rows * self.columns
 
 
 def _matrices() -> tuple[Tensor, Tensor, Tensor]:
@@ -61,21 +86,35 @@ def _polynomial(roots: tuple[float, ...] | list[float]) -> Tensor:
 
 _OF_TILE, _OF_FILTER, _OF_OUTPUTS = _matrices()
 _OF_TILE, _OF_OUTPUTS = _OF_TILE.float(), _OF_OUTPUTS.float()
+_IN_GROUPS = ([0, 0], [1, 1], [1, 1], SIZE**2)
+"""Padding, stride, dilation and groups of the products."""
 
 
-def transform(weight: Tensor, tiles: int) -> Filters:
-    """Return the filters (O, I, 3, 3) for this many tiles; computed in float64."""
+def tiles_of(shape: torch.Size) -> int:
+    """Return how many tiles images (B, C, H, W) have."""
+    return shape[0] * math.prod(-(-side // TILE) for side in shape[2:])
+
+
+def transform(weight: Tensor, tiles: int) -> Tensor:
+    """Return the filters (O, I, 3, 3) for blocks of this many tiles; computed in float64.
+
+    They are in oneDNN's order for a convolution in 36 groups. Without oneDNN: (36, I, O).
+    """
     out, channels = weight.shape[:2]
     both = torch.kron(_OF_FILTER, _OF_FILTER)
     filters = (both @ weight.detach().double().reshape(-1, 9).T).float()
-    filters = filters.view(SIZE**2, out, channels)
-    if not blas_is_slow():
-        return filters.transpose(1, 2).contiguous()
-    at_once = min(tiles, tiles_at_once(max(channels, out)))
-    return [torch.ops.mkldnn._reorder_linear_weight(each, at_once) for each in filters]
+    if not torch.backends.mkldnn.is_available():
+        return filters.view(SIZE**2, out, channels).transpose(1, 2).contiguous()
+    return torch.ops.mkldnn._reorder_convolution_weight(
+        filters.view(SIZE**2 * out, channels, 1, 1),
+        *_IN_GROUPS,
+        [1, SIZE**2 * channels, 1, tiles],
+    )
 
 
-def convolve(x: Tensor, filters: Filters, bias: Tensor | None, out: int, edges: Edges) -> Tensor:
+def convolve(
+    x: Tensor, filters: Tensor, bias: Tensor | None, out: int, block: Block, edges: Edges
+) -> Tensor:
     """Return the convolution of x (B, I, H, W), padded by 1, shape (B, out, H, W)."""
     batch, channels, height, width = x.shape
     rows, columns = -(-height // TILE), -(-width // TILE)
@@ -88,74 +127,84 @@ def convolve(x: Tensor, filters: Filters, bias: Tensor | None, out: int, edges: 
     of_image, of_row, of_column, _ = padded.stride()
     y = x.new_empty(batch, rows * TILE, columns * TILE, out)
 
-    for images, part in _blocks(batch, rows, columns, max(channels, out)):
-        here = padded[images, part.start * TILE :]
-        count, high = images.stop - images.start, part.stop - part.start
-        # All pixels of the tiles, ordered first by their place in the tile.
-        tiles = here.as_strided(
-            (SIZE, SIZE, count, high, columns, channels),
-            (of_row, of_column, of_image, TILE * of_row, TILE * of_column, 1),
-            here.storage_offset(),
-        )
-        transformed = _both_ways(_OF_TILE, tiles.reshape(SIZE, -1))
-        products = _multiply(transformed.view(SIZE**2, -1, channels), filters)
-        z = _both_ways(_OF_OUTPUTS, products.view(SIZE, -1)).view(
-            TILE, TILE, count, high, columns, out
-        )
-        target = y[images, part.start * TILE : part.stop * TILE].view(
-            count, high, TILE, columns, TILE, out
-        )
-        z = z.permute(2, 3, 0, 4, 1, 5)
-        if bias is None:
-            target.copy_(z)
-        else:
-            torch.add(z, bias, out=target)
+    # Two buffers for all steps of all blocks stay in the cache.
+    buffers = x.new_empty(2, block.tiles * SIZE**2 * max(channels, out))
+    for image in starts(batch, block.images):
+        for row in starts(rows, block.rows):
+            here = padded[image : image + block.images, row * TILE :]
+            tiles = here.as_strided(
+                (*block, SIZE, SIZE, channels),
+                (of_image, TILE * of_row, TILE * of_column, of_row, of_column, 1),
+                here.storage_offset(),
+            )
+            products = _multiply(_transformed(tiles, buffers), filters, out)
+            outputs = _transformed_back(products, buffers).view(*block, TILE, TILE, out)
+            target = y[image : image + block.images, row * TILE : (row + block.rows) * TILE]
+            target = target.view(block.images, block.rows, TILE, columns, TILE, out)
+            outputs = outputs.transpose(2, 3)
+            if bias is None:
+                target.copy_(outputs)
+            else:
+                torch.add(outputs, bias, out=target)
     if y.shape[1:3] != (height, width):
         y = y[:, :height, :width].contiguous()
     return y.permute(0, 3, 1, 2)
 
 
-def tiles_at_once(channels: int) -> int:
-    """Return how many tiles a block has at most; ``channels``: the larger of the layer's two."""
-    return max(1, _BLOCK_BYTES // (4 * SIZE**2 * channels))
+def _transformed(tiles: Tensor, buffers: Tensor) -> Tensor:
+    """Return tiles (..., 6, 6, I), transformed in both directions: (tiles, 36, I), in buffer 0."""
+    channels = tiles.shape[-1]
+    values, by_row = (buffer[: tiles.numel()] for buffer in buffers)
+    values.view(tiles.shape).copy_(tiles)
+    _apply(_OF_TILE, values.view(-1, SIZE, SIZE * channels), by_row)
+    _apply(_OF_TILE, by_row.view(-1, SIZE, channels), values)
+    return values.view(-1, SIZE**2, channels)
 
 
-def _blocks(batch: int, rows: int, columns: int, channels: int) -> Iterator[tuple[slice, slice]]:
-    """Yield which images and rows of tiles are computed at once: whole images, or rows of one."""
-    tiles = tiles_at_once(channels)
-    high = max(1, min(rows, tiles // columns))
-    count = max(1, min(batch, tiles // (columns * rows))) if high == rows else 1
-    for i in range(0, batch, count):
-        for r in range(0, rows, high):
-            yield slice(i, min(i + count, batch)), slice(r, min(r + high, rows))
+def _transformed_back(products: Tensor, buffers: Tensor) -> Tensor:
+    """Return the outputs (tiles, 4, 4, O) of products (tiles, 36, O), in buffer 1."""
+    tiles, _, out = products.shape
+    by_row, values = (
+        buffer[: tiles * TILE * n * out] for buffer, n in zip(buffers, (SIZE, TILE), strict=True)
+    )
+    _apply(_OF_OUTPUTS, products.view(-1, SIZE, SIZE * out), by_row)
+    _apply(_OF_OUTPUTS, by_row.view(-1, SIZE, out), values)
+    return values
 
 
-def _both_ways(matrix: Tensor, values: Tensor) -> Tensor:
-    by_row = (matrix @ values).view(len(matrix), SIZE, -1)
-    return matrix @ by_row
+def _apply(matrix: Tensor, values: Tensor, result: Tensor) -> None:
+    """Multiply a matrix (m, n) with each of the values (B, n, K) into ``result``, (B m K)."""
+    batch, _, length = values.shape
+    out = result.view(batch, len(matrix), length)
+    torch.bmm(matrix.expand(batch, -1, -1), values, out=out)
 
 
-def _multiply(tiles: Tensor, filters: Filters) -> Tensor:
-    """Return the products of tiles (36, tiles, I) with the filters, (36, tiles, O)."""
-    if isinstance(filters, Tensor):
-        return tiles @ filters
-    linear = torch.ops.mkldnn._linear_pointwise
-    each = zip(tiles, filters, strict=True)
-    return torch.stack([linear(part, filter, None, "none", [], "") for part, filter in each])
+def _multiply(tiles: Tensor, filters: Tensor, out: int) -> Tensor:
+    """Return the products of tiles (tiles, 36, I) with the filters: (tiles, 36, out)."""
+    if not filters.is_mkldnn:
+        return (tiles.transpose(0, 1) @ filters).transpose(0, 1).contiguous()
+    # As an image of one row, with the channels of all groups.
+    image = tiles.view(1, 1, len(tiles), -1).permute(0, 3, 1, 2)
+    products = torch.ops.mkldnn._convolution_pointwise(
+        image, filters, None, *_IN_GROUPS, "none", [], ""
+    )
+    return products.permute(0, 2, 3, 1).view(len(tiles), SIZE**2, out)
 
 
 @functools.cache
-def blas_is_slow() -> bool:
-    """Whether oneDNN computes in registers of twice the width that BLAS uses.
+def least_channels() -> int:
+    """Return with how many channels a layer gains; with fewer, the transforms cost too much.
 
-    On AMD's processors MKL does not use AVX-512. From Zen 5 on, which was AMD's first with the
-    instruction named below, AVX-512 is twice as fast as AVX2.
+    They are products by BLAS, and MKL does not use AVX-512 on AMD's processors. From Zen 5 on, which
+    was AMD's first with the instruction named below, oneDNN's direct kernels are twice as fast with
+    it.
     """
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(
+    blas_is_slow = (
         torch.backends.mkl.is_available()
         and torch.backends.mkldnn.is_available()
         and "AVX512" in torch.backends.cpu.get_cpu_capability()
         and capabilities.get("sse4a")  # of AMD only
         and capabilities.get("avx512_vp2intersect")
     )
+    return 96 if blas_is_slow else 64

@@ -31,8 +31,8 @@ WIDE = {"block_out_channels": [64, 128], "norm_num_groups": 32, "sample_size": 1
 @pytest.fixture(autouse=True)
 def every_size_is_fast(monkeypatch):
     """All shapes here are small."""
-    for name in ("_LEAST_CHANNELS", "_LEAST_CHANNELS_IN_ORDER", "_LEAST_PRODUCTS"):
-        monkeypatch.setattr(convolution, name, 1)
+    monkeypatch.setattr(convolution, "_LEAST_CHANNELS_IN_ORDER", 1)
+    monkeypatch.setattr(winograd, "least_channels", lambda: 1)
 
 
 def exact(layer, x, *, enlarges):
@@ -45,14 +45,16 @@ def relative(found, expected):
     return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
-@pytest.mark.parametrize("way", ["tiles", "tiles, slow BLAS", "in order", "1x1", "enlarged"])
+@pytest.mark.parametrize("way", ["tiles", "tiles, no oneDNN", "in order", "1x1", "enlarged"])
 @pytest.mark.parametrize("seed", range(25))
 def test_any_shape_is_convolved_exactly(seed, way, monkeypatch):
     draw, enlarges, kernel = random.Random(seed), way == "enlarged", 1 if way == "1x1" else 3
     monkeypatch.setattr(convolution, "_LEAST_TILES", 1 if "tiles" in way else 10**9)
-    monkeypatch.setattr(winograd, "blas_is_slow", lambda: "slow" in way)
+    if "no" in way:
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     # Blocks of a few tiles, of a few images, and of all.
-    monkeypatch.setattr(winograd, "_BLOCK_BYTES", draw.choice([1, 10**5, 10**8]))
+    monkeypatch.setattr(winograd, "_LEAST_AT_ONCE", draw.choice([1, 8, 64]))
+    monkeypatch.setattr(winograd, "_VALUES_AT_ONCE", draw.choice([1, 10**3, 10**6]))
     torch.manual_seed(seed)
     channels, out = draw.randint(1, 70), draw.randint(1, 70)
     shape = draw.randint(1, 5), channels, draw.randint(1, 19), draw.randint(1, 19)
@@ -167,9 +169,7 @@ def test_a_layer_that_needs_gradients_has_them():
         assert torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-4), name
 
 
-@pytest.mark.parametrize("blas_is_slow", [True, False])
-def test_a_copy_of_a_network_makes_its_own_filters(blas_is_slow, monkeypatch):
-    monkeypatch.setattr(winograd, "blas_is_slow", lambda: blas_is_slow)
+def test_a_copy_of_a_network_makes_its_own_filters():
     network = wide_network()
     before = predict(network)
     copied = copy.deepcopy(network)
@@ -204,20 +204,7 @@ def test_when_memory_is_short_the_layers_convolve_directly():
     assert fast.bytes_to_make == 4 * 64 * 64 * 36
 
 
-def test_where_blas_is_slow_only_large_products_are_of_tiles(monkeypatch):
-    monkeypatch.setattr(convolution, "_LEAST_PRODUCTS", 2**20)
-    monkeypatch.setattr(winograd, "blas_is_slow", lambda: True)
-    layer, shares = nn.Conv2d(128, 256, 3, padding=1), []
-    fast = FastConvolution(layer, Filters(), enlarges=False)
-    with torch.inference_mode():
-        for side in (16, 32):  # 16 and 64 tiles
-            fast(torch.randn(1, 128, side, side), layer.weight, layer.bias)
-            shares.append(fast.share_left)
-    assert shares == [1, 1 / 4]
-
-
-def test_filters_take_at_most_four_times_the_weights_and_go_with_the_network(monkeypatch):
-    monkeypatch.setattr(winograd, "blas_is_slow", lambda: False)  # a list has no weak references
+def test_filters_take_at_most_four_times_the_weights_and_go_with_the_network():
     network = wide_network()
     weights = sum(p.numel() * 4 for p in network.parameters())
     assert 0 < bytes_to_make(network) <= 4 * weights
