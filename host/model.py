@@ -20,9 +20,9 @@ from ..checkpoints.digest import FileDigest
 from ..checkpoints.origin import Origin
 from ..checkpoints.reading import Checkpoint
 from ..networks.base import Network, NetworkConfig
-from ..networks.convolution import Filters, bytes_to_make
 from ..networks.errors import CheckpointError, ConfigError
-from ..networks.placement import has_fast_kernels, place_weights
+from ..networks.placement import bytes_to_make, has_fast_kernels, place_weights
+from ..networks.prepared import PreparedWeights
 from ..networks.windows import predict_in_windows
 from ..schedulers.process import Process
 from .canvas import Canvas
@@ -84,17 +84,17 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         host_config.latent_format = PixelFormat(checkpoint.config.in_channels)
         host_config.set_inference_dtype(checkpoint.dtype, _cast_to(checkpoint.dtype, load_device))
 
-        filters = Filters(free_memory=functools.partial(free_memory, torch.device("cpu")))
+        prepared = PreparedWeights(free_memory=functools.partial(free_memory, torch.device("cpu")))
 
         # The host calls this as the class of the network.
         def build(*, operations: Any, **_: Any) -> Any:
             network = checkpoint.build(host_class(checkpoint.network), operations)
             # Frees each weight as soon as it has been copied.
             checkpoint.weights.clear()
-            return place_weights(network, load_device, filters, is_patched)
+            return place_weights(network, load_device, prepared, is_patched)
 
         super().__init__(host_config, model_type(scheduler_config), unet_model=cast(Any, build))
-        self._filters = filters
+        self._prepared_weights = prepared
         self._prepared: Canvas | None = None
         self.model_sampling = make_model_sampling(scheduler_config)
         self.scheduler_config = scheduler_config
@@ -170,7 +170,7 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         """
         # A hook of another node writes into the weights, and back afterwards.
         patcher = self.current_patcher
-        self._filters.enabled = patcher is None or not (
+        self._prepared_weights.enabled = patcher is None or not (
             patcher.hook_backup or patcher.weight_inplace_update
         )
         options = transformer_options or {}

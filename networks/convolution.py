@@ -9,9 +9,7 @@
 
 import functools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +17,11 @@ from torch import Tensor, nn
 from . import enlarging, winograd
 from .base import Network
 from .edges import Convolution, Edges, padding_of
+from .prepared import PreparedWeight, PreparedWeights
 
-# Measured on images of 4 to 256 pixels. With fewer tiles, reading the transformed filters costs more
-# than they save, which are four times as large.
-_LEAST_TILES, _LEAST_CHANNELS_IN_ORDER = 8, 128
-_RESERVE, _SHARE = 2**30, 0.05
-"""The bytes of memory that stay free, and the part of the rest that a layer may take."""
+# Measured on images of 4 to 256 pixels. The transformed filters are four times as large; with fewer
+# tiles, reading them costs more than they save.
+_LEAST_TILES, _LEAST_CHANNELS_IN_ORDER = 16, 128
 
 
 class _Size(NamedTuple):
@@ -36,24 +33,10 @@ class _Size(NamedTuple):
     """How many rows and columns of zeros the kernel adds on each side."""
 
 
-@dataclass
-class Filters:
-    """Whether the layers of a network may use fast filters, and how much memory there is for them.
-
-    Attributes:
-        enabled: false while other code writes into the weights.
-        free_memory: in bytes; if it is short, layers convolve directly.
-    """
-
-    enabled: bool = True
-    free_memory: Callable[[], float] = lambda: math.inf
-
-
 class FastConvolution(Convolution):
     """Replaces ``_conv_forward`` of a layer, and takes over where it is faster.
 
-    The filters are valid only for the layer's own weight. The layer handles any other tensor, for
-    example one that a host casts or patches for one call, and calls that need gradients.
+    The layer handles the calls for which its filters are not valid; see ``PreparedWeight``.
 
     Args:
         layer: a convolution with zero padding, not in groups.
@@ -65,20 +48,15 @@ class FastConvolution(Convolution):
     def __init__(
         self,
         layer: nn.Conv2d,
-        settings: Filters,
+        settings: PreparedWeights,
         *,
         enlarges: bool,
         edges: Edges | None = None,
     ):
         super().__init__(layer, edges or Edges())
-        self._settings = settings
-        self._filters: Tensor | None = None
-        self._made_from: Tensor | None = None
-        """The weight's memory, kept so that no other weight can be allocated there."""
-        self._for_size: _Size | int | None = None
-        """An int: for blocks of this many tiles."""
+        self._filters = PreparedWeight(layer, settings)
+        """For the number of tiles in a block, or for a ``_Size``."""
         self._enlarges = enlarges
-        self._dtype = layer.weight.dtype
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the convolution of x, shape (B, C, H, W)."""
@@ -86,14 +64,14 @@ class FastConvolution(Convolution):
         if not self._enlarges and _gains_from_tiles(layer, winograd.tiles_of(x.shape)):
             block = winograd.Block.of(x.shape, max(layer.in_channels, layer.out_channels))
             make = functools.partial(winograd.transform, weight, block.tiles)
-            filters = self._filters_for(x, weight, block.tiles, make)
+            filters = self._filters.get(x, weight, block.tiles, make, self._filter_bytes)
             if filters is not None:
                 return winograd.convolve(x, filters, bias, layer.out_channels, block, self._edges)
         elif _gains_from_order(layer) or self._enlarges:
             padded, zeros = self._edges.join(x, padding_of(layer))
             size = _Size(padded.shape, zeros)
             make = functools.partial(self._in_order, weight, size)
-            filters = self._filters_for(x, weight, size, make)
+            filters = self._filters.get(x, weight, size, make, self._filter_bytes)
             if filters is not None:
                 # In another order oneDNN may only have its reference kernel for these filters.
                 padded = padded.contiguous(memory_format=torch.channels_last)
@@ -106,63 +84,29 @@ class FastConvolution(Convolution):
             x = enlarging.enlarged(x)
         return super().__call__(x, weight, bias)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy of the layer makes its own filters; those in oneDNN's order cannot be copied.
-        return {**self.__dict__, "_filters": None, "_made_from": None}
-
     @property
     def bytes_to_make(self) -> int:
         """How much memory the filters will take at most; 0 once they are made."""
-        return 0 if self._filters is not None else self._filter_bytes
+        return 0 if self._filters.value is not None else self._filter_bytes
 
     @property
     def share_left(self) -> float:
         """The part of the multiplications that the last call needed, not counting transforms."""
-        if self._filters is None:
+        if self._filters.value is None:
             return 1.0
         if self._enlarges:
             return 16 / 36
-        return 1 / 4 if isinstance(self._for_size, int) else 1.0
+        return 1 / 4 if isinstance(self._filters.made_for, int) else 1.0
 
     @property
     def _filter_bytes(self) -> int:
         weight = self._layer.weight
+        out, channels = weight.shape[:2]
         taps = weight[0, 0].numel()
         taken = (
             16 if self._enlarges else winograd.SIZE**2 if _gains_from_tiles(self._layer) else taps
         )
-        return weight.numel() // taps * taken * weight.element_size()
-
-    def _filters_for(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        for_size: _Size | int,
-        make: Callable[[], Tensor],
-    ) -> Tensor | None:
-        """Return the filters for a size, made once; None: use the layer itself."""
-        if (
-            not self._settings.enabled
-            or weight is not self._layer.weight
-            or not x.dtype == weight.dtype == self._dtype
-            or not x.device.type == weight.device.type == "cpu"
-            or (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-            or torch.compiler.is_compiling()
-        ):
-            return None
-        before = self._made_from
-        if (
-            before is None
-            or before.data_ptr() != weight.data_ptr()
-            or before.stride() != weight.stride()
-            or self._for_size != for_size
-        ):
-            self._filters = self._made_from = None
-            if self._filter_bytes > _SHARE * (self._settings.free_memory() - _RESERVE):
-                return None
-            self._filters = make()
-            self._made_from, self._for_size = weight.detach(), for_size
-        return self._filters
+        return _rounded(out) * channels * taken * weight.element_size()
 
     def _in_order(self, weight: Tensor, size: _Size) -> Tensor:
         """Return the filters in the order that oneDNN's kernel needs for this size."""
@@ -172,6 +116,11 @@ class FastConvolution(Convolution):
         return torch.ops.mkldnn._reorder_convolution_weight(
             weight.detach(), *geometry, [*size.shape]
         )
+
+
+def _rounded(out: int) -> int:
+    """Return for how many outputs oneDNN's order has room."""
+    return -(-out // 32) * 32
 
 
 def _gains_from_tiles(layer: nn.Conv2d, tiles: float = math.inf) -> bool:
@@ -198,7 +147,7 @@ def _geometry(
     return [*zeros], [*layer.stride], [*layer.dilation], 1
 
 
-def accelerate(network: Network, settings: Filters) -> None:
+def accelerate(network: Network, settings: PreparedWeights) -> None:
     """Let the convolutions of a network on a CPU use fast filters.
 
     A layer's filters are made when it first runs, belong to it, and take up to four times the
@@ -213,12 +162,6 @@ def accelerate(network: Network, settings: Filters) -> None:
             # call.
             fast = FastConvolution(module, settings, enlarges=enlarges, edges=network.edges)
             module.__dict__["_conv_forward"] = fast
-
-
-def bytes_to_make(network: nn.Module) -> int:
-    """Return the maximum memory that filters not yet made will take in a network."""
-    layers = (module.__dict__.get("_conv_forward") for module in network.modules())
-    return sum(layer.bytes_to_make for layer in layers if isinstance(layer, FastConvolution))
 
 
 def _suits(layer: nn.Module, *, enlarges: bool) -> TypeGuard[nn.Conv2d]:

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from .base import Network
-from .convolution import Filters, accelerate
+from .convolution import FastConvolution, accelerate
 from .edges import share_edges
+from .linear import FastLinear, accelerate_linear
 from .normalization import accelerate_norms
+from .prepared import PreparedWeights
 
 Placed = TypeVar("Placed", bound=Network)
 
@@ -17,23 +19,24 @@ Placed = TypeVar("Placed", bound=Network)
 def place_weights(
     network: Placed,
     device: torch.device,
-    filters: Filters | None = None,
+    prepared: PreparedWeights | None = None,
     is_patched: Callable[[nn.Module], bool] = lambda layer: False,
 ) -> Placed:
     """Put the weights into the fastest memory order, with the same values; return ``network``.
 
     On a CPU, convolution filters are stored channels-last. The outputs of convolutions are then
     channels-last too, and neither they nor the next layer's input need reordering. Convolutions use
-    fast filters (see ``convolution``), and some group norms other kernels (see ``normalization``).
+    fast filters (see ``convolution``), and attention and some group norms other kernels (see
+    ``linear`` and ``normalization``).
     A processor that has to emulate bfloat16 keeps the usual order for it.
 
     On all devices, layers that pad use ``network.edges`` from now on.
 
     Args:
-        network: its weights must not be written to any more, unless ``filters`` is disabled
+        network: its weights must not be written to any more, unless ``prepared`` is disabled
             meanwhile.
         device: where it will run.
-        filters: for fast filters; None: the defaults.
+        prepared: of the whole network; None: the defaults.
         is_patched: whether a host computes a layer in another way than from its weights.
     """
     share_edges(network, network.edges)
@@ -45,9 +48,21 @@ def place_weights(
             # grey images would then pass on channels-first ones.
             in_order = torch.empty_like(tensor.data, memory_format=torch.channels_last)
             tensor.data = in_order.copy_(tensor.data)
-    accelerate(network, filters or Filters())
+    prepared = prepared or PreparedWeights()
+    accelerate(network, prepared)
+    accelerate_linear(network, prepared, is_patched)
     accelerate_norms(network, is_patched)
     return network
+
+
+def bytes_to_make(network: nn.Module) -> int:
+    """Return the maximum memory that weights not yet prepared will take in a network."""
+    fast = (
+        module.__dict__.get(name)
+        for module in network.modules()
+        for name in ("_conv_forward", "fast")
+    )
+    return sum(f.bytes_to_make for f in fast if isinstance(f, (FastConvolution, FastLinear)))
 
 
 def has_fast_kernels(dtype: torch.dtype) -> bool:

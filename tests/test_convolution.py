@@ -9,15 +9,11 @@ import pytest
 import torch
 import toys
 from comfyui_unconditional.networks import convolution, winograd
-from comfyui_unconditional.networks.convolution import (
-    FastConvolution,
-    Filters,
-    accelerate,
-    bytes_to_make,
-)
+from comfyui_unconditional.networks.convolution import FastConvolution, accelerate
 from comfyui_unconditional.networks.edges import Edges
 from comfyui_unconditional.networks.enlarging import EnlargingConvolution
-from comfyui_unconditional.networks.placement import place_weights
+from comfyui_unconditional.networks.placement import bytes_to_make, place_weights
+from comfyui_unconditional.networks.prepared import PreparedWeights
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import distances, widened
@@ -62,7 +58,7 @@ def test_any_shape_is_convolved_exactly(seed, way, monkeypatch):
     x = torch.randn(shape)
     if draw.random() < 0.5:
         x = x.contiguous(memory_format=torch.channels_last)
-    fast = FastConvolution(layer, Filters(), enlarges=enlarges)
+    fast = FastConvolution(layer, PreparedWeights(), enlarges=enlarges)
     with torch.inference_mode():
         found, expected = fast(x, layer.weight, layer.bias), exact(layer, x, enlarges=enlarges)
         assert found.shape == expected.shape
@@ -84,7 +80,7 @@ def test_a_network_with_fast_filters_predicts_the_same(fields, batch):
     x = torch.randn(batch, 3, 32, 64)
     with torch.inference_mode():
         expected, wide = network(x, 7), widened(network)(x.double(), 7)
-        accelerate(network, Filters())
+        accelerate(network, PreparedWeights())
         found = network(x, 7)
         assert not torch.equal(found, expected)
     assert max(distances(found, wide)) < 5e-6
@@ -132,7 +128,7 @@ def test_replaced_weights_act_at_once_and_are_gone_when_they_are_put_back(change
 
 def test_a_weight_for_one_call_is_used_directly():
     layer = nn.Conv2d(64, 64, 3, padding=1)
-    fast = FastConvolution(layer, Filters(), enlarges=False)
+    fast = FastConvolution(layer, PreparedWeights(), enlarges=False)
     x = torch.randn(2, 64, 32, 32)
     with torch.inference_mode():
         fast(x, layer.weight, layer.bias)
@@ -144,7 +140,7 @@ def test_a_weight_for_one_call_is_used_directly():
 
 
 def test_while_weights_are_written_to_the_layers_convolve_directly():
-    settings, layer = Filters(), nn.Conv2d(64, 64, 3, padding=1)
+    settings, layer = PreparedWeights(), nn.Conv2d(64, 64, 3, padding=1)
     fast, x = FastConvolution(layer, settings, enlarges=False), torch.randn(2, 64, 32, 32)
     with torch.inference_mode():
         before, weight = fast(x, layer.weight, layer.bias), layer.weight.clone()
@@ -198,7 +194,7 @@ def test_an_enlarging_layer_has_the_gradients_of_enlarging_and_convolving(size, 
 
 def test_when_memory_is_short_the_layers_convolve_directly():
     layer, x = nn.Conv2d(64, 64, 3, padding=1), torch.randn(2, 64, 32, 32)
-    fast = FastConvolution(layer, Filters(free_memory=lambda: 1e6), enlarges=False)
+    fast = FastConvolution(layer, PreparedWeights(free_memory=lambda: 1e6), enlarges=False)
     with torch.inference_mode():
         assert torch.equal(fast(x, layer.weight, layer.bias), layer(x))
     assert fast.bytes_to_make == 4 * 64 * 64 * 36
@@ -210,7 +206,9 @@ def test_filters_take_at_most_four_times_the_weights_and_go_with_the_network():
     assert 0 < bytes_to_make(network) <= 4 * weights
     predict(network)
     layers = [m.__dict__.get("_conv_forward") for m in network.modules()]
-    made = [weakref.ref(layer._filters) for layer in layers if layer and not layer.bytes_to_make]
+    made = [
+        weakref.ref(layer._filters.value) for layer in layers if layer and not layer.bytes_to_make
+    ]
     assert made
     del layers, network
     gc.collect()

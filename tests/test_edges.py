@@ -8,11 +8,12 @@ import torch
 import toys
 from comfyui_unconditional.lucidrains.config import LucidrainsConfig
 from comfyui_unconditional.lucidrains.network import LucidrainsUNet
-from comfyui_unconditional.networks import convolution
+from comfyui_unconditional.networks import convolution, winograd
 from comfyui_unconditional.networks.base import Network
-from comfyui_unconditional.networks.convolution import FastConvolution, Filters
+from comfyui_unconditional.networks.convolution import FastConvolution
 from comfyui_unconditional.networks.edges import Edges
 from comfyui_unconditional.networks.placement import place_weights
+from comfyui_unconditional.networks.prepared import PreparedWeights
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
 from torch import Tensor, nn
@@ -50,12 +51,16 @@ def predict(network: Network, image: Tensor, **joined: bool) -> Tensor:
         return network(image, 7)
 
 
+def every_layer_is_fast(monkeypatch):
+    monkeypatch.setattr(convolution, "_LEAST_CHANNELS_IN_ORDER", 1)
+    monkeypatch.setattr(winograd, "least_channels", lambda: 1)
+
+
 @pytest.mark.parametrize("fast", [False, True], ids=["layers", "fast filters"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_shifted_input_gives_a_shifted_output(name, fast, monkeypatch):
-    limits = ("_LEAST_CHANNELS", "_LEAST_CHANNELS_IN_ORDER", "_LEAST_PRODUCTS")
-    for limit in limits if fast else ():
-        monkeypatch.setattr(convolution, limit, 1)
+    if fast:
+        every_layer_is_fast(monkeypatch)
     network = make(name)
     stride = network.config.size_multiple
     x = torch.randn(2, 3, 2 * stride, 3 * stride)
@@ -76,14 +81,13 @@ def test_a_shifted_input_gives_a_shifted_output(name, fast, monkeypatch):
 @pytest.mark.parametrize("seed", range(10))
 def test_fast_filters_convolve_across_the_joined_edges(seed, way, monkeypatch):
     enlarges = way == "enlarged"
-    for limit in ("_LEAST_CHANNELS", "_LEAST_CHANNELS_IN_ORDER", "_LEAST_PRODUCTS"):
-        monkeypatch.setattr(convolution, limit, 1)
+    every_layer_is_fast(monkeypatch)
     monkeypatch.setattr(convolution, "_LEAST_TILES", 1 if way == "tiles" else 10**9)
     draw = random.Random(seed)
     torch.manual_seed(seed)
     layer, edges = nn.Conv2d(draw.randint(1, 40), draw.randint(1, 40), 3, padding=1), Edges()
     x = torch.randn(draw.randint(1, 3), layer.in_channels, draw.randint(1, 19), draw.randint(1, 19))
-    fast = FastConvolution(layer, Filters(), enlarges=enlarges, edges=edges)
+    fast = FastConvolution(layer, PreparedWeights(), enlarges=enlarges, edges=edges)
     for joined in ({"x": True, "y": True}, {"x": False, "y": True}, {"x": True, "y": False}) * 2:
         with torch.inference_mode(), edges.joined(**joined):
             found = fast(x, layer.weight, layer.bias)

@@ -3,8 +3,7 @@
 import pytest
 import torch
 import toys
-from comfyui_unconditional.networks.convolution import bytes_to_make
-from comfyui_unconditional.networks.placement import place_weights
+from comfyui_unconditional.networks.placement import bytes_to_make, place_weights
 from comfyui_unconditional.unet.config import UNetConfig
 from comfyui_unconditional.unet.unet2d import UNet2D
 from safetensors.torch import save_file

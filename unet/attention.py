@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..networks.linear import applied
 from ..networks.normalization import normalized
 from .normalization import group_norm
 
@@ -48,19 +49,26 @@ class Attention(nn.Module):
         # A list with one entry, because the state dict calls the projection `to_out.0`.
         self.to_out = nn.ModuleList([operations.Linear(inner, channels, **factory)])
 
+    @property
+    def projections(self) -> tuple[nn.Module, ...]:
+        """The layers that are applied to every pixel."""
+        return self.to_q, self.to_k, self.to_v, self.to_out[0]
+
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         hidden = x if self.group_norm is None else normalized(self.group_norm, x)
         # (B, C, H, W) -> (B, H*W, C). Copied once here; otherwise each projection would copy it.
         hidden = hidden.flatten(2).transpose(1, 2).contiguous()
-        # (B, H*W, heads * head_dim) -> (B, heads, H*W, head_dim)
-        query_key_value = (
-            project(hidden).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for project in (self.to_q, self.to_k, self.to_v)
+        hidden = F.scaled_dot_product_attention(
+            self._heads(self.to_q, hidden),
+            self._heads(self.to_k, hidden),
+            self._heads(self.to_v, hidden),
         )
-        # Unnamed, so that all three are freed before the output projection.
-        hidden = F.scaled_dot_product_attention(*query_key_value)
-        hidden = self.to_out[0](hidden.transpose(1, 2).flatten(2))
+        hidden = applied(self.to_out[0], hidden.transpose(1, 2).flatten(2))
         # (B, H*W, C) -> (B, C, H, W)
         out = x + hidden.transpose(1, 2).reshape(batch, channels, height, width)
         return out if self.output_scale_factor == 1.0 else out / self.output_scale_factor
+
+    def _heads(self, project: nn.Module, hidden: Tensor) -> Tensor:
+        """Project (B, H*W, C) to (B, heads, H*W, head_dim)."""
+        return applied(project, hidden).unflatten(2, (self.heads, -1)).transpose(1, 2)
