@@ -1,6 +1,6 @@
 """Nearest-neighbour enlargement by 2 and a 3x3 convolution, without the enlarged image.
 
-Enlarging repeats each pixel in a 2x2 square, so 4x4 pixels of the result see each pixel of the small
+Enlarging repeats each pixel in a 2x2 square, so 4x4 pixels of the result see a pixel of the small
 image. Together this is a transposed convolution with stride 2, whose 4x4 filters are sums of the
 layer's taps: 16 multiplications for a pixel of the small image in place of 36.
 """
