@@ -51,7 +51,7 @@ class Attention(nn.Module):
 
     @property
     def projections(self) -> tuple[nn.Module, ...]:
-        """The layers that are applied to every pixel."""
+        """The layers that ``applied`` computes."""
         return self.to_q, self.to_k, self.to_v, self.to_out[0]
 
     def forward(self, x: Tensor) -> Tensor:

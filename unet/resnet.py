@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..networks.linear import applied
 from ..networks.normalization import Activation, normalized, overwrites
 from .normalization import group_norm
 
@@ -67,6 +68,11 @@ class ResnetBlock(nn.Module):
             else None
         )
 
+    @property
+    def projections(self) -> tuple[nn.Module, ...]:
+        """The layers that ``applied`` computes."""
+        return (self.time_emb_proj,)
+
     def forward(self, x: Tensor, temb: Tensor, *, overwrite: bool = False) -> Tensor:
         """Compute the block.
 
@@ -82,7 +88,7 @@ class ResnetBlock(nn.Module):
         if self.resample is not None:
             x, hidden = self.resample(x), self.resample(hidden)
         hidden = self.conv1(hidden)
-        time = self.time_emb_proj(self.activation(temb))[:, :, None, None]
+        time = applied(self.time_emb_proj, self.activation(temb))[:, :, None, None]
         if self.scale_shift:
             scale, shift = time.chunk(2, dim=1)
             hidden = normalized(self.norm2, hidden, overwrite=inplace)
