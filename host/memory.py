@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..networks.base import Network
-from ..networks.batch_parts import even_part, fastest_part
+from ..networks.batch_parts import equal_part, even_part, fastest_part
 from ..networks.windows import Cover
 
 _WINDOW_BYTES = 2**30
@@ -44,7 +44,7 @@ class EvaluationMemory:
         fastest = fastest_part(count, self._layers(channels, *cover.size), device)
         if len(cover) == 1:
             return fastest
-        return even_part(count, min(fastest, int(_WINDOW_BYTES / self.of_one(channels, cover))))
+        return equal_part(count, min(fastest, int(_WINDOW_BYTES / self.of_one(channels, cover))))
 
     def at_once(self, x_t: Tensor, cover: Cover) -> int:
         """Return how many images (B, C, H, W) or windows to evaluate with the memory now free."""
@@ -54,7 +54,7 @@ class EvaluationMemory:
             for_one += sampler_bytes(channels, height, width)
         count = batch * len(cover)
         fastest = self.fastest(count, channels, cover, x_t.device)
-        return even_part(count, min(fastest, int(free_memory(x_t.device) / for_one)))
+        return equal_part(count, min(fastest, int(free_memory(x_t.device) / for_one)))
 
     def with_gradients(self, x: Tensor) -> int:
         """Return for how many images (B, C, H, W) at once there is memory for a gradient."""

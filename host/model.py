@@ -20,6 +20,7 @@ from ..checkpoints.digest import FileDigest
 from ..checkpoints.origin import Origin
 from ..checkpoints.reading import Checkpoint
 from ..networks.base import Network, NetworkConfig
+from ..networks.batch_parts import equal_parts, joined
 from ..networks.errors import CheckpointError, ConfigError
 from ..networks.placement import bytes_to_make, has_fast_kernels, place_weights
 from ..networks.prepared import PreparedWeights
@@ -198,12 +199,15 @@ class UnconditionalModel(comfy.model_base.BaseModel):
         )
         with self.network.edges.joined(**cover.joined):
             if len(cover) == 1:
-                inputs = request.inputs(x_t, self.unet_config, size)
-                parts = zip(x_t.split(size), times.split(size), inputs, strict=True)
-                outputs = [predict(x_part, t_part, **more) for x_part, t_part, more in parts]
-                output = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+                parts = equal_parts(len(x_t), size)
+                inputs = request.inputs(x_t, self.unet_config, parts)
+                outputs = [
+                    predict(x_t[part], times[part], **more)
+                    for part, more in zip(parts, inputs, strict=True)
+                ]
+                output = joined(outputs, len(x_t))
             else:
-                (inputs,) = request.inputs(x_t, self.unet_config, len(x_t))
+                (inputs,) = request.inputs(x_t, self.unet_config, [slice(None)])
                 progress = WindowProgress(options, t, len(x_t) * len(cover))
                 output = predict_in_windows(predict, cover, x_t, times, inputs, size, progress)
         channels = x.shape[1]

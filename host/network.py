@@ -46,18 +46,21 @@ class Request:
             return exact
         return torch.where(sigma.isclose(self.sigma.to(sigma), rtol=1e-6), exact, nearest.float())
 
-    def inputs(self, x: Tensor, config: NetworkConfig, size: int) -> list[dict[str, Any]]:
+    def inputs(
+        self, x: Tensor, config: NetworkConfig, parts: Sequence[slice]
+    ) -> list[dict[str, Any]]:
         """Return the network's inputs other than x and the time, for each part of a batch.
 
         Args:
             x: shape (conditionings * B, C, H, W), in the precision of the network.
             config: of the network.
-            size: images in a part.
+            parts: of the batch.
         """
         inputs = {} if self.class_label is None else {"class_labels": self.class_label}
         if not config.is_self_conditioned:
-            return [inputs for _ in x.split(size)]
-        return [{**inputs, "last_x0": part} for part in self._last_of(x).split(size)]
+            return [inputs for _ in parts]
+        last = self._last_of(x)
+        return [{**inputs, "last_x0": last[part]} for part in parts]
 
     def _last_of(self, x: Tensor) -> Tensor:
         """Return the images predicted last, in the order of ``x``; zeros where that is unknown."""

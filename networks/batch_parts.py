@@ -1,6 +1,9 @@
 """In which parts a batch is evaluated."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 # Measured on one thread of an AMD EPYC: parts of 50 to 80 MiB take the least time per image.
 _CPU_BYTES = 80 * 2**20
@@ -31,15 +34,23 @@ def even_part(batch: int, limit: int) -> int:
 def equal_part(count: int, limit: int) -> int:
     """Return the size, at most ``limit`` (or 1), of equal parts that cover ``count`` best.
 
-    The last part may overlap the one before; see ``starts``. Among the sizes from half the limit on
-    it is the one with the least overlap, and of these the largest.
+    Among the sizes from half the limit on it is the one whose parts overlap least, and of these the
+    largest. Weights that were prepared for a size then serve all parts.
     """
     if count <= limit:
         return count
-    sizes = range(-(-limit // 2), limit + 1)
-    return min(filter(None, sizes), key=lambda size: (-(-count // size) * size, -size), default=1)
+    sizes = range(max(1, -(-limit // 2)), max(1, limit) + 1)
+    return min(sizes, key=lambda size: (-(-count // size) * size, -size))
 
 
-def starts(count: int, size: int) -> list[int]:
-    """Return where parts of the same size start that cover ``count``; the last may overlap."""
-    return [min(start, count - size) for start in range(0, count, size)]
+def equal_parts(count: int, size: int) -> list[slice]:
+    """Return parts of the same size that cover ``count``; the last may overlap the one before."""
+    size = min(size, count)
+    starts = (min(start, count - size) for start in range(0, count, size))
+    return [slice(start, start + size) for start in starts]
+
+
+def joined(parts: Sequence[Tensor], count: int) -> Tensor:
+    """Return what was computed for ``equal_parts`` of a batch, shape (count, ...)."""
+    overlap = sum(map(len, parts)) - count
+    return parts[0] if len(parts) == 1 else torch.cat([*parts[:-1], parts[-1][overlap:]])

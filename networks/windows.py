@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .batch_parts import equal_parts
 from .edges import Directions, continues
 
 # The standard deviation of a window's weights, as in Mixture of Diffusers.
@@ -148,9 +149,9 @@ def predict_in_windows(
         Shape (B, out_channels, H, W), float32 or wider.
     """
     batch, _, height, width = x.shape
-    total = None
-    for start in range(0, batch * len(cover), size):
-        numbers = range(start, min(start + size, batch * len(cover)))
+    total, done = None, 0
+    for part in equal_parts(batch * len(cover), size):
+        numbers = range(part.start, part.stop)
         more = {
             name: cover.cut(value, numbers) if isinstance(value, Tensor) else value
             for name, value in inputs.items()
@@ -159,7 +160,9 @@ def predict_in_windows(
         if total is None:
             wide = torch.promote_types(outputs.dtype, torch.float32)
             total = outputs.new_zeros(batch, outputs.shape[1], height, width, dtype=wide)
-        cover.add(outputs, numbers, total)
-        on_part(numbers.stop)
+        new = slice(done - part.start, None)
+        cover.add(outputs[new], numbers[new], total)
+        done = part.stop
+        on_part(done)
     assert total is not None
     return total

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .batch_parts import equal_part, starts
+from .batch_parts import equal_part, equal_parts
 from .edges import Edges, fill_edges
 
 TILE = 4
@@ -129,9 +129,9 @@ def convolve(
 
     # Two buffers for all steps of all blocks stay in the cache.
     buffers = x.new_empty(2, block.tiles * SIZE**2 * max(channels, out))
-    for image in starts(batch, block.images):
-        for row in starts(rows, block.rows):
-            here = padded[image : image + block.images, row * TILE :]
+    for images in equal_parts(batch, block.images):
+        for part in equal_parts(rows, block.rows):
+            here = padded[images, part.start * TILE :]
             tiles = here.as_strided(
                 (*block, SIZE, SIZE, channels),
                 (of_image, TILE * of_row, TILE * of_column, of_row, of_column, 1),
@@ -139,7 +139,7 @@ def convolve(
             )
             products = _multiply(_transformed(tiles, buffers), filters, out)
             outputs = _transformed_back(products, buffers).view(*block, TILE, TILE, out)
-            target = y[image : image + block.images, row * TILE : (row + block.rows) * TILE]
+            target = y[images, part.start * TILE : part.stop * TILE]
             target = target.view(block.images, block.rows, TILE, columns, TILE, out)
             outputs = outputs.transpose(2, 3)
             if bias is None:
