@@ -17,6 +17,8 @@ def test_equal_parts_cover_every_count_within_the_limit_and_give_each_result_onc
         assert len(parts) * size - count < len(parts)  # nearly everything is computed once
 
 
-@pytest.mark.parametrize(("count", "limit", "size"), [(64, 20, 16), (63, 16, 9), (17, 16, 9), (3, 2, 1)])
+@pytest.mark.parametrize(
+    ("count", "limit", "size"), [(64, 20, 16), (63, 16, 9), (17, 16, 9), (3, 2, 1)]
+)
 def test_of_the_parts_that_overlap_least_the_largest_are_taken(count, limit, size):
     assert equal_part(count, limit) == size
