@@ -3,8 +3,8 @@
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ..networks.attention import attention
 from ..networks.linear import applied
 from ..networks.normalization import normalized
 from .normalization import group_norm
@@ -59,7 +59,7 @@ class Attention(nn.Module):
         hidden = x if self.group_norm is None else normalized(self.group_norm, x)
         # (B, C, H, W) -> (B, H*W, C). Copied once here; otherwise each projection would copy it.
         hidden = hidden.flatten(2).transpose(1, 2).contiguous()
-        hidden = F.scaled_dot_product_attention(
+        hidden = attention(
             self._heads(self.to_q, hidden),
             self._heads(self.to_k, hidden),
             self._heads(self.to_v, hidden),
