@@ -64,14 +64,14 @@ class FastConvolution(Convolution):
         if not self._enlarges and _gains_from_tiles(layer, winograd.tiles_of(x.shape)):
             block = winograd.Block.of(x.shape, max(layer.in_channels, layer.out_channels))
             make = functools.partial(winograd.transform, weight, block.tiles)
-            filters = self._filters.get(x, weight, block.tiles, make, self._filter_bytes)
+            filters = self._filters.get(x, weight, block.tiles, make, self._nbytes)
             if filters is not None:
                 return winograd.convolve(x, filters, bias, layer.out_channels, block, self._edges)
         elif _gains_from_order(layer) or self._enlarges:
             padded, zeros = self._edges.join(x, padding_of(layer))
             size = _Size(padded.shape, zeros)
             make = functools.partial(self._in_order, weight, size)
-            filters = self._filters.get(x, weight, size, make, self._filter_bytes)
+            filters = self._filters.get(x, weight, size, make, self._nbytes)
             if filters is not None:
                 # In another order oneDNN may only have its reference kernel for these filters.
                 padded = padded.contiguous(memory_format=torch.channels_last)
@@ -87,7 +87,7 @@ class FastConvolution(Convolution):
     @property
     def bytes_to_make(self) -> int:
         """How much memory the filters will take at most; 0 once they are made."""
-        return 0 if self._filters.value is not None else self._filter_bytes
+        return 0 if self._filters.value is not None else self._nbytes()
 
     @property
     def share_left(self) -> float:
@@ -98,8 +98,7 @@ class FastConvolution(Convolution):
             return 16 / 36
         return 1 / 4 if isinstance(self._filters.made_for, int) else 1.0
 
-    @property
-    def _filter_bytes(self) -> int:
+    def _nbytes(self) -> int:
         weight = self._layer.weight
         out, channels = weight.shape[:2]
         taps = weight[0, 0].numel()

@@ -46,7 +46,12 @@ class PreparedWeight:
         """The weight's memory, kept so that no other weight can be allocated there."""
 
     def get(
-        self, x: Tensor, weight: Tensor, size: Hashable, make: Callable[[], Tensor], nbytes: int
+        self,
+        x: Tensor,
+        weight: Tensor,
+        size: Hashable,
+        make: Callable[[], Tensor],
+        nbytes: Callable[[], int],
     ) -> Tensor | None:
         """Return the copy for inputs of this size; None: use the layer itself.
 
@@ -55,7 +60,7 @@ class PreparedWeight:
             weight: what the layer is called with.
             size: of the input, as far as the copy depends on it.
             make: makes the copy.
-            nbytes: what it takes.
+            nbytes: how much memory it takes.
         """
         if (
             not self._settings.enabled
@@ -74,7 +79,7 @@ class PreparedWeight:
             or self.made_for != size
         ):
             self.value = self._made_from = None
-            if nbytes > _SHARE * (self._settings.free_memory() - _RESERVE):
+            if nbytes() > _SHARE * (self._settings.free_memory() - _RESERVE):
                 return None
             self.value = make()
             self._made_from, self.made_for = weight.detach(), size
