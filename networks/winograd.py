@@ -203,9 +203,8 @@ def _multiply(tiles: Tensor, filters: Tensor, out: int) -> Tensor:
 def least_channels() -> int:
     """Return with how many channels a layer gains; with fewer, the transforms cost too much.
 
-    They are products by BLAS, and MKL does not use AVX-512 on AMD's processors. oneDNN's direct
-    kernels do, and from Zen 5 on, AMD's first with the instruction named below, that doubles their
-    speed.
+    BLAS computes them, and on AMD's processors MKL does not use AVX-512. oneDNN's direct kernels
+    do, and from Zen 5 on, AMD's first with the instruction named below, that doubles their speed.
     """
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     blas_is_slow = (
