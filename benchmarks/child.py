@@ -2,8 +2,8 @@
 
 `first-image PEER FILE` loads digits-16, runs DDIM with 50 steps and saves a PNG. The others print
 JSON: `memory PEER BATCH` the peak resident memory of 3 steps of the google/ddpm-cifar10-32 shape
-in addition to the weights, `load PEER FOLDER` the seconds and `load-memory PEER FOLDER` the peak
-resident memory of loading a model.
+beyond the weights and their copies, `load PEER FOLDER` the seconds and `load-memory PEER FOLDER`
+the peak resident memory of loading a model.
 """
 
 import gc
@@ -127,16 +127,22 @@ def _loader(peer: str, folder: Path) -> Callable[[], object]:
     return load_and_read
 
 
-def _memory(peer: str, batch: int) -> int:
+def _memory(peer: str, batch: int) -> dict[str, int]:
     import torch
+    from comfyui_unconditional.networks.prepared import PreparedWeight
 
     from .peers import CIFAR, make_peers, our_sampler, sample_ours, sample_theirs
 
     peers, seeds = make_peers(CIFAR, torch.device("cpu")), range(batch)
     sampler = our_sampler("DDIM", peers.scheduler, 3)
-    if peer == "ours":
-        return _peak_bytes(lambda: sample_ours(peers.ours, peers.shape, sampler, seeds))
-    return _peak_bytes(lambda: sample_theirs(peers, "DDIM", seeds, 3))
+    weights = sum(parameter.nbytes for parameter in peers.ours.parameters())
+    if peer == "diffusers":
+        peak = _peak_bytes(lambda: sample_theirs(peers, "DDIM", seeds, 3))
+        return {"weights": weights, "prepared": 0, "beyond": peak}
+    peak = _peak_bytes(lambda: sample_ours(peers.ours, peers.shape, sampler, seeds))
+    copies = [each.value for each in gc.get_objects() if isinstance(each, PreparedWeight)]
+    prepared = sum(torch.ops.mkldnn._nbytes(copy) for copy in copies if copy is not None)
+    return {"weights": weights, "prepared": prepared, "beyond": peak - prepared}
 
 
 def _load(peer: str, folder: Path) -> dict[str, float]:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from . import prepared
+
 _PIXELS, _LEAST_CHANNELS = range(256, 513), 128
 """With fewer pixels or narrower heads there is nothing to gain; with more pixels the weights of all
 pairs, which torch's kernel never holds at once, need memory."""
@@ -23,7 +25,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         or query.device.type != "cpu"
         or torch.is_grad_enabled()
         or torch.compiler.is_compiling()
-        or not torch.backends.mkldnn.is_available()
+        or not prepared.has_kernels()
     ):
         return F.scaled_dot_product_attention(query, key, value)
     query = query * channels**-0.5

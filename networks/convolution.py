@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from . import enlarging, winograd
+from . import enlarging, prepared, winograd
 from .base import Network
 from .edges import Convolution, Edges, padding_of
 from .prepared import PreparedWeight, PreparedWeights
@@ -135,9 +135,9 @@ def _gains_from_tiles(layer: nn.Conv2d, tiles: float = math.inf) -> bool:
 
 
 def _gains_from_order(layer: nn.Conv2d) -> bool:
-    """Whether this build of torch has oneDNN, and oneDNN gains from filters in its own order."""
+    """Whether oneDNN has its kernels, and gains from filters in its own order."""
     wide = min(layer.in_channels, layer.out_channels) >= _LEAST_CHANNELS_IN_ORDER
-    return wide and torch.backends.mkldnn.is_available()
+    return wide and prepared.has_kernels()
 
 
 def _geometry(
@@ -153,8 +153,7 @@ def accelerate(network: Network, settings: PreparedWeights) -> None:
     memory of its weight. Afterwards, disable ``settings`` while you write into a weight; replacing
     a weight by another tensor is noticed.
     """
-    has_kernels = torch.backends.mkldnn.is_available()
-    enlarge = set(enlarging.take_over(network)) if has_kernels else set()
+    enlarge = set(enlarging.take_over(network)) if prepared.has_kernels() else set()
     for module in network.modules():
         if _suits(module, enlarges=(enlarges := module in enlarge)):
             # The method that torch's layer calls, and a host's layer that casts the weight for each

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from . import prepared
 from .prepared import PreparedWeight, PreparedWeights
 
 _LEAST_ROWS = {torch.float32: 64, torch.bfloat16: 1}
@@ -40,15 +41,15 @@ class FastLinear:
         layer, rows = self._layer, x.shape[:-1].numel()
         if rows >= _LEAST_ROWS.get(x.dtype, math.inf) and not self._is_patched(layer):
             weight = layer.weight
-            prepared = self._prepared.get(
+            copied = self._prepared.get(
                 x,
                 weight,
                 rows,
                 lambda: torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows),
                 lambda: weight.nbytes,
             )
-            if prepared is not None:
-                return torch.ops.mkldnn._linear_pointwise(x, prepared, layer.bias, "none", [], "")
+            if copied is not None:
+                return torch.ops.mkldnn._linear_pointwise(x, copied, layer.bias, "none", [], "")
         return layer(x)
 
     @property
@@ -67,7 +68,7 @@ def accelerate_linear(
     network: nn.Module, settings: PreparedWeights, is_patched: Callable[[nn.Module], bool]
 ) -> None:
     """Let ``applied`` compute the layers that a network's modules list as ``projections``."""
-    if not torch.backends.mkldnn.is_available():
+    if not prepared.has_kernels():
         return
     for module in network.modules():
         for layer in getattr(module, "projections", ()):

@@ -1,6 +1,8 @@
 """Copies of weights in the form that a fast kernel needs, each made once for a layer."""
 
+import functools
 import math
+import platform
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,15 @@ from torch import Tensor, nn
 
 _RESERVE, _SHARE = 2**30, 0.05
 """The bytes of memory that stay free, and the part of the rest that a layer may take."""
+
+
+@functools.cache
+def has_kernels() -> bool:
+    """Whether oneDNN has its kernels for x86, on which all prepared weights rely.
+
+    On other processors it has some of them only as reference code.
+    """
+    return torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
 
 
 @dataclass

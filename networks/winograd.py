@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from . import prepared
 from .batch_parts import equal_part, equal_parts
 from .edges import Edges, fill_edges
 
@@ -100,7 +101,7 @@ def tiles_of(shape: torch.Size) -> int:
 def transform(weight: Tensor, tiles: int) -> Tensor:
     """Return the filters (O, I, 3, 3) for blocks of this many tiles; computed in float64.
 
-    They are in oneDNN's order for a convolution in 36 groups. Without oneDNN: (36, I, O).
+    They are in oneDNN's order for a convolution in 36 groups. Without its kernels: (36, I, O).
     """
     out, channels = weight.shape[:2]
     both = torch.kron(_OF_FILTER, _OF_FILTER)
@@ -111,7 +112,7 @@ def transform(weight: Tensor, tiles: int) -> Tensor:
         weight.detach().split(at_once), filters.split(at_once, dim=1), strict=True
     ):
         of_some.copy_((both @ some.double().reshape(-1, 9).T).view_as(of_some))
-    if not torch.backends.mkldnn.is_available():
+    if not prepared.has_kernels():
         return filters.transpose(1, 2).contiguous()
     return torch.ops.mkldnn._reorder_convolution_weight(
         filters.view(SIZE**2 * out, channels, 1, 1),
@@ -209,7 +210,7 @@ def least_channels() -> int:
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     blas_is_slow = (
         torch.backends.mkl.is_available()
-        and torch.backends.mkldnn.is_available()
+        and prepared.has_kernels()
         and "AVX512" in torch.backends.cpu.get_cpu_capability()
         and capabilities.get("sse4a")  # of AMD only
         and capabilities.get("avx512_vp2intersect")

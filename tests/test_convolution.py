@@ -8,7 +8,7 @@ import weakref
 import pytest
 import torch
 import toys
-from comfyui_unconditional.networks import convolution, winograd
+from comfyui_unconditional.networks import convolution, prepared, winograd
 from comfyui_unconditional.networks.convolution import FastConvolution, accelerate
 from comfyui_unconditional.networks.edges import Edges
 from comfyui_unconditional.networks.enlarging import EnlargingConvolution
@@ -47,7 +47,7 @@ def test_any_shape_is_convolved_exactly(seed, way, monkeypatch):
     draw, enlarges, kernel = random.Random(seed), way == "enlarged", 1 if way == "1x1" else 3
     monkeypatch.setattr(convolution, "_LEAST_TILES", 1 if "tiles" in way else 10**9)
     if "no" in way:
-        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+        monkeypatch.setattr(prepared, "has_kernels", lambda: False)
     # Blocks of a few tiles, of a few images, and of all.
     monkeypatch.setattr(winograd, "_LEAST_AT_ONCE", draw.choice([1, 8, 64]))
     monkeypatch.setattr(winograd, "_VALUES_AT_ONCE", draw.choice([1, 10**3, 10**6]))
