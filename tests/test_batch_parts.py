@@ -12,6 +12,7 @@ def test_equal_parts_cover_every_count_within_the_limit_and_give_each_result_onc
         parts = equal_parts(count, size)
         x = torch.arange(count)
         assert {part.stop - part.start for part in parts} == {size}
+        assert max(part.stop for part in parts) == count
         assert size <= max(1, limit)
         assert torch.equal(joined([x[part] for part in parts], count), x)
         assert len(parts) * size - count < len(parts)  # nearly everything is computed once

@@ -139,6 +139,17 @@ def test_a_weight_for_one_call_is_used_directly():
         assert found.dtype == torch.bfloat16
 
 
+def test_filters_are_made_again_for_another_size_only():
+    layer = nn.Conv2d(64, 64, 3, padding=1)
+    fast, made = FastConvolution(layer, PreparedWeights(), enlarges=False), []
+    with torch.inference_mode():
+        # 16 and 64 tiles at once; of 16 x 64 pixels 64 again.
+        for size in ((16, 16), (32, 32), (16, 64)):
+            fast(torch.randn(1, 64, *size), layer.weight, layer.bias)
+            made.append(fast._filters.value)
+    assert made[0] is not made[1] is made[2]
+
+
 def test_while_weights_are_written_to_the_layers_convolve_directly():
     settings, layer = PreparedWeights(), nn.Conv2d(64, 64, 3, padding=1)
     fast, x = FastConvolution(layer, settings, enlarges=False), torch.randn(2, 64, 32, 32)
