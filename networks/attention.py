@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from . import prepared
 
-_PIXELS, _LEAST_CHANNELS = range(256, 513), 128
+_LEAST_PIXELS, _MOST_PIXELS, _LEAST_CHANNELS = 256, 512, 128
 """With fewer pixels or narrower heads there is nothing to gain; with more pixels the weights of all
 pairs, which torch's kernel never holds at once, need memory."""
 
@@ -19,12 +19,12 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return softmax(query key^T / sqrt(D)) value; all have the shape (B, heads, pixels, D)."""
     *_, pixels, channels = query.shape
     if (
-        pixels not in _PIXELS
+        torch.compiler.is_compiling()
+        or not _LEAST_PIXELS <= pixels <= _MOST_PIXELS
         or channels < _LEAST_CHANNELS
         or query.dtype != torch.float32
         or query.device.type != "cpu"
         or torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
         or not prepared.has_kernels()
     ):
         return F.scaled_dot_product_attention(query, key, value)

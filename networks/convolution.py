@@ -60,6 +60,14 @@ class FastConvolution(Convolution):
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the convolution of x, shape (B, C, H, W)."""
+        fast = None if torch.compiler.is_compiling() else self._fast(x, weight, bias)
+        if fast is not None:
+            return fast
+        if self._enlarges:
+            x = enlarging.enlarged(x)
+        return super().__call__(x, weight, bias)
+
+    def _fast(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
         layer = self._layer
         if not self._enlarges and _gains_from_tiles(layer, winograd.tiles_of(x.shape)):
             block = winograd.Block.of(x.shape, max(layer.in_channels, layer.out_channels))
@@ -80,9 +88,7 @@ class FastConvolution(Convolution):
                 return torch.ops.mkldnn._convolution_pointwise(
                     padded, filters, bias, *_geometry(layer, zeros), "none", [], ""
                 )
-        if self._enlarges:
-            x = enlarging.enlarged(x)
-        return super().__call__(x, weight, bias)
+        return None
 
     @property
     def bytes_to_make(self) -> int:

@@ -79,7 +79,6 @@ class PreparedWeight:
             or not x.dtype == weight.dtype == self._dtype
             or not x.device.type == weight.device.type == "cpu"
             or (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-            or torch.compiler.is_compiling()
         ):
             return None
         before = self._made_from

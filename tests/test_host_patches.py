@@ -10,7 +10,9 @@ import torch
 import toys
 from comfyui_unconditional.checkpoints.files import find_files
 from comfyui_unconditional.checkpoints.reading import read_checkpoint
+from comfyui_unconditional.networks.placement import bytes_to_make, place_weights
 from comfyui_unconditional.unet.memory import activation_bytes
+from comfyui_unconditional.unet.unet2d import UNet2D
 from float64 import compare_runs
 from graphs import digits, files, graph
 from PIL import Image
@@ -194,8 +196,11 @@ def test_the_memory_estimate_given_to_the_host_is_realistic(size, wires, bench):
     shape = (2, 1, size, size)
     wires("TestMemory", model=wires.model(), latent=bench.put(wires, torch.zeros(shape)))
     (estimate,) = bench.run(wires).outputs[str(len(wires.graph))]["bytes"]
-    needed = activation_bytes(read_checkpoint(find_files(ours.DIGITS)).config, shape, torch.float32)
-    assert needed < estimate < 1.6 * needed
+    checkpoint = read_checkpoint(find_files(ours.DIGITS))
+    needed = activation_bytes(checkpoint.config, shape, torch.float32)
+    network = place_weights(checkpoint.build(UNet2D), torch.device("cpu"))
+    # Earlier runs in the host may have made some of the copies.
+    assert needed < estimate < 1.6 * needed + bytes_to_make(network)
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
@@ -204,12 +209,12 @@ def test_a_batch_that_does_not_fit_is_split_and_gives_the_same_images(kind, wire
     model = wires.exact(wires.model())
     little = wires("TestWrappedModel", model=model, kind="little memory", name=name)
     whole, split = bench.get(
-        wires, *(sampler(wires, kind, m, batch_size=5) for m in (model, little))
+        wires, *(sampler(wires, kind, m, batch_size=6) for m in (model, little))
     )
     assert (whole - split).abs().max() < 1e-5
     sizes = json.loads((bench.folder / f"{name}.json").read_text())
-    assert sizes[:3] == [2, 2, 1]
-    assert set(sizes) == {1, 2}
+    assert len(sizes) % 3 == 0
+    assert set(sizes) == {2}
 
 
 def test_an_evaluation_with_offloaded_weights_is_the_same_with_patches_too(wires, bench):

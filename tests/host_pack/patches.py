@@ -142,7 +142,9 @@ def _with_memory_for_two(model: Any, name: str) -> Any:
 
     def apply(run: Any, x: Any, t: Any, c: Any, cross: Any, control: Any, options: Any) -> Any:
         real = management.get_free_memory
-        free = 2.5 * model.model.memory_required([1, *x.shape[1:]])
+        # Without the weights' copies, of which not all are made yet.
+        one, two = (model.model.memory_required([n, *x.shape[1:]]) for n in (1, 2))
+        free = 2.5 * (two - one)
         management.get_free_memory = lambda *a, **more: free  # type: ignore[assignment]
         wrappers = options.get("wrappers", {})
         around = dict(wrappers.get(WrappersMP.DIFFUSION_MODEL, {}))
