@@ -54,7 +54,7 @@ class FastConvolution(Convolution):
         edges: Edges | None = None,
     ):
         super().__init__(layer, edges or Edges())
-        self._filters = PreparedWeight(layer, settings)
+        self._filters = PreparedWeight(layer, settings, self._nbytes)
         """For the number of tiles in a block, or for a ``_Size``."""
         self._enlarges = enlarges
 
@@ -72,14 +72,14 @@ class FastConvolution(Convolution):
         if not self._enlarges and _gains_from_tiles(layer, winograd.tiles_of(x.shape)):
             block = winograd.Block.of(x.shape, max(layer.in_channels, layer.out_channels))
             make = functools.partial(winograd.transform, weight, block.tiles)
-            filters = self._filters.get(x, weight, block.tiles, make, self._nbytes)
+            filters = self._filters.get(x, weight, block.tiles, make)
             if filters is not None:
                 return winograd.convolve(x, filters, bias, layer.out_channels, block, self._edges)
         elif _gains_from_order(layer) or self._enlarges:
             padded, zeros = self._edges.join(x, padding_of(layer))
             size = _Size(padded.shape, zeros)
             make = functools.partial(self._in_order, weight, size)
-            filters = self._filters.get(x, weight, size, make, self._nbytes)
+            filters = self._filters.get(x, weight, size, make)
             if filters is not None:
                 # In another order oneDNN may only have its reference kernel for these filters.
                 padded = padded.contiguous(memory_format=torch.channels_last)
@@ -93,7 +93,7 @@ class FastConvolution(Convolution):
     @property
     def bytes_to_make(self) -> int:
         """How much memory the filters will take at most; 0 once they are made."""
-        return 0 if self._filters.value is not None else self._nbytes()
+        return self._filters.bytes_to_make
 
     @property
     def share_left(self) -> float:

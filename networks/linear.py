@@ -34,7 +34,7 @@ class FastLinear:
         is_patched: Callable[[nn.Module], bool],
     ):
         self._layer, self._is_patched = layer, is_patched
-        self._prepared = PreparedWeight(layer, settings)
+        self._prepared = PreparedWeight(layer, settings, self._nbytes)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the layer's result for x, shape (..., in_features)."""
@@ -46,7 +46,6 @@ class FastLinear:
                 weight,
                 rows,
                 lambda: torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows),
-                lambda: weight.nbytes,
             )
             if copied is not None:
                 return torch.ops.mkldnn._linear_pointwise(x, copied, layer.bias, "none", [], "")
@@ -55,7 +54,10 @@ class FastLinear:
     @property
     def bytes_to_make(self) -> int:
         """How much memory the prepared weight will take; 0 once it is made."""
-        return 0 if self._prepared.value is not None else self._layer.weight.nbytes
+        return self._prepared.bytes_to_make
+
+    def _nbytes(self) -> int:
+        return self._layer.weight.nbytes
 
 
 def applied(layer: nn.Module, x: Tensor) -> Tensor:

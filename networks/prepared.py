@@ -45,10 +45,16 @@ class PreparedWeight:
     Args:
         layer: with a ``weight``.
         settings: of the whole network.
+        nbytes: how much memory a copy takes at most.
     """
 
-    def __init__(self, layer: nn.Conv2d | nn.Linear, settings: PreparedWeights):
-        self._layer, self._settings = layer, settings
+    def __init__(
+        self,
+        layer: nn.Conv2d | nn.Linear,
+        settings: PreparedWeights,
+        nbytes: Callable[[], int],
+    ):
+        self._layer, self._settings, self._nbytes = layer, settings, nbytes
         self._dtype = layer.weight.dtype
         self.value: Tensor | None = None
         self.made_for: Hashable = None
@@ -57,12 +63,7 @@ class PreparedWeight:
         """The weight's memory, kept so that no other weight can be allocated there."""
 
     def get(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        size: Hashable,
-        make: Callable[[], Tensor],
-        nbytes: Callable[[], int],
+        self, x: Tensor, weight: Tensor, size: Hashable, make: Callable[[], Tensor]
     ) -> Tensor | None:
         """Return the copy for inputs of this size; None: use the layer itself.
 
@@ -71,7 +72,6 @@ class PreparedWeight:
             weight: what the layer is called with.
             size: of the input, as far as the copy depends on it.
             make: makes the copy.
-            nbytes: how much memory it takes.
         """
         if (
             not self._settings.enabled
@@ -89,11 +89,16 @@ class PreparedWeight:
             or self.made_for != size
         ):
             self.value = self._made_from = None
-            if nbytes() > _SHARE * (self._settings.free_memory() - _RESERVE):
+            if self._nbytes() > _SHARE * (self._settings.free_memory() - _RESERVE):
                 return None
             self.value = make()
             self._made_from, self.made_for = weight.detach(), size
         return self.value
+
+    @property
+    def bytes_to_make(self) -> int:
+        """How much memory the copy will take at most; 0 once it is made."""
+        return 0 if self.value is not None else self._nbytes()
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of the layer makes its own; a tensor in oneDNN's order cannot be copied.

@@ -1,5 +1,6 @@
 """Test nodes that show what the host does with a MODEL's memory."""
 
+import sys
 from typing import Any
 
 from comfy_api.latest import io
@@ -49,12 +50,18 @@ def low_vram(model: Any) -> io.NodeOutput:
 
 @node(inputs=(io.Model.Input("model"), io.Latent.Input("latent")), is_output_node=True)
 def memory(model: Any, latent: Any) -> io.NodeOutput:
-    """Shows the host's estimate of the memory that sampling (B, C, H, W) needs."""
+    """Shows the host's estimate of the memory that sampling (B, C, H, W) needs.
+
+    ``copies`` is the part of it for copies of weights, of which earlier runs may have made some.
+    """
     from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
     def estimate(model: Any, shape: list[int]) -> float:
         return model.model.memory_required(shape)
 
+    inner = model.model
+    copies = sys.modules[type(inner).__module__].bytes_to_make(inner.network)
     wrappers = model.get_all_wrappers(WrappersMP.PREPARE_SAMPLING)
     executor = WrapperExecutor.new_executor(estimate, wrappers)
-    return io.NodeOutput(ui={"bytes": [executor.execute(model, list(latent["samples"].shape))]})
+    shape = list(latent["samples"].shape)
+    return io.NodeOutput(ui={"bytes": [executor.execute(model, shape)], "copies": [copies]})
